@@ -1,0 +1,164 @@
+"""Wrong shape, dtype or range becomes a readable ``ValueError``.
+
+Shapes and dtypes are checked while JAX traces and cost nothing at run time. Values (label range,
+NaN) are checked on the host, where data enters.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxdl.types import PyTree
+
+
+def check_positive(**values: float) -> None:
+    """Raises ValueError unless every value is greater than 0.
+
+    >>> check_positive(batch_size=32)
+    """
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be greater than 0, got {value!r}.")
+
+
+def check_shape(name: str, array: Any, expected: tuple[int | str | None, ...]) -> None:
+    """Raises ValueError unless ``array`` has the expected shape.
+
+    Args:
+        name: what to call the array in the message.
+        array: anything with ``.shape``.
+        expected: one entry an axis: a size, or a letter or None for any size. Axes with the same
+            letter must have the same size.
+
+    >>> check_shape("logits", np.zeros((32, 10)), ("B", 10))
+    """
+    sizes: dict[str, int] = {}
+    matches = len(array.shape) == len(expected) and all(
+        size == sizes.setdefault(want, size) if isinstance(want, str) else want in (None, size)
+        for size, want in zip(array.shape, expected, strict=True)
+    )
+    if not matches:
+        wanted = ", ".join("any" if want is None else str(want) for want in expected)
+        raise ValueError(f"{name} must have shape ({wanted}), got {tuple(array.shape)}.")
+
+
+def check_data(data: Mapping[str, Any], *, num_classes: int | None = None) -> int:
+    """Checks named arrays that are about to be trained or evaluated on, and returns their length.
+
+    Args:
+        data: arrays with a common leading axis (N, ...); ``"label"`` holds class indices.
+        num_classes: labels must lie in [0, num_classes) where it is given, else be at least 0.
+
+    Returns:
+        N, the number of examples.
+
+    Raises:
+        ValueError: no arrays, no examples, arrays of different length, NaN or infinity in a
+            floating-point array, or a label out of range. The message names the array, the first
+            offending index and the remedy.
+    """
+    if not data:
+        raise ValueError("data holds no arrays; expected a mapping such as {'image': …, 'label': …}.")
+    for name, array in data.items():
+        if not hasattr(array, "shape") or array.ndim == 0:
+            raise ValueError(
+                f"data[{name!r}] must be an array with a leading example axis, got "
+                f"{type(array).__name__} {getattr(array, 'shape', '')}."
+            )
+    lengths = {name: array.shape[0] for name, array in data.items()}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name}: {length}" for name, length in lengths.items())
+        raise ValueError(
+            f"All arrays must have the same number of examples, got {listed}. "
+            "Are the files of one split, and complete?"
+        )
+    length = next(iter(lengths.values()))
+    if length == 0:
+        raise ValueError("data holds no examples (length 0).")
+    for name, array in data.items():
+        if np.issubdtype(array.dtype, np.floating):
+            _check_finite(name, np.asarray(array))
+    if "label" in data:
+        check_labels(data["label"], num_classes)
+    return length
+
+
+def _check_finite(name: str, array: np.ndarray) -> None:
+    finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
+    if not finite.all():
+        bad = np.flatnonzero(~finite)
+        raise ValueError(
+            f"data[{name!r}] must be finite, got NaN or infinity in {len(bad)} of {len(array)} "
+            f"examples, the first at index {bad[0]}. Remove or repair them before training."
+        )
+
+
+def check_labels(labels: Any, num_classes: int | None = None) -> None:
+    """Raises ValueError unless labels are integers in [0, num_classes).
+
+    PyTorch and JAX differ here: JAX clamps an out-of-range index silently, so the range is checked
+    on the host before training.
+
+    Args:
+        labels: (N,) or (N, ...) integers.
+        num_classes: number of classes, or None to check only that labels are not negative.
+    """
+    labels = np.asarray(labels)
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"labels must be integers (class indices from 0), got dtype {labels.dtype}."
+        )
+    bad = labels < 0 if num_classes is None else (labels < 0) | (labels >= num_classes)
+    if bad.any():
+        index = int(np.flatnonzero(bad.reshape(len(labels), -1).any(axis=1))[0])
+        expected = "be 0 or greater" if num_classes is None else f"lie in 0 to {num_classes - 1}"
+        raise ValueError(
+            f"labels must {expected}, got {labels[index]} at index {index} "
+            f"({int(bad.sum())} of {labels.size} are out of range). Labels start at 0; "
+            "subtract 1 if yours start at 1."
+        )
+
+
+def check_batch_size(batch_size: int, num_examples: int) -> None:
+    """Raises ValueError unless 1 <= batch_size <= num_examples."""
+    if not 1 <= batch_size <= num_examples:
+        raise ValueError(
+            f"batch_size must lie in 1 to {num_examples} (the number of examples), got {batch_size}."
+        )
+
+
+def check_same_structure(expected: PyTree, actual: PyTree, *, what: str) -> None:
+    """Raises ValueError, naming the first differing leaves, unless two trees agree in form.
+
+    Args:
+        expected: tree of arrays or ``jax.ShapeDtypeStruct``.
+        actual: likewise; compared by leaf path, shape and dtype.
+        what: beginning of the message, a sentence.
+    """
+    differences = structure_differences(expected, actual)
+    if differences:
+        shown = "\n  ".join(differences[:5])
+        more = f"\n  … and {len(differences) - 5} more" if len(differences) > 5 else ""
+        raise ValueError(f"{what}\n  {shown}{more}")
+
+
+def structure_differences(expected: PyTree, actual: PyTree) -> list[str]:
+    """One line for every leaf whose path, shape or dtype differs between two trees."""
+    want, got = _describe(expected), _describe(actual)
+    lines = []
+    for path in sorted(want.keys() | got.keys()):
+        if want.get(path) != got.get(path):
+            lines.append(
+                f"{path}: expected {want.get(path, 'nothing')}, got {got.get(path, 'nothing')}"
+            )
+    return lines
+
+
+def _describe(tree: PyTree) -> dict[str, str]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
+        for path, leaf in leaves
+    }

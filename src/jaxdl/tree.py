@@ -1,0 +1,99 @@
+"""Names, masks, counts, norms and differences of pytrees of arrays.
+
+A leaf's name is its path joined by slashes: ``Dense_0/kernel``.
+"""
+
+import re
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl.types import Array, PyTree
+
+
+def _name(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def named_leaves(tree: PyTree) -> dict[str, Array]:
+    """The leaves of a tree by name, in the tree's order.
+
+    >>> list(named_leaves({"Dense_0": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}}))
+    ['Dense_0/bias', 'Dense_0/kernel']
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {_name(path): leaf for path, leaf in leaves}
+
+
+def mask(tree: PyTree, patterns: str | Sequence[str]) -> PyTree:
+    """A tree of the same form that is True where a leaf's name matches one of the patterns.
+
+    Args:
+        tree: pytree of arrays.
+        patterns: regular expressions, searched for anywhere in the name (``re.search``).
+
+    Raises:
+        ValueError: a pattern matches no leaf; the message lists the names.
+
+    >>> mask({"Dense_0": {"kernel": jnp.ones(2), "bias": jnp.ones(2)}}, "kernel$")
+    {'Dense_0': {'bias': False, 'kernel': True}}
+    """
+    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    names = list(named_leaves(tree))
+    for pattern in patterns:
+        if not any(re.search(pattern, name) for name in names):
+            raise ValueError(
+                f"pattern {pattern!r} matches no parameter; the names are: {', '.join(names)}."
+            )
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: any(re.search(pattern, _name(path)) for pattern in patterns), tree
+    )
+
+
+def count(tree: PyTree) -> int:
+    """The number of scalars in a tree: of parameters, for ``state.params``.
+
+    >>> count({"kernel": jnp.ones((784, 512)), "bias": jnp.ones(512)})
+    401920
+    """
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
+
+
+def num_bytes(tree: PyTree) -> int:
+    """The memory of a tree's arrays in bytes."""
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+
+
+def norms(tree: PyTree) -> dict[str, Array]:
+    """The L2 norm of every leaf by name; each has shape ()."""
+    return {
+        name: jnp.sqrt(jnp.sum(jnp.square(jnp.abs(leaf)))) for name, leaf in named_leaves(tree).items()
+    }
+
+
+def all_finite(tree: PyTree) -> Array:
+    """True, shape (), where no floating-point leaf holds NaN or infinity."""
+    floating = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in floating]))
+
+
+def max_difference(a: PyTree, b: PyTree) -> dict[str, float]:
+    """The largest absolute difference of every pair of leaves by name.
+
+    Raises:
+        ValueError: the trees have different names or shapes.
+    """
+    left, right = named_leaves(a), named_leaves(b)
+    if left.keys() != right.keys():
+        raise ValueError(
+            "the trees have different leaves: "
+            f"{sorted(left.keys() ^ right.keys())} stand in only one of them."
+        )
+    differences = {}
+    for name, leaf in left.items():
+        if leaf.shape != right[name].shape:
+            raise ValueError(f"{name} has shape {leaf.shape} in one and {right[name].shape} in the other.")
+        differences[name] = float(np.max(np.abs(np.asarray(leaf) - np.asarray(right[name])), initial=0))
+    return differences
