@@ -7,10 +7,7 @@ NaN) are checked on the host, where data enters.
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
-
-from jaxdl.types import PyTree
 
 
 def check_positive(**values: float) -> None:
@@ -127,38 +124,3 @@ def check_batch_size(batch_size: int, num_examples: int) -> None:
         raise ValueError(
             f"batch_size must lie in 1 to {num_examples} (the number of examples), got {batch_size}."
         )
-
-
-def check_same_structure(expected: PyTree, actual: PyTree, *, what: str) -> None:
-    """Raises ValueError, naming the first differing leaves, unless two trees agree in form.
-
-    Args:
-        expected: tree of arrays or ``jax.ShapeDtypeStruct``.
-        actual: likewise; compared by leaf path, shape and dtype.
-        what: beginning of the message, a sentence.
-    """
-    differences = structure_differences(expected, actual)
-    if differences:
-        shown = "\n  ".join(differences[:5])
-        more = f"\n  … and {len(differences) - 5} more" if len(differences) > 5 else ""
-        raise ValueError(f"{what}\n  {shown}{more}")
-
-
-def structure_differences(expected: PyTree, actual: PyTree) -> list[str]:
-    """One line for every leaf whose path, shape or dtype differs between two trees."""
-    want, got = _describe(expected), _describe(actual)
-    lines = []
-    for path in sorted(want.keys() | got.keys()):
-        if want.get(path) != got.get(path):
-            lines.append(
-                f"{path}: expected {want.get(path, 'nothing')}, got {got.get(path, 'nothing')}"
-            )
-    return lines
-
-
-def _describe(tree: PyTree) -> dict[str, str]:
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
-        for path, leaf in leaves
-    }

@@ -4,7 +4,7 @@ A leaf's name is its path joined by slashes: ``Dense_0/kernel``.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -97,3 +97,40 @@ def max_difference(a: PyTree, b: PyTree) -> dict[str, float]:
             raise ValueError(f"{name} has shape {leaf.shape} in one and {right[name].shape} in the other.")
         differences[name] = float(np.max(np.abs(np.asarray(leaf) - np.asarray(right[name])), initial=0))
     return differences
+
+
+def check_same_structure(expected: PyTree, actual: PyTree, *, what: str) -> None:
+    """Raises ValueError, naming the first differing leaves, unless two trees agree in form.
+
+    Args:
+        expected: tree of arrays or ``jax.ShapeDtypeStruct``.
+        actual: likewise; compared by leaf path, shape and dtype.
+        what: beginning of the message, a sentence.
+    """
+    lines = differences(describe(expected), describe(actual))
+    if lines:
+        raise ValueError(f"{what}\n  {shorten(lines)}")
+
+
+def describe(tree: PyTree) -> dict[str, str]:
+    """Dtype and shape of every leaf by name.
+
+    >>> describe({"kernel": jnp.zeros((2, 3))})
+    {'kernel': 'float32[2, 3]'}
+    """
+    return {name: f"{leaf.dtype}{list(leaf.shape)}" for name, leaf in named_leaves(tree).items()}
+
+
+def differences(expected: Mapping[str, str], actual: Mapping[str, str]) -> list[str]:
+    """One line for every name on which two descriptions differ."""
+    return [
+        f"{path}: expected {expected.get(path, 'nothing')}, got {actual.get(path, 'nothing')}"
+        for path in sorted(expected.keys() | actual.keys())
+        if expected.get(path) != actual.get(path)
+    ]
+
+
+def shorten(lines: list[str], limit: int = 5) -> str:
+    """The first lines of a list for a message, and how many more there are."""
+    more = [f"… and {len(lines) - limit} more"] if len(lines) > limit else []
+    return "\n  ".join(lines[:limit] + more)

@@ -1,0 +1,125 @@
+"""Additive metrics: a batch gives sums and counts, they add, and division happens once.
+
+So an evaluation over batches of any size, over several devices, or with a padded last batch equals
+the evaluation of everything at once; the average of batch means does not.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl.checks import check_shape
+from jaxdl.types import Array, Mean, Metrics
+
+
+def mean(values: Array, mask: Array | None = None) -> Mean:
+    """The mean of per-example values as a sum and a count.
+
+    Args:
+        values: (B,) floats.
+        mask: (B,), 1 for a real example and 0 for padding; None counts every example.
+
+    Returns:
+        ``Mean(total, count)``; ``total / count`` is the masked mean.
+
+    >>> mean(jnp.array([1.0, 3.0, 100.0]), jnp.array([1.0, 1.0, 0.0]))
+    Mean(total=Array(4., dtype=float32), count=Array(2., dtype=float32))
+    """
+    check_shape("values", values, ("B",))
+    values = values.astype(jnp.float32)
+    if mask is None:
+        return Mean(values.sum(), jnp.array(float(values.shape[0])))
+    check_shape("mask", mask, values.shape)
+    weights = mask.astype(jnp.float32)
+    # where, not a product: padding that overflowed must not turn the sum into NaN
+    return Mean(jnp.where(weights > 0, values * weights, 0.0).sum(), weights.sum())
+
+
+def accuracy(logits: Array, labels: Array) -> Array:
+    """1 where the largest logit is the label's, else 0.
+
+    Args:
+        logits: (B, C).
+        labels: (B,) integers.
+
+    Returns:
+        (B,) float32; the mean is the accuracy as a fraction.
+    """
+    check_shape("logits", logits, ("B", "C"))
+    check_shape("labels", labels, (logits.shape[0],))
+    return (logits.argmax(axis=-1) == labels).astype(jnp.float32)
+
+
+def top_k_accuracy(logits: Array, labels: Array, *, k: int = 5) -> Array:
+    """1 where the label is among the k largest logits, else 0; shapes as in :func:`accuracy`."""
+    check_shape("logits", logits, ("B", "C"))
+    if not 1 <= k <= logits.shape[1]:
+        raise ValueError(f"k must lie in 1 to {logits.shape[1]} (the classes), got {k}.")
+    _, top = jax.lax.top_k(logits, k)
+    return (top == labels[:, None]).any(axis=-1).astype(jnp.float32)
+
+
+def confusion_matrix(logits: Array, labels: Array, mask: Array | None = None) -> Array:
+    """Counts of (true class, predicted class).
+
+    Args:
+        logits: (B, C).
+        labels: (B,) integers in [0, C).
+        mask: (B,), 1 for a real example and 0 for padding.
+
+    Returns:
+        (C, C) int32; rows are true classes, columns predicted ones. It adds across batches.
+    """
+    check_shape("logits", logits, ("B", "C"))
+    weights = jnp.ones(labels.shape, jnp.int32) if mask is None else (mask > 0).astype(jnp.int32)
+    counts = jnp.zeros((logits.shape[1], logits.shape[1]), jnp.int32)
+    return counts.at[labels, logits.argmax(axis=-1)].add(weights)
+
+
+def add(a: Metrics, b: Metrics) -> Metrics:
+    """The metrics of two batches together: everything adds."""
+    return jax.tree.map(lambda x, y: x + y, a, b)
+
+
+def sum_over_steps(stacked: Mapping[str, Any], initial: Mapping[str, Any] | None = None) -> Any:
+    """Sums stacked metrics over their leading axis on the host, step after step, in float64.
+
+    A float32 sum over thousands of batches loses digits. This one does not, and it is the same to
+    the last bit however the steps are cut into pieces.
+
+    Args:
+        stacked: metrics whose leaves have a leading step axis (S, ...).
+        initial: sums of earlier steps to start from.
+
+    Returns:
+        the same names with NumPy float64 (or int64, for counts) leaves.
+    """
+
+    def total(leaf: Any, start: Any = 0) -> np.ndarray:
+        array = np.asarray(leaf)
+        wide = np.float64 if np.issubdtype(array.dtype, np.floating) else np.int64
+        first = np.broadcast_to(np.asarray(start, wide), array.shape[1:])[None]
+        return np.cumsum(np.concatenate([first, array.astype(wide)]), axis=0)[-1]
+
+    if initial is None:
+        return jax.tree.map(total, dict(stacked))
+    return jax.tree.map(total, dict(stacked), dict(initial))
+
+
+def result(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Divides: every :class:`Mean` becomes a float, every array of counts nested lists.
+
+    >>> result({"loss": Mean(jnp.array(6.0), jnp.array(4.0))}, prefix="test/")
+    {'test/loss': 1.5}
+    """
+    values: dict[str, Any] = {}
+    for name, metric in metrics.items():
+        if isinstance(metric, Mean):
+            count = float(metric.count)
+            values[prefix + name] = float(metric.total) / count if count else float("nan")
+        else:
+            values[prefix + name] = np.asarray(metric).tolist()
+    return values
