@@ -40,7 +40,7 @@ class ConvNet(nn.Module):
 
 
 class CNN(nn.Module):
-    """Blocks of 3x3 convolution, BatchNorm, ReLU and pooling, then dropout and a dense layer.
+    """Blocks of 3x3 convolution, pooling, BatchNorm and ReLU, then dropout and a dense layer.
 
     With the default sizes at 28x28x1: maps 28 → 14 → 7 → 3, 1,152 features.
 
@@ -71,7 +71,7 @@ class CNN(nn.Module):
             norm = nn.BatchNorm(
                 use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype
             )
-            x = max_pool(nn.relu(norm(x, mask=mask)))
+            x = nn.relu(norm(max_pool(x), mask=mask))  # pooled first: a quarter of the work
         x = x.reshape(x.shape[0], -1)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
         return Dense(self.num_classes, dtype=self.dtype)(x)

@@ -1,6 +1,6 @@
 """Training: one step, one loop."""
 
-from jaxdl.train.loop import evaluate, fit, run
+from jaxdl.train.loop import evaluate, fit, predict, run
 from jaxdl.train.record import EpochEnd, Interrupted
 from jaxdl.train.step import init_state, make_eval, make_step, supervised
 
@@ -12,6 +12,7 @@ __all__ = [
     "init_state",
     "make_eval",
     "make_step",
+    "predict",
     "run",
     "supervised",
 ]

@@ -40,7 +40,7 @@ def fit(
     key: Array,
     eval_fn: EvalFn | None = None,
     eval_data: Data | None = None,
-    eval_batch_size: int = 1000,
+    eval_batch_size: int = 250,
 ) -> tuple[PyTree, dict[str, Array]]:
     """Trains, as a pure function: ``jit`` it, ``vmap`` it over seeds or learning rates.
 
@@ -82,7 +82,7 @@ def fit(
 
 
 def evaluate(
-    eval_fn: EvalFn, state: PyTree, data: Data, *, batch_size: int = 1000
+    eval_fn: EvalFn, state: PyTree, data: Data, *, batch_size: int = 250
 ) -> dict[str, Any]:
     """The metrics of a whole data set: every example counts once, whatever the batch size.
 
@@ -113,6 +113,32 @@ def _scan_evaluation(eval_fn: EvalFn, state: PyTree, data: Batch, batch_size: in
 _compiled_evaluation = jax.jit(_scan_evaluation, static_argnums=(0, 3))
 
 
+def predict(
+    apply: Callable[[PyTree, Array], Array], state: PyTree, inputs: Array, *, batch_size: int = 250
+) -> Array:
+    """The outputs of a model for any number of inputs, a batch at a time.
+
+    Args:
+        apply: ``(state, inputs (B, ...)) -> outputs (B, ...)``, compiled here.
+        state: its first argument.
+        inputs: (N, ...).
+        batch_size: inputs at a time.
+
+    Returns:
+        (N, ...) outputs.
+    """
+    checks.check_positive(batch_size=batch_size)
+    number = len(inputs)
+
+    @jax.jit
+    def scan(state: PyTree, inputs: Array) -> Array:
+        order = sequential_order(number, min(batch_size, number))
+        _, outputs = jax.lax.scan(lambda _, rows: (None, apply(state, inputs[rows])), None, order)
+        return outputs.reshape(-1, *outputs.shape[2:])[:number]
+
+    return scan(state, inputs)
+
+
 def _divide(stacked: Any, prefix: str) -> dict[str, Array]:
     """:func:`jaxdl.metrics.result` of stacked metrics, on the device."""
 
@@ -134,9 +160,10 @@ def run(
     key: Array,
     eval_fn: EvalFn | None = None,
     eval_data: Data | None = None,
-    eval_batch_size: int = 1000,
+    eval_batch_size: int = 250,
     workdir: Path | str | None = None,
     resume: bool = False,
+    config: Any = None,
     monitor: str = "test/loss",
     mode: Literal["min", "max"] = "min",
     patience: int | None = None,
@@ -158,6 +185,7 @@ def run(
         workdir: the run folder; gets ``metrics.jsonl`` (one row an epoch), TensorBoard events and
             ``checkpoints/{last,best}``. None writes nothing.
         resume: go on with what ``workdir`` holds; where it holds nothing, start.
+        config: instance of a dataclass, written to ``config.json``; see :mod:`jaxdl.config`.
         monitor: name in the row that says which epoch is best.
         mode: whether less or more of it is better.
         patience: stop after so many epochs without a better one.
@@ -200,7 +228,7 @@ def run(
     }
     total = num_epochs * rows
     with contextlib.ExitStack() as stack:
-        record = stack.enter_context(Record(workdir, state, resume=resume, fingerprint=fingerprint))
+        record = stack.enter_context(Record(workdir, state, resume=resume, fingerprint=fingerprint, config=config))
         state, history, epoch = record.state, record.history, Epoch(metrics_form, record.progress)
         done = int(state.step)
         if done > total:

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl import checkpoint, metrics, tensorboard, tree
+from jaxdl import config as configs
 from jaxdl.train.progress import Row
 from jaxdl.types import PyTree
 
@@ -56,6 +57,7 @@ class Record:
         state: the initial state: its size, and the form of what is restored.
         resume: go on with what the folder holds, if anything.
         fingerprint: JSON values that a resumed run must share (batch size, order key, …).
+        config: instance of a dataclass for ``config.json``, or None.
 
     Attributes:
         state, history, progress: what training starts from: the newest checkpoint, or the initial
@@ -75,6 +77,7 @@ class Record:
         *,
         resume: bool,
         fingerprint: dict[str, Any],
+        config: Any = None,
     ):
         self.state, self.progress, self.writer = state, None, None
         self.history: list[Row] = []
@@ -94,6 +97,8 @@ class Record:
         self._best_manager = checkpoint.open_manager(self.workdir / "checkpoints/best", keep=1)
         if started:
             self._resume()
+        if config is not None:
+            configs.save(config, self.workdir / "config.json")
         _write_lines(self.workdir / "metrics.jsonl", map(_to_json, self.history))
         resume_step = int(self.state.step) if started else None
         self.writer = tensorboard.open_writer(self.workdir, resume_step=resume_step)

@@ -1,0 +1,360 @@
+"""Image classification sets as uint8 arrays: where they come from, and the checks at the door.
+
+``load("fashion_mnist")`` is the counterpart of ``torchvision.datasets.FashionMNIST``: two splits of
+named arrays instead of an indexable object. The whole set is small enough to live on the device;
+it stays uint8 there and is normalised by :mod:`jaxdl.data.transforms`.
+"""
+
+import gzip
+import math
+import os
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxdl.checks import check_data, check_labels
+
+_DIGITS = tuple("0123456789")
+
+CLASS_NAMES: dict[str, tuple[str, ...]] = {
+    "digits": _DIGITS,
+    "mnist": _DIGITS,
+    "fashion_mnist": (
+        "T-shirt",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ),
+    "kmnist": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+}
+"""The names that :func:`load` knows, and their classes in the order of the labels."""
+
+IDX_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+"""Images and labels of each split under MNIST's file names, without ``.gz``."""
+
+# The type code in an IDX header, its third byte; everything in a file is big-endian.
+_IDX_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_GZIP_MAGIC = b"\x1f\x8b"
+_CHUNK = 2**21  # values that mean_and_std converts to float64 at a time: 16 MiB
+
+
+class Dataset(NamedTuple):
+    """Two splits of an image classification set, on the host.
+
+    Attributes:
+        name: what :func:`load` calls it.
+        train: ``"image"`` (N, H, W, C) uint8 and ``"label"`` (N,) int32, class indices from 0.
+        test: likewise, with its own N.
+        class_names: a name for every label, in order.
+    """
+
+    name: str
+    train: dict[str, np.ndarray]
+    test: dict[str, np.ndarray]
+    class_names: tuple[str, ...]
+
+
+def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
+    """Loads an image classification set by name.
+
+    Args:
+        name: ``"digits"``, ``"mnist"``, ``"fashion_mnist"`` or ``"kmnist"``.
+        data_dir: a folder that holds the set: either ``data_dir/name`` with the four IDX files
+            (:func:`idx`), or a set that TFDS has prepared in ``data_dir``. Nothing is downloaded
+            then. ``"digits"`` ships with scikit-learn and needs no folder. Without ``data_dir``
+            the set comes through TFDS, from ``$TFDS_DATA_DIR`` or ``~/tensorflow_datasets``, and
+            is downloaded the first time (:func:`jaxdl.data.load_tfds`).
+
+    Returns:
+        the set, checked: shapes, dtypes, equal lengths, labels in range.
+
+    Raises:
+        ValueError: an unknown name, or a file that is not what it should be.
+        FileNotFoundError: ``data_dir`` holds the set in neither form.
+        ConnectionError: the set has to be downloaded and the host cannot be reached.
+
+    The counterpart of ``torchvision.datasets.FashionMNIST(root, train)`` and its like; both splits
+    come at once, as NHWC arrays, and nothing is normalised.
+
+    >>> load("digits").train["image"].shape
+    (1437, 8, 8, 1)
+    """
+    if name not in CLASS_NAMES:
+        raise ValueError(f"unknown data set {name!r}; the names are: {', '.join(CLASS_NAMES)}.")
+    if name == "digits":
+        return digits()
+
+    from jaxdl.data.tfds import load_tfds, prepared_version
+
+    if data_dir is None:
+        return load_tfds(name)
+    folder = Path(data_dir).expanduser() / name
+    if any(_find(folder / file) for files in IDX_FILES.values() for file in files):
+        return idx(folder, name=name, class_names=CLASS_NAMES[name])
+    if prepared_version(name, folder.parent):
+        return load_tfds(name, data_dir=folder.parent, download=False)
+    raise FileNotFoundError(
+        f"data_dir {str(folder.parent)!r} does not hold {name!r}: expected the IDX files "
+        f"{', '.join(file for files in IDX_FILES.values() for file in files)} (plain or .gz) in "
+        f"{str(folder)!r}, or a set prepared by TFDS in {str(folder)!r}/VERSION. Put the files "
+        f"there, leave data_dir out to use TFDS's own folder, or let "
+        f"jaxdl.data.load_tfds({name!r}, data_dir=...) download it into this one."
+    )
+
+
+def digits() -> Dataset:
+    """The 1,797 handwritten digits, 8×8 grey, that ship inside scikit-learn.
+
+    Values 0 to 16 become round(v · 255 / 16), uint8. The split is fixed and stratified, without a
+    random number: of the examples sorted by class (in their own order within a class) every
+    fifth, from the first, is a test example. That makes 1,437 for training and 360 for testing;
+    both splits keep scikit-learn's order.
+
+    Returns:
+        images (N, 8, 8, 1) uint8, labels (N,) int32.
+
+    Source: ``sklearn.datasets.load_digits``, the test part of UCI's "Optical Recognition of
+    Handwritten Digits".
+
+    >>> [len(split["label"]) for split in (digits().train, digits().test)]
+    [1437, 360]
+    """
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    image = np.rint(bunch.images[..., None] * (255 / 16)).astype(np.uint8)
+    label = bunch.target.astype(np.int32)
+    is_test = np.zeros(len(label), bool)
+    is_test[np.argsort(label, kind="stable")[::5]] = True
+    return check_dataset(
+        Dataset(
+            "digits",
+            train={"image": image[~is_test], "label": label[~is_test]},
+            test={"image": image[is_test], "label": label[is_test]},
+            class_names=CLASS_NAMES["digits"],
+        )
+    )
+
+
+def idx(directory: str | os.PathLike[str], *, name: str, class_names: tuple[str, ...]) -> Dataset:
+    """Reads a set from four IDX files under MNIST's names.
+
+    Args:
+        directory: folder with ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``,
+            ``t10k-images-idx3-ubyte`` and ``t10k-labels-idx1-ubyte``, each plain or with ``.gz``.
+        name: what to call the set.
+        class_names: a name for every label; their number is the number of classes.
+
+    Returns:
+        images (N, H, W, 1) uint8, labels (N,) int32.
+
+    Raises:
+        FileNotFoundError: files are missing; the message lists them.
+        ValueError: a file is damaged, of the wrong rank or type, holds a label out of range, or
+            the files of a split differ in length. The message names the file.
+
+    The counterpart of ``torchvision.datasets.MNIST``, which reads the same files.
+    """
+    directory = Path(directory).expanduser()
+    wanted = [directory / file for files in IDX_FILES.values() for file in files]
+    missing = [path.name for path in wanted if _find(path) is None]
+    if missing:
+        raise FileNotFoundError(
+            f"{name}: {len(missing)} of 4 IDX files are missing in {str(directory)!r}: "
+            f"{', '.join(missing)}; each may be plain or end in .gz. Put them there, or pass the "
+            "folder that holds them."
+        )
+    train, test = (
+        _read_split(directory / images, directory / labels, len(class_names))
+        for images, labels in IDX_FILES.values()
+    )
+    return check_dataset(Dataset(name, train, test, tuple(class_names)))
+
+
+def _read_split(images: Path, labels: Path, num_classes: int) -> dict[str, np.ndarray]:
+    image, label = read_idx(images), read_idx(labels)
+    if image.ndim != 3 or image.dtype != np.uint8:
+        raise ValueError(
+            f"{images}: images must be unsigned bytes of rank 3 (N, H, W), got {image.dtype} "
+            f"{image.shape}. Are the image and label files swapped?"
+        )
+    if label.ndim != 1:
+        raise ValueError(
+            f"{labels}: labels must have rank 1 (N,), got {label.dtype} {label.shape}. "
+            "Are the image and label files swapped?"
+        )
+    if len(image) != len(label):
+        raise ValueError(
+            f"{images} holds {len(image)} images and {labels} {len(label)} labels; they must be "
+            "equally many. Are both of one split, and complete?"
+        )
+    try:
+        check_labels(label, num_classes)
+    except ValueError as error:
+        raise ValueError(f"{labels}: {error}") from error
+    return {"image": image[..., None], "label": label.astype(np.int32)}
+
+
+def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
+    """Reads one IDX file, MNIST's format, gzip or plain.
+
+    The content decides whether it is gzip, not the name; where ``path`` does not exist, the same
+    name with or without ``.gz`` is taken. The format: two zero bytes, a type code, the rank, the
+    sizes as 32-bit integers, then the values; all big-endian.
+
+    Args:
+        path: the file.
+
+    Returns:
+        a writable array in the machine's byte order, with the file's shape and dtype: uint8
+        (MNIST), int8, int16, int32, float32 or float64.
+
+    Raises:
+        FileNotFoundError: there is no such file, plain or gzip.
+        ValueError: the file is empty, not IDX, cut short, too long, or damaged gzip.
+    """
+    path = Path(path).expanduser()
+    found = _find(path)
+    if found is None:
+        raise FileNotFoundError(
+            f"there is no file {str(path)!r} (nor {_other_name(path).name!r} beside it); expected "
+            "an IDX file, gzip or plain. Check the folder, or download the file."
+        )
+    data = _gunzip(found)
+    again = "Download or copy it again."
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _IDX_DTYPES or not 1 <= data[3] <= 32:
+        what = f"the bytes {data[:4].hex(' ')}" if data else "an empty file"
+        raise ValueError(
+            f"{found}: not an IDX file: expected it to begin with 00 00, a type code (one of "
+            f"{', '.join(f'{code:02x}' for code in _IDX_DTYPES)}) and a rank, such as 00 00 08 03 "
+            f"for images, got {what}. {again}"
+        )
+    dtype, rank = np.dtype(_IDX_DTYPES[data[2]]), data[3]
+    start = 4 + 4 * rank
+    if len(data) < start:
+        raise ValueError(
+            f"{found}: cut short within its header: rank {rank} takes {start} bytes, got "
+            f"{len(data)}. {again}"
+        )
+    shape = tuple(int(size) for size in np.frombuffer(data, ">u4", rank, offset=4))
+    expected, actual = math.prod(shape) * dtype.itemsize, len(data) - start
+    if actual != expected:
+        raise ValueError(
+            f"{found}: {'cut short' if actual < expected else 'too long'}: its header announces "
+            f"shape {shape} of {dtype.newbyteorder('=')}, {expected} bytes, got {actual} after "
+            f"the header. {again}"
+        )
+    return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def _other_name(path: Path) -> Path:
+    return path.with_suffix("") if path.suffix == ".gz" else path.with_name(path.name + ".gz")
+
+
+def _find(path: Path) -> Path | None:
+    """The file at a path, or the same with or without ``.gz``, or None."""
+    return next((file for file in (path, _other_name(path)) if file.is_file()), None)
+
+
+def _gunzip(path: Path) -> bytes:
+    data = path.read_bytes()
+    if data[:2] != _GZIP_MAGIC:
+        return data
+    try:
+        return gzip.decompress(data)
+    except (EOFError, zlib.error, OSError) as error:
+        raise ValueError(
+            f"{path}: the gzip stream is cut short or damaged ({error}); expected a whole gzip "
+            f"file, got {len(data)} bytes. Download or copy it again."
+        ) from error
+
+
+def check_dataset(dataset: Dataset) -> Dataset:
+    """Returns a data set unchanged if it keeps the promises of :class:`Dataset`.
+
+    Raises:
+        ValueError: images that are not uint8 (N, H, W, C), labels that are not int32 (N,), splits
+            of different image shape, and what :func:`jaxdl.checks.check_data` finds. The message
+            names the set and the split.
+    """
+    for split in ("train", "test"):
+        data: dict[str, np.ndarray] = getattr(dataset, split)
+        try:
+            check_data(data, num_classes=len(dataset.class_names))
+        except ValueError as error:
+            raise ValueError(f"{dataset.name}, {split} split: {error}") from error
+        for key, dtype, rank in (("image", np.uint8, 4), ("label", np.int32, 1)):
+            if data[key].dtype != dtype or data[key].ndim != rank:
+                raise ValueError(
+                    f"{dataset.name}, {split} split: {key!r} must be {np.dtype(dtype)} of rank "
+                    f"{rank}, got {data[key].dtype} {data[key].shape}."
+                )
+    sizes = [split["image"].shape[1:] for split in (dataset.train, dataset.test)]
+    if sizes[0] != sizes[1]:
+        raise ValueError(
+            f"{dataset.name}: the images of both splits must have one shape (H, W, C), got "
+            f"{sizes[0]} for training and {sizes[1]} for testing. Are the files of one set?"
+        )
+    return dataset
+
+
+def mean_and_std(images: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The mean and standard deviation of every channel, for ``transforms.normalize``.
+
+    Two passes in float64, some megabytes at a time: sums of uint8 are exact, and the deviations
+    are taken from the final mean, so nothing cancels. The standard deviation is that of the
+    population (divided by N, not N − 1).
+
+    Args:
+        images: (N, H, W, C); uint8, which is divided by 255, or floating point, which is not.
+
+    Returns:
+        mean (C,) and std (C,), float64, on the scale 0 to 1 for uint8.
+
+    Raises:
+        ValueError: another rank or dtype, no images, NaN or infinity.
+
+    >>> mean_and_std(np.array([0, 255, 0, 255], np.uint8).reshape(1, 2, 2, 1))
+    (array([0.5]), array([0.5]))
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or not (
+        images.dtype == np.uint8 or np.issubdtype(images.dtype, np.floating)
+    ):
+        raise ValueError(
+            "images must be uint8 or floating point of shape (N, H, W, C), got "
+            f"{images.dtype} {images.shape}."
+        )
+    if images.size == 0:
+        raise ValueError(f"images must hold at least one value, got shape {images.shape}.")
+    num_channels = images.shape[-1]
+    rows = max(1, _CHUNK // math.prod(images.shape[1:]))
+    chunks = [images[start : start + rows] for start in range(0, len(images), rows)]
+    count = images.size // num_channels
+
+    def total(function: Any) -> np.ndarray:
+        return sum(
+            (function(chunk.reshape(-1, num_channels).astype(np.float64)) for chunk in chunks),
+            start=np.zeros(num_channels),
+        )
+
+    mean = total(lambda x: x.sum(axis=0)) / count
+    if not np.isfinite(mean).all():
+        raise ValueError(
+            f"images must be finite, got a mean of {mean}: they hold NaN or infinity. "
+            "jaxdl.checks.check_data names the first such image."
+        )
+    std = np.sqrt(total(lambda x: np.square(x - mean[None]).sum(axis=0)) / count)
+    scale = 255.0 if images.dtype == np.uint8 else 1.0
+    return mean / scale, std / scale

@@ -1,0 +1,311 @@
+"""Image functions on the device: hand-computed values, and vmap ≡ loop ≡ jit."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdl.data import transforms
+
+RNG = np.random.default_rng(0)
+IMAGES = {
+    "uint8": jnp.asarray(RNG.integers(0, 256, (6, 8, 10, 3), dtype=np.uint8)),
+    "float32": jnp.asarray(RNG.random((6, 8, 10, 3), dtype=np.float32)),
+}
+AUGMENTATIONS = {
+    "flip": transforms.random_flip(),
+    "crop": transforms.random_crop(padding=(1, 3)),
+    "erase": transforms.random_erase(0.7),
+    "affine": transforms.random_affine(30, translate=(0.2, 0.1), scale=(0.8, 1.2)),
+    "chain": transforms.compose(transforms.random_crop(2), transforms.random_flip()),
+}
+
+
+def column(*values):
+    return jnp.asarray(values, jnp.float32)[None, :, None]  # one row of pixels, (1, W, 1)
+
+
+def draws(augment, image, number):
+    """The same image changed in a number of ways, (number, H, W, C)."""
+    keys = jax.random.split(jax.random.key(0), number)
+    return np.asarray(jax.jit(jax.vmap(augment, in_axes=(0, None)))(keys, image))
+
+
+# Scaling
+
+
+def test_to_float():
+    scaled = transforms.to_float(jnp.array([0, 51, 204, 255], jnp.uint8))
+    assert scaled.dtype == jnp.float32
+    np.testing.assert_allclose(scaled, [0, 0.2, 0.8, 1], rtol=1e-6)
+    half = jnp.array([3.5], jnp.float16)
+    assert transforms.to_float(half) is half
+    with pytest.raises(ValueError, match=r"uint8 \(0 to 255\) or floating point, got int32"):
+        transforms.to_float(jnp.array([1]))
+
+
+def test_normalize_black_and_white_of_fashion_mnist():
+    image = jnp.array([0, 255], jnp.uint8).reshape(1, 2, 1)
+    for mean, std in ((0.2860406, 0.3530242), ([0.2860406], [0.3530242])):
+        normalized = jax.jit(transforms.normalize(mean, std))(image)
+        np.testing.assert_allclose(normalized.ravel(), [-0.81026, 2.02241], atol=5e-6)
+
+
+def test_normalize_channels_of_an_image_and_a_batch():
+    normalize = transforms.normalize([0.0, 0.5, 1.0], [1.0, 0.5, 0.25])
+    batch = jnp.full((2, 4, 4, 3), 0.5)
+    np.testing.assert_array_equal(normalize(batch)[1, 2, 3], [0.5, 0, -2])
+    np.testing.assert_array_equal(normalize(batch[0]), normalize(batch)[0])
+
+
+def test_normalize_undoes_the_statistics_of_the_data():
+    from jaxdl.data import mean_and_std
+
+    images = IMAGES["uint8"]
+    normalized = transforms.normalize(*mean_and_std(images))(images)
+    np.testing.assert_allclose(normalized.mean((0, 1, 2)), 0, atol=1e-6)
+    np.testing.assert_allclose(normalized.std((0, 1, 2)), 1, rtol=1e-6)
+
+
+def test_normalize_errors():
+    with pytest.raises(ValueError, match=r"std must be greater than 0, got \[1\. 0\.\]"):
+        transforms.normalize([0.0, 0.0], [1.0, 0.0])
+    with pytest.raises(ValueError, match=r"mean must be a finite number.*shape \(1, 2\)"):
+        transforms.normalize([[0.0, 0.0]], 1.0)
+    with pytest.raises(ValueError, match=r"mean has 2 channels, got images of shape \(8, 10, 3\)"):
+        transforms.normalize([0.0, 0.0], 1.0)(IMAGES["uint8"][0])
+
+
+# What holds for every augmentation
+
+
+@pytest.mark.parametrize("dtype", IMAGES)
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_vmap_equals_loop_equals_jit(name, dtype):
+    augment, images = AUGMENTATIONS[name], IMAGES[dtype]
+
+    def keys():  # made afresh each time, because a key may be used once
+        return jax.random.split(jax.random.key(0), len(images))
+
+    mapped = jax.vmap(augment)(keys(), images)
+    assert (mapped.shape, mapped.dtype) == (images.shape, images.dtype)
+    tolerance = {"atol": 1e-5 if dtype == "float32" else 1} if name == "affine" else {"atol": 0}
+    for run in (augment, jax.jit(augment)):
+        looped = jnp.stack([run(key, image) for key, image in zip(keys(), images, strict=True)])
+        np.testing.assert_allclose(
+            looped.astype(jnp.float32), mapped.astype(jnp.float32), rtol=0, **tolerance
+        )
+    changed = (mapped != images).any(axis=(1, 2, 3))
+    assert changed.any()
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_a_batch_is_refused_with_the_remedy(name):
+    with pytest.raises(ValueError, match=r"one image \(H, W, C\), got shape \(6, 8, 10, 3\).*vmap"):
+        AUGMENTATIONS[name](jax.random.key(0), IMAGES["uint8"])
+
+
+def test_integers_other_than_uint8_are_refused():
+    with pytest.raises(ValueError, match="uint8 or floating point, got int32"):
+        transforms.random_flip()(jax.random.key(0), jnp.zeros((2, 2, 1), jnp.int32))
+
+
+# Flip
+
+
+def test_flip_mirrors_left_to_right_and_twice_is_the_identity():
+    flip = transforms.random_flip(1.0)
+    first, second = jax.random.split(jax.random.key(0))
+    np.testing.assert_array_equal(flip(first, column(1, 2, 3))[0, :, 0], [3, 2, 1])
+    image = IMAGES["uint8"][0]
+    once = flip(jax.random.clone(first), image)
+    np.testing.assert_array_equal(once, image[:, ::-1])
+    np.testing.assert_array_equal(flip(second, once), image)
+
+
+def test_flip_happens_with_its_probability():
+    flipped = draws(transforms.random_flip(0.25), column(0, 1), 4000)
+    share = (flipped[:, 0, 0, 0] == 1).mean()
+    assert abs(share - 0.25) < 4 * np.sqrt(0.25 * 0.75 / 4000)
+    never = transforms.random_flip(0.0)(jax.random.key(1), column(0, 1))
+    np.testing.assert_array_equal(never, column(0, 1))
+    with pytest.raises(ValueError, match=r"probability must lie in 0 to 1, got 1\.5"):
+        transforms.random_flip(1.5)
+
+
+# Crop
+
+
+def test_crop_with_padding_0_is_the_identity():
+    image = IMAGES["uint8"][0]
+    np.testing.assert_array_equal(transforms.random_crop(0)(jax.random.key(0), image), image)
+
+
+def test_crop_reaches_every_offset_and_fills_with_zeros():
+    # One row, so only the columns move: 1 2 3 by -1, 0 or 1 pixel.
+    crops = draws(transforms.random_crop((0, 1)), column(1, 2, 3), 300)
+    rows, counts = np.unique(crops[:, 0, :, 0], axis=0, return_counts=True)
+    assert rows.tolist() == [[0, 1, 2], [1, 2, 3], [2, 3, 0]]
+    assert (abs(counts - 100) < 4 * np.sqrt(300 * 2 / 9)).all()
+
+
+def test_crop_moves_rows_and_columns_independently():
+    image = jnp.zeros((5, 5, 1), jnp.uint8).at[2, 2].set(1)
+    crops = draws(transforms.random_crop(2), image, 1000)
+    places = {tuple(np.argwhere(crop[..., 0])[0].tolist()) for crop in crops}
+    assert places == {(i, j) for i in range(5) for j in range(5)}
+
+
+def test_crop_errors():
+    with pytest.raises(ValueError, match=r"padding must be 0 or greater, got \(1, -2\)"):
+        transforms.random_crop((1, -2))
+
+
+# Erase
+
+
+def test_erase_writes_one_rectangle_within_its_limits():
+    erase = transforms.random_erase(1.0, scale=(0.1, 0.2), ratio=(0.5, 2.0), value=7)
+    erased = draws(erase, jnp.full((20, 30, 2), 3, jnp.uint8), 200)
+    assert set(np.unique(erased)) == {3, 7}
+    tops = set()
+    for mask in (erased == 7).all(axis=-1):
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+        assert mask.sum() == height * width  # a full rectangle
+        # Sides are rounded: area and ratio hold to half a pixel a side.
+        assert (height - 0.5) * (width - 0.5) <= 0.2 * 600
+        assert (height + 0.5) * (width + 0.5) >= 0.1 * 600
+        assert (height - 0.5) / (width + 0.5) <= 2
+        assert (height + 0.5) / (width - 0.5) >= 0.5
+        tops.add(int(rows[0]))
+    assert 0 in tops
+    assert len(tops) > 8
+
+
+def test_erase_everything_half_and_nothing():
+    image = jnp.ones((4, 4, 1))
+    whole = transforms.random_erase(1.0, scale=(1.0, 1.0), ratio=(1.0, 1.0))
+    assert whole(jax.random.key(0), image).sum() == 0
+    # A quarter of the area, square: 2×2 of 16 pixels.
+    quarter = transforms.random_erase(1.0, scale=(0.25, 0.25), ratio=(1.0, 1.0))
+    assert quarter(jax.random.key(0), image).sum() == 12
+    # Twice as high as the image allows: the side is shortened to it. 16 px area, 8×2 -> 4×2.
+    tall = transforms.random_erase(1.0, scale=(1.0, 1.0), ratio=(4.0, 4.0))
+    assert tall(jax.random.key(0), image).sum() == 8
+    never = transforms.random_erase(0.0)
+    np.testing.assert_array_equal(never(jax.random.key(0), image), image)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scale": (0.3, 0.1)}, r"scale must be .*in order.*got \(0\.3, 0\.1\)"),
+        ({"scale": (0.0, 2.0)}, r"scale must be .*within 0 to 1"),
+        ({"ratio": (0.0, 1.0)}, r"ratio must be .*got \(0\.0, 1\.0\)"),
+        ({"probability": -1.0}, r"probability must lie in 0 to 1, got -1\.0"),
+    ],
+)
+def test_erase_errors(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        transforms.random_erase(**arguments)
+
+
+# Affine
+
+
+def affine(image, *args, **kwargs):
+    return transforms.random_affine(*args, **kwargs)(jax.random.key(0), image)
+
+
+@pytest.mark.parametrize("dtype", IMAGES)
+def test_affine_that_does_nothing_is_the_identity(dtype):
+    image = IMAGES[dtype][0]
+    np.testing.assert_array_equal(affine(image, 0), image)
+
+
+@pytest.mark.parametrize(("degrees", "quarters"), [(90, -1), (-90, 1), (180, 2)])
+def test_affine_turns_clockwise(degrees, quarters):
+    image = IMAGES["uint8"][0, :, :8]
+    turned = affine(image, (degrees, degrees))
+    np.testing.assert_array_equal(turned, jnp.rot90(image, quarters))
+
+
+def test_affine_scales_about_the_centre():
+    # Factor 2 of 0 4 8 about its middle reads at -.5+..: half a pixel to either side of the 4.
+    enlarged = affine(column(0, 4, 8), 0, scale=(2.0, 2.0))
+    np.testing.assert_allclose(enlarged[0, :, 0], [2, 4, 6], atol=1e-6)
+    # Factor 1/2 reads two pixels to either side: outside, zero.
+    reduced = affine(column(1, 4, 8), 0, scale=(0.5, 0.5))
+    np.testing.assert_allclose(reduced[0, :, 0], [0, 4, 0], atol=1e-6)
+
+
+def test_affine_rounds_uint8():
+    image = jnp.array([0, 4, 7], jnp.uint8)[None, :, None]
+    enlarged = affine(image, 0, scale=(2.0, 2.0))  # 2, 4, 5.5
+    assert enlarged[0, :, 0].tolist() == [2, 4, 6]
+
+
+def test_affine_shifts_by_whole_pixels_up_to_the_fraction():
+    move = transforms.random_affine(0, translate=(0.4, 0.0))
+    moved = draws(move, column(1, 2, 3, 4, 5), 200)[:, 0, :, 0]
+    assert {tuple(row) for row in moved.tolist()} == {
+        (3, 4, 5, 0, 0),
+        (2, 3, 4, 5, 0),
+        (1, 2, 3, 4, 5),
+        (0, 1, 2, 3, 4),
+        (0, 0, 1, 2, 3),
+    }
+    image = jnp.zeros((4, 1, 1)).at[0].set(1.0)
+    down = transforms.random_affine(0, translate=(0.0, 1.0))
+    places = draws(down, image, 200)[..., 0, 0]
+    assert {int(np.argmax(row)) for row in places if row.any()} == {0, 1, 2, 3}
+
+
+def test_affine_angle_is_uniform_between_its_limits():
+    # A white pixel right of the centre moves along a circle; its angle shows the rotation.
+    image = jnp.zeros((41, 41, 1)).at[20, 35].set(1.0)
+    turned = draws(transforms.random_affine(45), image, 400)[..., 0]
+    offset = np.arange(41.0) - 20
+    weight = turned.sum((1, 2))
+    y = (turned.sum(2) * offset[None]).sum(1) / weight
+    x = (turned.sum(1) * offset[None]).sum(1) / weight
+    angles = np.degrees(np.arctan2(y, x))
+    assert abs(angles).max() < 47
+    assert abs(angles.mean()) < 4 * 90 / np.sqrt(12 * 400)
+    assert abs(angles.std() - 90 / np.sqrt(12)) < 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"degrees": (10, -10)}, r"degrees must be .*got \(10, -10\)"),
+        ({"degrees": 5, "translate": (0.0, 1.5)}, r"translate must be .*got \(0\.0, 1\.5\)"),
+        ({"degrees": 5, "scale": (0.0, 1.0)}, r"scale must be .*got \(0\.0, 1\.0\)"),
+    ],
+)
+def test_affine_errors(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        transforms.random_affine(**arguments)
+
+
+# Compose
+
+
+def test_compose_applies_in_order_with_a_key_each():
+    def add(key, image):
+        return image + jax.random.uniform(key)
+
+    def double(key, image):
+        return image * 2
+
+    image = jnp.zeros((1, 1, 1))
+    first, _, third = jax.random.split(jax.random.key(3), 3)
+    expected = jax.random.uniform(first) * 2 + jax.random.uniform(third)
+    chained = transforms.compose(add, double, add)(jax.random.key(3), image)
+    np.testing.assert_allclose(chained, np.full((1, 1, 1), expected), rtol=1e-6)
+
+
+def test_compose_of_nothing_is_the_identity():
+    image = IMAGES["uint8"][0]
+    np.testing.assert_array_equal(transforms.compose()(jax.random.key(0), image), image)

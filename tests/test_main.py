@@ -1,0 +1,295 @@
+"""``python -m jaxdl`` and its doctor."""
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from jaxdl import __main__ as command
+from jaxdl import doctor
+
+CPU = SimpleNamespace(platform="cpu", device_kind="cpu", memory_stats=lambda: None)
+GPU = SimpleNamespace(
+    platform="gpu",
+    device_kind="NVIDIA A100",
+    memory_stats=lambda: {"bytes_limit": 30 * 2**30, "bytes_in_use": 2**29},
+)
+
+
+def fake_version(monkeypatch, **versions):
+    """Makes packages look as if they had another version, or, with None, were not there."""
+    real = importlib.metadata.version
+
+    def version(name):
+        if name not in versions:
+            return real(name)
+        if versions[name] is None:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return versions[name]
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+
+
+def run(*arguments, program=("-m", "jaxdl"), **environ):
+    return subprocess.run(
+        [sys.executable, *program, *arguments],
+        env={**os.environ, "JAX_PLATFORMS": "cpu", **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+# The command line
+
+
+def test_help_names_the_commands_and_the_experiments(tmp_path, monkeypatch, capsys):
+    (tmp_path / "mnist.py").write_text('"""Digits at 99.2 %.\n\nMore."""\nraise SystemExit(3)\n')
+    monkeypatch.setattr(command, "EXPERIMENTS", tmp_path)
+    with pytest.raises(SystemExit) as exit_:
+        command.main(["--help"])
+    shown = capsys.readouterr().out
+    assert exit_.value.code == 0
+    assert "doctor" in shown
+    assert f"python {tmp_path.name}/mnist.py --help\n      Digits at 99.2 %.\n" in shown
+    assert "More." not in shown
+    assert command.main([]) == 0
+    assert capsys.readouterr().out == shown
+
+
+def test_experiments_are_sorted_and_read_without_running(tmp_path):
+    (tmp_path / "b.py").write_text("raise RuntimeError\n")
+    (tmp_path / "a.py").write_text('"""\nFirst line.\nSecond."""\n')
+    (tmp_path / "c.py").write_text("def (:\n")
+    (tmp_path / "_shared.py").write_text('"""Private."""\n')
+    (tmp_path / "notes.txt").write_text("no script")
+    (first, summary), (second, none), (third, broken) = command.list_experiments(tmp_path)
+    assert (first, second, third) == ("a.py", "b.py", "c.py")
+    assert (summary, none) == ("First line.", "(no docstring)")
+    assert broken.startswith("(cannot be read: invalid syntax")
+
+
+def test_without_a_checkout_the_help_says_where_experiments_are(tmp_path):
+    assert command.list_experiments(tmp_path / "absent") == []
+    assert "live in the checkout" in command.describe_experiments(tmp_path / "absent")
+
+
+def test_an_unknown_command_is_refused_with_the_known_ones(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        command.main(["docter"])
+    assert exit_.value.code == 2
+    message = capsys.readouterr().err
+    assert "invalid choice: 'docter'" in message
+    assert "doctor" in message.replace("docter", "")
+
+
+# The doctor, from outside
+
+
+def test_the_doctor_finds_nothing_wrong_here():
+    done = run("doctor", CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines()[-1] == "nothing is wrong"
+    assert f"jax                  {jax.__version__}" in done.stdout
+    assert "JAX_PLATFORMS         cpu" in done.stdout
+    assert "PROBLEM" not in done.stdout
+
+
+def test_the_doctor_names_a_platform_that_is_not_there():
+    done = run("doctor", JAX_PLATFORMS="abacus")
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == "1 problem"
+    assert "PROBLEM: JAX_PLATFORMS=abacus asks for a platform that is not there" in done.stdout
+    assert "remedy: unset JAX_PLATFORMS" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_doctor_survives_when_nothing_can_be_imported():
+    code = """
+import runpy, sys
+for name in "jax jaxlib numpy flax optax orbax matplotlib packaging tqdm tyro".split():
+    sys.modules[name] = None
+sys.argv = ["jaxdl", "doctor"]
+runpy.run_module("jaxdl", run_name="__main__")
+"""
+    done = run(program=("-c", code))
+    assert done.returncode == 1, done.stderr
+    assert "PROBLEM: jax is installed and cannot be imported: ModuleNotFoundError" in done.stdout
+    assert done.stdout.splitlines()[-1] == "1 problem"
+
+
+def test_the_doctor_counts_problems_and_fails(monkeypatch, capsys):
+    fake_version(monkeypatch, optax="0.1.0", tyro=None)
+    assert command.main(["doctor"]) == 1
+    shown = capsys.readouterr().out
+    assert "PROBLEM: optax 0.1.0 does not fit; jaxdl needs optax>=0.2.8.\n" in shown
+    assert "  remedy: pip install --upgrade 'optax>=0.2.8'\n" in shown
+    assert "PROBLEM: tyro is missing; jaxdl needs tyro>=1.0.\n" in shown
+    assert shown.endswith("2 problems\n")
+
+
+def test_the_doctor_does_not_preallocate_but_reports_what_the_user_set(monkeypatch, capsys):
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_PREALLOCATE", raising=False)
+    command.main(["doctor"])
+    assert os.environ.pop("XLA_PYTHON_CLIENT_PREALLOCATE") == "false"
+    assert "XLA_PYTHON_CLIENT_PREALLOCATE   not set" in capsys.readouterr().out
+
+
+# Packages
+
+
+def test_the_installed_packages_fit():
+    assert doctor.package_problems() == []
+
+
+def test_a_jaxlib_that_does_not_fit_jax_is_named(monkeypatch):
+    fake_version(monkeypatch, jaxlib="0.4.1")
+    (problem,) = doctor.package_problems()
+    assert problem.what.startswith("jaxlib 0.4.1 does not fit; jax needs jaxlib")
+    assert problem.remedy.startswith("pip install --upgrade 'jaxlib")
+
+
+def test_a_cuda_plugin_that_does_not_fit_jax_is_named(monkeypatch):
+    fake_version(monkeypatch, **{"jax-cuda12-plugin": "0.4.1"})
+    assert doctor.package_problems()[0].what.startswith("jax-cuda12-plugin 0.4.1 does not fit")
+
+
+def test_a_checkout_that_was_never_installed_is_named(monkeypatch):
+    fake_version(monkeypatch, jaxdl=None)
+    (problem,) = doctor.package_problems()
+    assert "pip install -e ." in problem.remedy
+
+
+def test_extras_are_no_requirements(monkeypatch):
+    fake_version(monkeypatch, torch=None, ruff=None)
+    assert doctor.unmet_requirements("jaxdl") == []
+
+
+def test_requirements_are_read_without_packaging_too(monkeypatch):
+    for name in ("packaging", "packaging.requirements", "packaging.specifiers"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert doctor._parse("jax[cuda12]>=0.10", "") == ("jax", ">=0.10", True)
+    assert doctor._parse("ruff>=0.15; extra == 'dev'", "")[2] is False
+    assert doctor._satisfies("0.10.2", "<=0.10.2,>=0.10.1")
+    assert not doctor._satisfies("0.9.7", ">=0.10")
+    fake_version(monkeypatch, optax="0.1.0")
+    assert [problem.what for problem in doctor.package_problems()] == [
+        "optax 0.1.0 does not fit; jaxdl needs optax>=0.2.8."
+    ]
+
+
+def test_two_versions_of_one_package_are_named_with_their_folders():
+    installed = [("jax", "0.10.2", "/a"), ("Jax", "0.9.0", "/b"), ("other", "1", "/a")]
+    (problem,) = doctor.version_problems([*installed, ("other", "2", "/b")])
+    assert problem.what == "jax is installed in two versions: 0.10.2 in /a and 0.9.0 in /b."
+    assert doctor.version_problems([("flax", "1", "/a"), ("flax", "1", "/b")]) == []
+
+
+def test_two_cuda_plugins_are_one_too_many():
+    installed = [("jax-cuda12-plugin", "1", "/a"), ("jax_cuda13_plugin", "1", "/a")]
+    (problem,) = doctor.version_problems(installed)
+    assert "CUDA 12 and the CUDA 13" in problem.what
+
+
+# Devices
+
+
+def answer(*devices, error="", imported=True):
+    return doctor.Devices(devices, error, imported)
+
+
+def test_an_overlooked_gpu_is_a_problem_unless_it_is_hidden_on_purpose():
+    (problem,) = doctor.device_problems(answer(CPU), {}, nvidia=True)
+    assert "sees only the CPU" in problem.what
+    assert "pip install 'jaxdl[cuda12]'" in problem.remedy
+    assert doctor.device_problems(answer(CPU), {}, nvidia=False) == []
+    assert doctor.device_problems(answer(GPU), {}, nvidia=True) == []
+    for hidden in ({"JAX_PLATFORMS": "cpu"}, {"CUDA_VISIBLE_DEVICES": ""}):
+        assert doctor.device_problems(answer(CPU), hidden, nvidia=True) == []
+
+
+def test_an_overlooked_gpu_with_the_plugin_there_points_to_the_driver(monkeypatch):
+    fake_version(monkeypatch, **{"jax-cuda12-plugin": jax.__version__})
+    (problem,) = doctor.device_problems(answer(CPU), {}, nvidia=True)
+    assert "driver is too old" in problem.remedy
+
+
+def test_a_failing_backend_is_told_from_a_wrong_platform():
+    broken = answer(error="RuntimeError: no")
+    (problem,) = doctor.device_problems(broken, {"JAX_PLATFORMS": "cuda"}, nvidia=False)
+    assert "JAX_PLATFORMS=cuda asks for a platform" in problem.what
+    assert "jaxdl[cuda12]" in problem.remedy
+    (problem,) = doctor.device_problems(broken, {}, nvidia=False)
+    assert problem.what == "JAX finds no device: RuntimeError: no"
+
+
+def test_a_missing_jax_is_one_problem_not_two(monkeypatch):
+    fake_version(monkeypatch, jax=None)
+    absent = answer(error="ModuleNotFoundError: jax", imported=False)
+    assert doctor.device_problems(absent, {}, nvidia=True) == []
+    assert [problem.what.split()[0] for problem in doctor.package_problems()] == ["jax"]
+
+
+def test_devices_are_described_with_their_memory():
+    facts = doctor.device_facts(answer(GPU))
+    assert facts[:2] == [("backend", "gpu"), ("count", "1")]
+    assert facts[2][1] == "NVIDIA A100, 30.00 GiB limit, 0.50 GiB in use"
+    assert doctor.device_facts(answer(CPU))[2][1] == "cpu, memory not reported"
+    assert doctor.device_facts(answer(error="RuntimeError: x")) == [("devices", "RuntimeError: x")]
+
+
+@pytest.mark.parametrize(
+    ("environ", "meaning"),
+    [
+        ({}, "75 % of every GPU's memory is taken at the start"),
+        ({"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.5"}, "a share of 0.5 of every GPU's memory"),
+        ({"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}, "as it is needed, at most 75 %"),
+        ({"XLA_PYTHON_CLIENT_ALLOCATOR": "platform"}, "given back for every array"),
+    ],
+)
+def test_memory_preallocation_is_put_in_words(environ, meaning):
+    assert meaning in dict(doctor.memory_facts(environ))["which means"]
+
+
+def test_the_environment_shows_what_matters_and_nothing_else():
+    facts = dict(doctor.environment_facts({"JAX_ENABLE_X64": "1", "TOKEN": "secret"}))
+    assert facts["JAX_ENABLE_X64"] == "1"
+    assert facts["XLA_FLAGS"] == "not set"
+    assert "TOKEN" not in facts
+
+
+# Arithmetic and folder
+
+
+def test_the_arithmetic_of_this_machine_is_right():
+    assert doctor.arithmetic_problems(jax.local_devices()) == []
+
+
+def test_a_wrong_product_and_a_wrong_gradient_are_told_apart():
+    def wrong_gradient(_, x, w):
+        return x @ w, x.T @ (x @ w) + np.eye(8)
+
+    (problem,) = doctor.arithmetic_problems(["gpu:0"], wrong_gradient)
+    assert problem.what == "A matrix gradient on gpu:0 is wrong: it is off by up to 1."
+    nan = doctor.arithmetic_problems(["gpu:0"], lambda _, x, w: (x * np.nan, x.T @ (x @ w)))
+    assert [problem.what[:16] for problem in nan] == ["A matrix product"]
+
+
+def test_a_device_that_cannot_compute_is_named():
+    def fail(*_):
+        raise RuntimeError("out of memory")
+
+    (problem,) = doctor.arithmetic_problems(["gpu:0"], fail)
+    assert problem.what.startswith("gpu:0 cannot compile and run a matrix product: RuntimeError")
+
+
+def test_an_unwritable_folder_is_a_problem(tmp_path):
+    assert doctor.folder_problems(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+    (problem,) = doctor.folder_problems(tmp_path / "absent")
+    assert "cannot be written: No such file or directory" in problem.what
