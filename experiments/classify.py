@@ -35,6 +35,8 @@ class Config:
     """The data set."""
     data_dir: Path | None = None
     """Folder with one folder of IDX files a set; without it TFDS provides the set."""
+    num_train: int | None = None
+    """Train on the first so many images only; all by default."""
     model: Literal["mlp", "convnet", "cnn"] = "mlp"
     """784-512-512-10 perceptron; small two-convolution network; BatchNorm network."""
     optimizer: Literal["sgd", "momentum", "adam", "adamw"] = "adam"
@@ -49,8 +51,8 @@ class Config:
     """Fraction of hidden units dropped in training."""
     label_smoothing: float = 0.0
     """Share of the target that is spread over all classes."""
-    augment: Literal["none", "shift", "shift_flip"] = "none"
-    """Random shifts by up to 2 pixels, and mirror images."""
+    augment: Literal["none", "flip", "shift", "shift_flip"] = "none"
+    """Mirror images; random shifts by up to 2 pixels; both."""
     batch_size: int = 32
     """Examples a step."""
     num_epochs: int = 10
@@ -59,6 +61,8 @@ class Config:
     """Of weights, order, dropout and augmentation."""
     patience: int | None = None
     """Stop after so many epochs without a better test loss."""
+    save_every_seconds: float = 30.0
+    """Longest time whose work a crash can cost."""
     run_dir: Path | None = None
     """Run folder; runs/DATA_MODEL_TIME by default."""
     resume: bool = False
@@ -101,6 +105,8 @@ def make_augment(cfg: Config) -> transforms.Augment | None:
     match cfg.augment:
         case "none":
             return None
+        case "flip":
+            return transforms.random_flip()
         case "shift":
             return transforms.random_crop(padding=2)
         case "shift_flip":
@@ -110,7 +116,8 @@ def make_augment(cfg: Config) -> transforms.Augment | None:
 def main(cfg: Config) -> list[dict[str, Any]]:
     """Trains, evaluates, draws; returns the history, one row an epoch."""
     dataset = data.load(cfg.data, cfg.data_dir)
-    images = dataset.train["image"]
+    train_data = {name: array[: cfg.num_train] for name, array in dataset.train.items()}
+    images = train_data["image"]
     preprocess = transforms.normalize(*data.mean_and_std(images))
     model = make_model(cfg)
     tx = make_optimizer(cfg, cfg.num_epochs * data.num_batches(len(images), cfg.batch_size))
@@ -127,7 +134,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     state, history = train.run(
         train.make_step(train_loss, tx),
         state,
-        dataset.train,
+        train_data,
         num_epochs=cfg.num_epochs,
         batch_size=cfg.batch_size,
         key=order_key,
@@ -136,6 +143,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         workdir=workdir,
         resume=cfg.resume,
         patience=cfg.patience,
+        save_every_seconds=cfg.save_every_seconds,
         config=cfg,
     )
     seconds = time.perf_counter() - began

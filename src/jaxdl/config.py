@@ -18,6 +18,12 @@ PACKAGES = ("jaxdl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "nump
 """The packages whose versions decide what a run computes."""
 
 
+RESUMED_RUN_MAY_CHANGE = (
+    "data_dir", "num_epochs", "patience", "resume", "run_dir", "save_every_seconds",
+)  # fmt: skip
+"""Fields that change where a run reads and writes and when it ends, not what it computes."""
+
+
 def save(config: Any, path: Path | str) -> None:
     """Writes a configuration as JSON, with the versions and the machine that it ran on.
 
@@ -96,7 +102,7 @@ def parse(
     arguments: Sequence[str] | None = None,
     *,
     description: str | None = None,
-    may_differ: Sequence[str] = ("num_epochs", "run_dir", "data_dir", "resume"),
+    may_differ: Sequence[str] = RESUMED_RUN_MAY_CHANGE,
 ) -> Config:
     """Reads a configuration from the command line: one flag a field, by tyro.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxdl import tree
@@ -124,7 +125,8 @@ def learning_rates(state: PyTree) -> dict[str, float]:
 
     nodes = jax.tree_util.tree_flatten_with_path(state, is_leaf=holds_rate)[0]
     rates = {
-        _part(path): float(node.hyperparams["learning_rate"])
+        # the shortest decimal of the float32: 0.001, not 0.0010000000474974513
+        _part(path): float(str(np.float32(node.hyperparams["learning_rate"])))
         for path, node in nodes
         if holds_rate(node)
     }

@@ -304,17 +304,19 @@ def _compile(step: StepFn, state: PyTree, data: Batch, order: Array, bar: Bar) -
         ``advance(state, data, order, start, stop) -> (state, stacked metrics, finite)``.
     """
     began = time.perf_counter()
-    looped = jax.jit(functools.partial(_steps, step), donate_argnums=0)
-    traced = looped.trace(state, data, order, np.int32(0), np.int32(0))
+    zero = np.int32(0)
+    traced = _compiled_steps.trace(step, state, data, order, zero, zero)
     if jax.default_backend() == "cpu" and _has_convolution(traced.jaxpr.jaxpr):
         advance = _step_by_step(step, state, data, order)
     else:
-        compiled = traced.lower().compile()
+        _compiled_steps(step, copy(state), data, order, zero, zero)  # no step, but it compiles
 
         def advance(
             state: PyTree, data: Batch, order: Array, start: int, stop: int
         ) -> tuple[PyTree, Any, bool]:
-            state, buffer, finite = compiled(state, data, order, np.int32(start), np.int32(stop))
+            state, buffer, finite = _compiled_steps(
+                step, state, data, order, np.int32(start), np.int32(stop)
+            )
             stacked = jax.tree.map(lambda leaf: np.asarray(leaf)[: stop - start], buffer)
             return state, stacked, bool(finite)
 
@@ -343,6 +345,9 @@ def _steps(
     _, state, buffer, finite = jax.lax.while_loop(unfinished, one_step, initial)
     # weights can break while the loss is still finite: a good state is finite as a whole
     return state, buffer, finite & tree.all_finite(state)
+
+
+_compiled_steps = jax.jit(_steps, static_argnums=0, donate_argnums=1)
 
 
 def _step_by_step(step: StepFn, state: PyTree, data: Batch, order: Array) -> Advance:

@@ -208,8 +208,8 @@ def _check_writable(workdir: Path, num_bytes: int) -> None:
     free = shutil.disk_usage(workdir).free
     if free < num_bytes:
         raise OSError(
-            f"the run folder {workdir} needs about {num_bytes / 1e6:.1f} MB for checkpoints, "
-            f"but only {free / 1e6:.1f} MB are free. Free some space or choose another folder."
+            f"the run folder {workdir} needs about {num_bytes / 1e6:,.2f} MB for checkpoints, "
+            f"but only {free / 1e6:,.2f} MB are free. Free some space or choose another folder."
         )
 
 

@@ -1,0 +1,39 @@
+"""Strict JAX for all tests, and the optional real data."""
+
+import os
+
+# The tests are about one CPU device, unless one starts a process of its own.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from pathlib import Path
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
+
+SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist():
+    """Fashion-MNIST where ../shared/data is there, else scikit-learn's digits."""
+    from jaxdl import data
+
+    if (SHARED_DATA / "fashion_mnist").is_dir():
+        return data.load("fashion_mnist", SHARED_DATA)
+    return data.digits()
+
+
+@pytest.fixture(scope="session", params=["digits", "fashion_mnist"])
+def reference_set(request):
+    """Name, data and PyTorch's losses of a set on which the reference run was recorded."""
+    import numpy as np
+
+    from jaxdl import data
+
+    if request.param == "fashion_mnist" and not (SHARED_DATA / request.param).is_dir():
+        pytest.skip("needs ../shared/data/fashion_mnist")
+    fixture = np.load(Path(__file__).parent / "fixtures" / f"r02_{request.param}.npz")
+    return request.param, data.load(request.param, SHARED_DATA), fixture
