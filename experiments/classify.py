@@ -129,7 +129,9 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     train_loss = train.supervised(model, smoothed, augment=make_augment(cfg), **common)
     test_loss = train.supervised(model, losses.cross_entropy, **common)
     print(model.tabulate(init_key, example, console_kwargs={"force_terminal": False, "width": 100}))
-    workdir = cfg.run_dir or Path("runs") / f"{cfg.data}_{cfg.model}_{time.strftime('%Y%m%d-%H%M%S')}"
+    workdir = (
+        cfg.run_dir or Path("runs") / f"{cfg.data}_{cfg.model}_{time.strftime('%Y%m%d-%H%M%S')}"
+    )
     began = time.perf_counter()
     state, history = train.run(
         train.make_step(train_loss, tx),

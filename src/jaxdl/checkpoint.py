@@ -5,6 +5,7 @@ and dtypes of the state and a checksum of its bytes, so that another model is to
 file, and a damaged file from a good one.
 """
 
+import json
 import shutil
 import warnings
 import zlib
@@ -51,6 +52,7 @@ def save(manager: Any, state: PyTree, metadata: dict[str, Any] | None = None) ->
         "structure": tree.describe(state),
         "checksum": _checksum(state),
     }
+    content["content_checksum"] = _content_checksum(content)
     arguments = ocp.args.Composite(
         state=ocp.args.StandardSave(state), content=ocp.args.JsonSave(content)
     )
@@ -121,12 +123,14 @@ def _restore(manager: Any, step: int, like: PyTree) -> tuple[PyTree, dict[str, A
     content = manager.restore(step, args=ocp.args.Composite(content=ocp.args.JsonRestore()))[
         "content"
     ]
+    if _content_checksum(content) != content["content_checksum"]:
+        raise ValueError("its metadata are not those that were saved (checksum)")
     differences = tree.differences(tree.describe(like), content["structure"])
     if differences:
         raise DifferentStructure(
             f"the checkpoint {manager.directory / str(step)} holds another model or optimizer than "
-            f"this one:\n  {tree.shorten(differences)}\nResume with the configuration of the run, or choose "
-            "another folder."
+            f"this one:\n  {tree.shorten(differences)}\n"
+            "Resume with the configuration of the run, or choose another folder."
         )
     target = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(
@@ -155,6 +159,11 @@ def _set_aside(manager: Any, steps: list[int]) -> None:
             shutil.rmtree(target)
         shutil.move(directory / str(step), target)
     manager.reload()
+
+
+def _content_checksum(content: dict[str, Any]) -> int:
+    parts = [content["metadata"], content["structure"], content["checksum"]]
+    return zlib.crc32(json.dumps(parts, sort_keys=True).encode())
 
 
 def _checksum(state: PyTree) -> int | None:

@@ -7,6 +7,7 @@ NaN) are checked on the host, where data enters.
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -18,6 +19,16 @@ def check_positive(**values: float) -> None:
     for name, value in values.items():
         if not value > 0:
             raise ValueError(f"{name} must be greater than 0, got {value!r}.")
+
+
+def check_fraction(**values: float) -> None:
+    """Raises ValueError unless every value lies in 0 to 1.
+
+    >>> check_fraction(dropout_rate=0.3)
+    """
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} must lie in 0 to 1, got {value!r}.")
 
 
 def check_shape(name: str, array: Any, expected: tuple[int | str | None, ...]) -> None:
@@ -57,7 +68,9 @@ def check_data(data: Mapping[str, Any], *, num_classes: int | None = None) -> in
             offending index and the remedy.
     """
     if not data:
-        raise ValueError("data holds no arrays; expected a mapping such as {'image': …, 'label': …}.")
+        raise ValueError(
+            "data holds no arrays; expected a mapping such as {'image': …, 'label': …}."
+        )
     for name, array in data.items():
         if not hasattr(array, "shape") or array.ndim == 0:
             raise ValueError(
@@ -75,7 +88,7 @@ def check_data(data: Mapping[str, Any], *, num_classes: int | None = None) -> in
     if length == 0:
         raise ValueError("data holds no examples (length 0).")
     for name, array in data.items():
-        if np.issubdtype(array.dtype, np.floating):
+        if jnp.issubdtype(array.dtype, jnp.floating):  # NumPy's does not know bfloat16
             _check_finite(name, np.asarray(array))
     if "label" in data:
         check_labels(data["label"], num_classes)
@@ -95,8 +108,9 @@ def _check_finite(name: str, array: np.ndarray) -> None:
 def check_labels(labels: Any, num_classes: int | None = None) -> None:
     """Raises ValueError unless labels are integers in [0, num_classes).
 
-    PyTorch and JAX differ here: JAX clamps an out-of-range index silently, so the range is checked
-    on the host before training.
+    PyTorch and JAX differ here: JAX raises nothing for an index out of range (a negative one counts
+    from the end, a large one is clamped, dropped or NaN), so the range is checked on the host
+    before training.
 
     Args:
         labels: (N,) or (N, ...) integers.
@@ -122,5 +136,6 @@ def check_batch_size(batch_size: int, num_examples: int) -> None:
     """Raises ValueError unless 1 <= batch_size <= num_examples."""
     if not 1 <= batch_size <= num_examples:
         raise ValueError(
-            f"batch_size must lie in 1 to {num_examples} (the number of examples), got {batch_size}."
+            f"batch_size must lie in 1 to {num_examples} (the number of examples), "
+            f"got {batch_size}."
         )

@@ -56,7 +56,7 @@ def load(cls: type[Config], path: Path | str) -> Config:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not JSON, an unknown field, or a value of the wrong type.
+        ValueError: not JSON, an unknown or missing field, or a value of the wrong type.
     """
     path = Path(path)
     if not path.is_file():
@@ -68,10 +68,21 @@ def load(cls: type[Config], path: Path | str) -> Config:
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a JSON object of fields, got {type(content).__name__}.")
     values = content.get("config", content)
+    if not isinstance(values, dict):
+        values = content
     hints = typing.get_type_hints(cls)
     unknown = sorted(values.keys() - hints.keys())
     if unknown:
         raise ValueError(f"{path} has the unknown field {unknown[0]!r}; known are {sorted(hints)}.")
+    missing = [
+        field.name
+        for field in dataclasses.fields(cls)  # type: ignore[arg-type]
+        if field.name not in values
+        and field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ValueError(f"{path} lacks the field {missing[0]!r}, which has no default.")
     return cls(**{name: _convert(path, name, values[name], hints[name]) for name in values})
 
 
@@ -126,7 +137,7 @@ def parse(
     default, arguments = _take_config_file(cls, arguments)
 
     def read(default: Config | None) -> Config:
-        kwargs = {} if default is None else {"default": default}
+        kwargs: dict[str, Any] = {} if default is None else {"default": default}
         return tyro.cli(
             cls,
             args=arguments,
@@ -155,9 +166,7 @@ def parse(
     return config
 
 
-def _take_config_file(
-    cls: type[Config], arguments: list[str]
-) -> tuple[Config | None, list[str]]:
+def _take_config_file(cls: type[Config], arguments: list[str]) -> tuple[Config | None, list[str]]:
     """Takes ``--config FILE`` out of the arguments."""
     for index, argument in enumerate(arguments):
         if argument == "--config" or argument.startswith("--config="):
@@ -169,9 +178,7 @@ def _take_config_file(
     return None, arguments
 
 
-def main(
-    function: Callable[[Any], Any], cls: type[Any], *, description: str | None = None
-) -> None:
+def main(function: Callable[[Any], Any], cls: type[Any], *, description: str | None = None) -> None:
     """Runs an experiment from the command line: errors become one line, Ctrl-C a calm goodbye.
 
     Args:
@@ -185,7 +192,7 @@ def main(
     try:
         function(parse(cls, description=description))
     except KeyboardInterrupt as interrupt:
-        print(f"\n{interrupt or 'stopped'}", file=sys.stderr)
+        print(f"\n{str(interrupt) or 'stopped'}", file=sys.stderr)
         raise SystemExit(130) from None
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("JAXDL_TRACEBACK"):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl.checks import check_shape
+from jaxdl.checks import check_fraction, check_shape
 from jaxdl.types import Array
 
 
@@ -21,8 +21,8 @@ def cross_entropy(logits: Array, labels: Array, *, label_smoothing: float = 0.0)
 
     Args:
         logits: (B, C) unnormalised log-probabilities.
-        labels: (B,) integers in [0, C). JAX clamps an index out of range silently, so data is
-            checked on the host (:func:`jaxdl.checks.check_labels`).
+        labels: (B,) integers in [0, C). Out of range, C or more gives NaN and a negative one counts
+            from the end, so data is checked on the host (:func:`jaxdl.checks.check_labels`).
         label_smoothing: ε in [0, 1].
 
     Returns:
@@ -40,8 +40,7 @@ def cross_entropy(logits: Array, labels: Array, *, label_smoothing: float = 0.0)
     check_shape("labels", labels, (logits.shape[0],))
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(f"labels must be integers (class indices), got dtype {labels.dtype}.")
-    if not 0.0 <= label_smoothing <= 1.0:
-        raise ValueError(f"label_smoothing must lie in 0 to 1, got {label_smoothing!r}.")
+    check_fraction(label_smoothing=label_smoothing)
     losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
     if label_smoothing == 0.0:
         return losses

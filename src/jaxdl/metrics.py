@@ -56,6 +56,7 @@ def accuracy(logits: Array, labels: Array) -> Array:
 def top_k_accuracy(logits: Array, labels: Array, *, k: int = 5) -> Array:
     """1 where the label is among the k largest logits, else 0; shapes as in :func:`accuracy`."""
     check_shape("logits", logits, ("B", "C"))
+    check_shape("labels", labels, (logits.shape[0],))
     if not 1 <= k <= logits.shape[1]:
         raise ValueError(f"k must lie in 1 to {logits.shape[1]} (the classes), got {k}.")
     _, top = jax.lax.top_k(logits, k)
@@ -74,6 +75,7 @@ def confusion_matrix(logits: Array, labels: Array, mask: Array | None = None) ->
         (C, C) int32; rows are true classes, columns predicted ones. It adds across batches.
     """
     check_shape("logits", logits, ("B", "C"))
+    check_shape("labels", labels, (logits.shape[0],))
     weights = jnp.ones(labels.shape, jnp.int32) if mask is None else (mask > 0).astype(jnp.int32)
     counts = jnp.zeros((logits.shape[1], logits.shape[1]), jnp.int32)
     return counts.at[labels, logits.argmax(axis=-1)].add(weights)
@@ -100,7 +102,7 @@ def sum_over_steps(stacked: Mapping[str, Any], initial: Mapping[str, Any] | None
 
     def total(leaf: Any, start: Any = 0) -> np.ndarray:
         array = np.asarray(leaf)
-        wide = np.float64 if np.issubdtype(array.dtype, np.floating) else np.int64
+        wide = np.float64 if jnp.issubdtype(array.dtype, jnp.floating) else np.int64
         first = np.broadcast_to(np.asarray(start, wide), array.shape[1:])[None]
         return np.cumsum(np.concatenate([first, array.astype(wide)]), axis=0)[-1]
 

@@ -184,10 +184,26 @@ def warmup_cosine(
 def one_cycle(learning_rate: float, num_steps: int) -> Schedule:
     """Up from 1/25 of the rate over the first 30 % of the steps, then down to almost nothing.
 
-    Source: ``torch.optim.lr_scheduler.OneCycleLR`` with its defaults (cosine).
+    Args:
+        learning_rate: the peak.
+        num_steps: of the whole training; the last one is the lowest, 1/250,000 of the peak.
+
+    Source: ``torch.optim.lr_scheduler.OneCycleLR`` with its defaults (cosine), equal to it. Optax's
+    peaks and ends a step later, and has no rate below 4 steps.
     """
     _check_length(num_steps=num_steps)
-    return optax.cosine_onecycle_schedule(num_steps, learning_rate)
+    peak, end = 0.3 * num_steps - 1, num_steps - 1
+
+    def cosine(start: float, stop: float, fraction: Array) -> Array:
+        fraction = jnp.clip(fraction, 0.0, 1.0)
+        return stop + (start - stop) * 0.5 * (1.0 + jnp.cos(jnp.pi * fraction))
+
+    def schedule(step: Array) -> Array:
+        rising = cosine(learning_rate / 25, learning_rate, step / peak)
+        falling = cosine(learning_rate, learning_rate / 25e4, (step - peak) / (end - peak))
+        return jnp.where(step <= peak, rising, falling)
+
+    return schedule
 
 
 def _check_length(**lengths: int) -> None:
@@ -219,7 +235,9 @@ def freeze(
 
     Source: ``requires_grad_(False)``.
     """
-    return by_pattern({"frozen": optax.set_to_zero(), "trained": tx}, {"frozen": patterns}, "trained")
+    return by_pattern(
+        {"frozen": optax.set_to_zero(), "trained": tx}, {"frozen": patterns}, "trained"
+    )
 
 
 def by_pattern(

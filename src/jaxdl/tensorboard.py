@@ -1,5 +1,6 @@
 """TensorBoard event files, written by tensorboardX: no TensorFlow, no torch."""
 
+import numbers
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ def open_writer(directory: Path | str, *, resume_step: int | None = None) -> Any
     from tensorboardX import SummaryWriter
 
     purge_step = None if resume_step is None else resume_step + 1
-    return SummaryWriter(str(directory), purge_step=purge_step)
+    # File names have whole seconds: two writers of one second would share, and empty, a file.
+    number = len(list(Path(directory).glob("events.*")))
+    return SummaryWriter(str(directory), purge_step=purge_step, filename_suffix=f".{number:04d}")
 
 
 def write_scalars(writer: Any, values: Mapping[str, Any], step: int) -> None:
@@ -28,5 +31,5 @@ def write_scalars(writer: Any, values: Mapping[str, Any], step: int) -> None:
         step: position on the horizontal axis, in updates.
     """
     for tag, value in values.items():
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, numbers.Real) and not isinstance(value, bool):
             writer.add_scalar(tag, value, step)

@@ -69,7 +69,8 @@ def num_bytes(tree: PyTree) -> int:
 def norms(tree: PyTree) -> dict[str, Array]:
     """The L2 norm of every leaf by name; each has shape ()."""
     return {
-        name: jnp.sqrt(jnp.sum(jnp.square(jnp.abs(leaf)))) for name, leaf in named_leaves(tree).items()
+        name: jnp.sqrt(jnp.sum(jnp.square(jnp.abs(leaf))))
+        for name, leaf in named_leaves(tree).items()
     }
 
 
@@ -94,9 +95,20 @@ def max_difference(a: PyTree, b: PyTree) -> dict[str, float]:
     differences = {}
     for name, leaf in left.items():
         if leaf.shape != right[name].shape:
-            raise ValueError(f"{name} has shape {leaf.shape} in one and {right[name].shape} in the other.")
-        differences[name] = float(np.max(np.abs(np.asarray(leaf) - np.asarray(right[name])), initial=0))
+            raise ValueError(
+                f"{name} has shape {leaf.shape} in one and {right[name].shape} in the other."
+            )
+        difference = np.abs(_numbers(leaf) - _numbers(right[name]))
+        differences[name] = float(np.max(difference, initial=0))
     return differences
+
+
+def _numbers(leaf: Array) -> np.ndarray:
+    """Values that can be subtracted: unsigned integers would wrap, keys are no numbers."""
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    wide = np.complex128 if jnp.issubdtype(leaf.dtype, jnp.complexfloating) else np.float64
+    return np.asarray(leaf).astype(wide)
 
 
 def check_same_structure(expected: PyTree, actual: PyTree, *, what: str) -> None:

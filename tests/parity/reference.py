@@ -25,7 +25,7 @@ def draw_weights(num_inputs: int, seed: int = 0) -> list[tuple[np.ndarray, np.nd
 
 
 def draw_order(num_examples: int, seed: int = 0) -> np.ndarray:
-    """(NUM_STEPS, BATCH_SIZE) indices; epochs follow each other as a shuffling loader gives them."""
+    """(NUM_STEPS, BATCH_SIZE) indices of shuffled epochs, one after the other."""
     generator = np.random.default_rng(seed)
     epochs = -(-NUM_STEPS * BATCH_SIZE // num_examples)
     order = np.concatenate([generator.permutation(num_examples) for _ in range(epochs)])

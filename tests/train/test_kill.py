@@ -26,7 +26,16 @@ def command(run_dir):
     shared = ROOT.parent / "shared" / "data"
     real = (shared / "fashion_mnist").is_dir()
     source = (
-        ["--data", "fashion_mnist", "--data_dir", shared, "--num_train", "3000", "--num_epochs", "4"]
+        [
+            "--data",
+            "fashion_mnist",
+            "--data_dir",
+            shared,
+            "--num_train",
+            "3000",
+            "--num_epochs",
+            "4",
+        ]
         if real
         else ["--data", "digits", "--num_epochs", "30"]
     )
@@ -58,16 +67,18 @@ def test_killed_and_resumed_is_never_killed(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     result = subprocess.run(command(whole), capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    seconds = sum(
-        json.loads(line)["epoch_seconds"] for line in (whole / "metrics.jsonl").open()
-    )
+    seconds = sum(json.loads(line)["epoch_seconds"] for line in (whole / "metrics.jsonl").open())
     moments = random.Random(0)
     kills = 0
     for _ in range(10 * KILLS):
         if kills == KILLS:
             break
         process = subprocess.Popen(
-            command(killed), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path
+            command(killed),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=tmp_path,
         )
         for line in process.stdout:  # until training begins
             if line.startswith("compiled in"):

@@ -137,7 +137,9 @@ def test_one_epoch_is_a_python_loop_over_slices(parts):
     ours, history = run(parts, num_epochs=1)
     assert history[0]["train/loss"] == pytest.approx(total / 70, rel=1e-5)
     # the last batch has another shape here than there, hence another order of the sums
-    for a, b in zip(jax.tree.leaves(ours.model_state), jax.tree.leaves(expected.model_state), strict=True):
+    for a, b in zip(
+        jax.tree.leaves(ours.model_state), jax.tree.leaves(expected.model_state), strict=True
+    ):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
@@ -157,7 +159,13 @@ def test_the_step_is_traced_and_compiled_once(parts):
         return step(state, batch)
 
     train.run(
-        counted, state, make_data(), num_epochs=4, batch_size=16, key=jax.random.key(0), progress=False
+        counted,
+        state,
+        make_data(),
+        num_epochs=4,
+        batch_size=16,
+        key=jax.random.key(0),
+        progress=False,
     )
     assert set(traces) == {(16, 8, 8, 1)}
     # the form of the result, the loop's buffer, and the loop itself: nothing at run time
@@ -173,7 +181,9 @@ def test_a_step_that_changes_the_state_is_named(parts):
         params = state.params | {"Dense_0": {"kernel": kernel[:-1], "bias": kernel[0]}}
         return state.replace(params=params), values
 
-    with pytest.raises(ValueError, match=r"params/Dense_0/kernel: expected float32\[32, 2\], got float32\[31, 2\]"):
+    with pytest.raises(
+        ValueError, match=r"params/Dense_0/kernel: expected float32\[32, 2\], got float32\[31, 2\]"
+    ):
         train.run(grows, state, make_data(), num_epochs=1, batch_size=16, key=jax.random.key(0))
 
 
@@ -206,8 +216,7 @@ def test_evaluation_does_not_depend_on_the_batch_size(parts, batch_size):
     _, eval_fn, state = parts
     examples = make_data(25, seed=1)
     expected = {
-        name: float(value.total / value.count)
-        for name, value in eval_fn(state, examples).items()
+        name: float(value.total / value.count) for name, value in eval_fn(state, examples).items()
     }
     assert train.evaluate(eval_fn, state, examples, batch_size=batch_size) == pytest.approx(
         expected, abs=1e-6
@@ -278,7 +287,7 @@ def test_a_damaged_newest_checkpoint_costs_only_time(parts, uninterrupted, tmp_p
         if path.is_file() and path.parent.name == "d":
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.warns(UserWarning, match=r"last/10 is damaged.*Using the one before it"):
-        state, history = run(parts, workdir=tmp_path, resume=True)
+        state, _ = run(parts, workdir=tmp_path, resume=True)
     assert_same(state, uninterrupted[0])
     assert [row["epoch"] for row in read_rows(tmp_path)] == [1, 2, 3]
     assert (tmp_path / "checkpoints/damaged/last-10").is_dir()
@@ -316,7 +325,9 @@ def test_resuming_with_another_order_is_refused(parts, tmp_path, change, message
 def test_resuming_with_another_model_or_optimizer_is_refused(parts, tmp_path):
     run(parts, num_epochs=1, workdir=tmp_path)
     before = (tmp_path / "metrics.jsonl").read_text()
-    with pytest.raises(ValueError, match=r"another model or optimizer.*\n.*BatchNorm_0/mean: expected nothing"):
+    with pytest.raises(
+        ValueError, match=r"another model or optimizer.*\n.*BatchNorm_0/mean: expected nothing"
+    ):
         run(setup(models.MLP((4, 2))), workdir=tmp_path, resume=True)
     with pytest.raises(ValueError, match=r"another model or optimizer.*\n.*opt_state/"):
         run(setup(tx=optim.sgd(0.1, momentum=0.9)), workdir=tmp_path, resume=True)

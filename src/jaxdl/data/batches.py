@@ -7,15 +7,20 @@ and any batch of any epoch can be made again.
 import jax
 import jax.numpy as jnp
 
+from jaxdl.checks import check_batch_size
 from jaxdl.types import Array, Batch
 
 
 def num_batches(num_examples: int, batch_size: int) -> int:
     """The batches of an epoch, a ragged last one included.
 
+    Raises:
+        ValueError: ``batch_size`` is not between 1 and ``num_examples``.
+
     >>> num_batches(100, 6)
     17
     """
+    check_batch_size(batch_size, num_examples)
     return -(-num_examples // batch_size)
 
 

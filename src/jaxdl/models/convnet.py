@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jaxdl.checks import check_fraction
 from jaxdl.nn import Conv, Dense, max_pool
 from jaxdl.types import Array
 
@@ -31,6 +32,7 @@ class ConvNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
+        check_fraction(dropout_rate=self.dropout_rate)
         for features in (16, 32):
             x = max_pool(nn.relu(Conv(features, (3, 3), dtype=self.dtype)(x)))
         x = x.reshape(x.shape[0], -1)
@@ -64,6 +66,7 @@ class CNN(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, mask: Array | None = None, train: bool = False) -> Array:
+        check_fraction(dropout_rate=self.dropout_rate)
         if mask is not None:
             mask = (mask > 0).reshape(-1, 1, 1, 1)
         for features in self.features:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jaxdl.checks import check_fraction
 from jaxdl.nn import Dense
 from jaxdl.types import Array
 
@@ -34,6 +35,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
+        check_fraction(dropout_rate=self.dropout_rate)
         x = x.reshape(x.shape[0], -1)
         for features in self.features[:-1]:
             x = self.activation(Dense(features, dtype=self.dtype)(x))

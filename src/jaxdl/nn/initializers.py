@@ -1,6 +1,8 @@
 """PyTorch's initial distributions, where JAX's differ."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +30,10 @@ def uniform_fan_in_bias(fan_in: int) -> Initializer:
     """
     bound = 1.0 / math.sqrt(fan_in)
 
-    def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
+    def init(
+        key: Array, shape: Sequence[int], dtype: Any = None, out_sharding: Any = None
+    ) -> Array:
+        del out_sharding  # Linen passes none
+        return jax.random.uniform(key, tuple(shape), dtype or jnp.float32, -bound, bound)
 
     return init

@@ -42,7 +42,9 @@ def find_non_finite(
         state = new
         good_metrics.append(metrics)
     empty = jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape), leaf.dtype), metrics)
-    stacked = jax.tree.map(lambda first, *rest: np.stack(rest) if rest else first, empty, *good_metrics)
+    stacked = jax.tree.map(
+        lambda first, *rest: np.stack(rest) if rest else first, empty, *good_metrics
+    )
     if finite:
         return state, stacked, "a metric was not finite, but repeating the steps gave finite ones"
     bad = [
@@ -53,9 +55,7 @@ def find_non_finite(
     what = f"{' and '.join(bad)} stopped being finite" if bad else "a weight stopped being finite"
     indices = np.asarray(order[index]).tolist()
     examples = ", ".join(map(str, indices[:8])) + (", …" if len(indices) > 8 else "")
-    sentence = (
-        f"{what} at step {int(state.step)}, batch {index} of the epoch (examples {examples})"
-    )
+    sentence = f"{what} at step {int(state.step)}, batch {index} of the epoch (examples {examples})"
     if hasattr(step, "gradients"):
         gradients = jax.jit(step.gradients)(state, take(data, order, index))
         sentence += f"; {_largest(gradients)}"

@@ -114,7 +114,7 @@ _compiled_evaluation = jax.jit(_scan_evaluation, static_argnums=(0, 3))
 
 
 def predict(
-    apply: Callable[[PyTree, Array], Array], state: PyTree, inputs: Array, *, batch_size: int = 250
+    apply: Callable[[PyTree, Array], Any], state: PyTree, inputs: Any, *, batch_size: int = 250
 ) -> Array:
     """The outputs of a model for any number of inputs, a batch at a time.
 
@@ -228,7 +228,9 @@ def run(
     }
     total = num_epochs * rows
     with contextlib.ExitStack() as stack:
-        record = stack.enter_context(Record(workdir, state, resume=resume, fingerprint=fingerprint, config=config))
+        record = stack.enter_context(
+            Record(workdir, state, resume=resume, fingerprint=fingerprint, config=config)
+        )
         state, history, epoch = record.state, record.history, Epoch(metrics_form, record.progress)
         done = int(state.step)
         if done > total:
@@ -262,7 +264,7 @@ def run(
             size = _next_size(size, elapsed)
             if stop == rows:
                 row = {"epoch": done // rows, "step": done, **epoch.finish(num_examples)}
-                if eval_fn is not None:
+                if eval_fn is not None and eval_data is not None:
                     row |= _evaluate(eval_fn, state, eval_data, eval_batch_size)
                 row |= optim.learning_rates(state)
                 if is_best(row, history, monitor, mode, required=eval_fn is not None):
@@ -270,7 +272,8 @@ def run(
                 record.add_row(row)
                 bar.epoch(row, num_epochs)
                 event = EpochEnd(state, row, history, record.workdir, record.writer)
-                stopped = any([hook(event) for hook in hooks])  # a list: every hook is called
+                answers = [hook(event) for hook in hooks]  # every hook is called
+                stopped = any(answers)
                 stopped |= is_stale(history, monitor, mode, patience)
             if interrupted or time.monotonic() - saved_at > save_every_seconds:
                 record.save(state, epoch.progress())

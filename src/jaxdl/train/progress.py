@@ -54,7 +54,7 @@ class Epoch:
 
 
 def is_best(row: Row, history: list[Row], monitor: str, mode: str, *, required: bool) -> bool:
-    """Whether a row beats all earlier ones; NaN beats nothing.
+    """Whether a row beats all earlier ones; NaN and infinity beat nothing.
 
     Raises:
         ValueError: the row lacks the monitored metric though it is required.
@@ -78,8 +78,9 @@ def _best_index(history: list[Row], monitor: str, mode: str) -> int:
     best, best_value = -1, math.inf
     for index, row in enumerate(history):
         value = row.get(monitor)
-        value = math.inf if value is None or math.isnan(value) else float(value)
-        value = -value if mode == "max" and math.isfinite(value) else value
+        if value is None or not math.isfinite(value):
+            continue
+        value = -float(value) if mode == "max" else float(value)
         if value < best_value:
             best, best_value = index, value
     return best

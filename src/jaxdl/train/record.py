@@ -79,7 +79,8 @@ class Record:
         fingerprint: dict[str, Any],
         config: Any = None,
     ):
-        self.state, self.progress, self.writer = state, None, None
+        self.state, self.progress = state, None
+        self.writer: Any = None
         self.history: list[Row] = []
         self.workdir = None if workdir is None else Path(workdir).absolute()
         self._fingerprint = fingerprint

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-
 from jaxdl.checks import check_shape
 from jaxdl.metrics import mean
 from jaxdl.types import Array, Batch, EvalFn, LossFn, Mean, Metrics, PyTree, StepFn, TrainState
@@ -126,13 +125,13 @@ def supervised(
             x = jax.vmap(augment)(jax.random.split(augment_key, x.shape[0]), x)
         if preprocess is not None:
             x = preprocess(x)
+        options: dict[str, Any] = {"train": train} | ({"mask": mask} if takes_mask else {})
         outputs, model_state = model.apply(
             {"params": params, **model_state},
             x,
-            train=train,
             mutable=list(model_state),
             rngs={"dropout": dropout_key},
-            **({"mask": mask} if takes_mask else {}),
+            **options,
         )
         results: dict[str, Mean | Array] = {}
         for name, function in per_example.items():

@@ -1,0 +1,245 @@
+"""Layers: one convolution in two forms, pooling as Linen's and PyTorch's, Linen's parameters."""
+
+import flax.linen as linen
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from jaxdl import nn, tree
+
+RNG = np.random.default_rng(0)
+max_pool = jax.jit(nn.max_pool, static_argnums=1)
+
+
+def draw(*shape):
+    return jnp.asarray(RNG.normal(size=shape), jnp.float32)
+
+
+# Convolution
+
+CONVOLUTIONS = [
+    ((1, 1), 1, "VALID"),
+    ((3, 3), 1, "VALID"),
+    ((3, 3), 1, "SAME"),
+    ((3, 3), 2, "SAME"),
+    ((2, 2), 2, "SAME"),
+    ((5, 5), 2, 2),
+    ((1, 1), 3, "SAME"),
+    ((2, 3), 3, 1),
+    ((3, 1), 2, ((0, 2), (1, 0))),
+]
+
+
+def convolve_both(inputs, kernel, cotangents=None, **options):
+    """Values, and gradients by inputs and kernel, of each implementation."""
+
+    @jax.jit
+    def both(inputs, kernel):
+        results = []
+        for implementation in ("matmul", "lax"):
+
+            def convolve(x, k, implementation=implementation):
+                return nn.convolution(x, k, implementation=implementation, **options)
+
+            outputs, pull = jax.vjp(convolve, inputs, kernel)
+            weights = jnp.cos(jnp.arange(outputs.size, dtype=jnp.float32))
+            results.append((outputs, *pull(weights.reshape(outputs.shape))))
+        return results
+
+    return both(inputs, kernel)
+
+
+@pytest.mark.parametrize(("size", "strides", "padding"), CONVOLUTIONS)
+def test_the_two_implementations_agree_in_values_and_gradients(size, strides, padding):
+    matmul, lax = convolve_both(
+        draw(2, 7, 6, 3), draw(*size, 3, 4), strides=strides, padding=padding
+    )
+    for ours, expected in zip(matmul, lax, strict=True):
+        assert ours.shape == expected.shape
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("implementation", ["matmul", "lax", None])
+def test_convolution_by_hand(implementation):
+    image = jnp.arange(9.0).reshape(1, 3, 3, 1)
+    kernel = jnp.array([[1.0, 2.0], [3.0, 4.0]]).reshape(2, 2, 1, 1)
+    outputs = nn.convolution(image, kernel, implementation=implementation)
+    # 0·1 + 1·2 + 3·3 + 4·4 = 27: the kernel is not turned
+    np.testing.assert_array_equal(outputs[0, :, :, 0], [[27, 37], [57, 67]])
+
+
+def test_same_padding_with_stride_2_is_not_symmetric():
+    outputs = nn.convolution(
+        jnp.arange(4.0).reshape(1, 1, 4, 1), jnp.ones((1, 3, 1, 1)), strides=2, padding="SAME"
+    )
+    np.testing.assert_array_equal(outputs.ravel(), [0 + 1 + 2, 2 + 3])
+
+
+@pytest.mark.parametrize("implementation", ["matmul", "lax"])
+def test_convolution_check_grads(implementation):
+    def convolve(inputs, kernel):
+        return nn.convolution(
+            inputs, kernel, strides=2, padding="SAME", implementation=implementation
+        )
+
+    check_grads(jax.jit(convolve), (draw(1, 4, 5, 2), draw(3, 2, 2, 2)), 1, modes=["rev"])
+
+
+def test_a_batch_of_kernels_equals_each_kernel_alone():
+    images, kernels = draw(2, 5, 5, 2), draw(3, 3, 3, 2, 4)
+    together = jax.jit(jax.vmap(nn.convolution, in_axes=(None, 0)))(images, kernels)
+    alone = jax.jit(nn.convolution)
+    for outputs, kernel in zip(together, kernels, strict=True):
+        np.testing.assert_allclose(outputs, alone(images, kernel), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel", "padding", "message"),
+    [
+        (
+            (1, 5, 5, 3),
+            (3, 3, 1, 4),
+            "VALID",
+            r"expects 1 channels, got images of shape \(1, 5, 5, 3",
+        ),
+        ((1, 2, 9, 1), (3, 3, 1, 4), "VALID", "a 3x3 kernel does not fit into 2x9 pixels"),
+        ((1, 2, 2, 1), (7, 7, 1, 4), 2, "does not fit into 6x6 pixels .*images are too small"),
+    ],
+)
+def test_convolution_refuses(shape, kernel, padding, message):
+    with pytest.raises(ValueError, match=message):
+        nn.convolution(jnp.zeros(shape), jnp.zeros(kernel), padding=padding)
+
+
+# Pooling
+
+
+@pytest.mark.parametrize(
+    ("shape", "window"),
+    [((2, 6, 8, 3), 2), ((1, 7, 5, 2), 2), ((1, 9, 10, 1), 3), ((1, 3, 3, 1), 1)],
+)
+def test_max_pool_equals_that_of_linen(shape, window):
+    inputs = draw(*shape)
+
+    def total(pool):
+        return lambda x: (pool(x) ** 3).sum()
+
+    def ours(x):
+        return nn.max_pool(x, window)
+
+    def expected(x):
+        return linen.max_pool(x, (window, window), (window, window))
+
+    @jax.jit
+    def both(x):
+        return [(pool(x), jax.grad(total(pool))(x)) for pool in (ours, expected)]
+
+    (values, gradient), (expected_values, expected_gradient) = both(inputs)
+    np.testing.assert_array_equal(values, expected_values)
+    np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-6)
+
+
+def test_max_pool_check_grads():
+    distinct = jnp.asarray(RNG.permutation(24), jnp.float32).reshape(1, 4, 6, 1)
+    check_grads(max_pool, (distinct,), 1, modes=["rev"], eps=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "first"),
+    [
+        ([[1, 1], [1, 1]], (0, 0)),
+        ([[0, 1], [1, 1]], (0, 1)),
+        ([[0, 0], [1, 1]], (1, 0)),
+        ([[0, 1], [1, 0]], (0, 1)),
+        ([[0, 0], [0, 1]], (1, 1)),
+    ],
+)
+def test_the_gradient_of_a_tie_goes_to_the_first_maximum(pixels, first):
+    image = jnp.array(pixels, jnp.float32).reshape(1, 2, 2, 1)
+    gradient = jax.grad(lambda x: max_pool(x).sum())(image)
+    expected = np.zeros((2, 2))
+    expected[first] = 1
+    np.testing.assert_array_equal(gradient[0, :, :, 0], expected)
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_nan_goes_through_max_pool(place):
+    window = np.array([1.0, 4.0, np.inf, -np.inf], np.float32)
+    window[place] = np.nan
+    assert np.isnan(max_pool(window.reshape(1, 2, 2, 1))).all()
+
+
+def test_max_pool_of_integers():
+    image = jnp.array([[200, 3], [255, 0]], jnp.uint8).reshape(1, 2, 2, 1)
+    pooled = nn.max_pool(image)
+    assert pooled.dtype == jnp.uint8
+    assert int(pooled[0, 0, 0, 0]) == 255
+
+
+def test_max_pool_refuses_an_image_smaller_than_the_window():
+    with pytest.raises(ValueError, match=r"max_pool over 3x3 pixels .*got images of 2x5"):
+        nn.max_pool(jnp.zeros((1, 2, 5, 1)), 3)
+
+
+# Modules
+
+
+@pytest.mark.parametrize(("shape", "use_bias"), [((5,), True), ((4, 5), False), ((2, 3, 5), True)])
+def test_dense_and_that_of_linen_exchange_parameters(shape, use_bias):
+    inputs = draw(*shape)
+    ours, other = nn.Dense(3, use_bias=use_bias), linen.Dense(3, use_bias=use_bias)
+    variables = jax.jit(ours.init)(jax.random.key(0), inputs)
+    abstract = jax.eval_shape(other.init, jax.random.key(0), inputs)
+    assert tree.describe(variables) == tree.describe(abstract)
+    expected = jax.jit(other.apply)(variables, inputs)
+    np.testing.assert_allclose(
+        jax.jit(ours.apply)(variables, inputs), expected, rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("strides", "padding", "use_bias"),
+    [(1, "SAME", False), (2, "SAME", True), (3, ((0, 2), (1, 0)), True)],
+)
+def test_conv_and_that_of_linen_exchange_parameters(strides, padding, use_bias):
+    inputs = draw(2, 6, 5, 2)
+    options = {"strides": strides, "padding": padding, "use_bias": use_bias}
+    ours, other = nn.Conv(4, (3, 2), **options), linen.Conv(4, (3, 2), **options)
+    variables = jax.jit(other.init)(jax.random.key(0), inputs)
+    abstract = jax.eval_shape(ours.init, jax.random.key(0), inputs)
+    assert tree.describe(variables) == tree.describe(abstract)
+    expected = jax.jit(other.apply)(variables, inputs)
+    np.testing.assert_allclose(
+        jax.jit(ours.apply)(variables, inputs), expected, rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "fan_in"),
+    [(nn.Dense(400), (1, 16), 16), (nn.Conv(400, (3, 3)), (1, 4, 4, 4), 36)],
+    ids=["dense", "conv"],
+)
+def test_kernel_and_bias_start_between_the_bounds_of_pytorch(layer, shape, fan_in):
+    params = jax.jit(layer.init)(jax.random.key(0), jnp.zeros(shape))["params"]
+    for values in params.values():
+        assert 0.97 * fan_in**-0.5 < jnp.abs(values).max() <= fan_in**-0.5
+
+
+@pytest.mark.parametrize("layer", [nn.Dense(3), nn.Conv(3, (2, 2))], ids=["dense", "conv"])
+def test_dtype_of_the_computation_leaves_the_parameters_in_float32(layer):
+    half = layer.clone(dtype=jnp.bfloat16)
+    inputs = draw(2, 4, 4, 4)
+    variables = jax.jit(half.init)(jax.random.key(0), inputs)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+    outputs = jax.jit(half.apply)(variables, inputs)
+    assert outputs.dtype == jnp.bfloat16
+    np.testing.assert_allclose(
+        outputs.astype(jnp.float32), jax.jit(layer.apply)(variables, inputs), atol=0.05
+    )
+
+
+def test_conv_refuses_images_without_a_batch():
+    with pytest.raises(ValueError, match=r"images \(B, H, W, C\), got shape \(8, 8, 1\)"):
+        nn.Conv(4, (3, 3)).init(jax.random.key(0), jnp.zeros((8, 8, 1)))

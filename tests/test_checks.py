@@ -1,0 +1,87 @@
+"""Messages that teach: what was expected, what came, where, and what to do."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdl import checks
+
+IMAGES = np.zeros((4, 2, 2, 1), np.uint8)
+LABELS = np.array([0, 1, 2, 3])
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan")])
+def test_check_positive_names_the_value(value):
+    with pytest.raises(ValueError, match=r"batch_size must be greater than 0, got"):
+        checks.check_positive(num_epochs=3, batch_size=value)
+
+
+def test_check_positive_accepts_small_floats():
+    checks.check_positive(learning_rate=1e-30)
+
+
+@pytest.mark.parametrize(
+    "expected", [(2, 3, 3), ("B", 3, 3), ("B", "C", "C"), (None, None, None), ("B", None, 3)]
+)
+def test_check_shape_accepts(expected):
+    checks.check_shape("x", np.zeros((2, 3, 3)), expected)
+
+
+@pytest.mark.parametrize("expected", [(2, 3), (2, 3, 4), ("B", "B", 3), (2, 3, 3, 1), ()])
+def test_check_shape_refuses(expected):
+    with pytest.raises(ValueError, match=r"x must have shape \(.*\), got \(2, 3, 3\)\."):
+        checks.check_shape("x", np.zeros((2, 3, 3)), expected)
+
+
+def test_check_shape_writes_what_it_wants():
+    with pytest.raises(ValueError, match=r"logits must have shape \(B, any, 10\), got \(3,\)\."):
+        checks.check_shape("logits", np.zeros(3), ("B", None, 10))
+
+
+def test_check_data_returns_the_number_of_examples():
+    assert checks.check_data({"image": IMAGES, "label": LABELS}, num_classes=4) == 4
+    assert checks.check_data({"image": jnp.asarray(IMAGES)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({}, "data holds no arrays"),
+        ({"image": [1, 2]}, r"data\['image'\] must be an array .* got list"),
+        ({"image": np.array(1.0)}, r"data\['image'\] must be an array with a leading example axis"),
+        ({"image": IMAGES, "label": LABELS[:3]}, "same number of examples, got image: 4, label: 3"),
+        ({"image": IMAGES[:0]}, "data holds no examples"),
+        ({"x": np.array([[0, 1], [np.inf, 2], [np.nan, 1]])}, "in 2 of 3 examples, .* index 1"),
+        ({"x": jnp.array([0, jnp.nan], jnp.bfloat16)}, "in 1 of 2 examples, the first at index 1"),
+        ({"label": np.array([0, -1, 3, -2])}, r"be 0 or greater, got -1 at index 1 \(2 of 4"),
+    ],
+)
+def test_check_data_names_array_place_and_remedy(data, message):
+    with pytest.raises(ValueError, match=message):
+        checks.check_data(data)
+
+
+def test_labels_that_start_at_1_are_told_so():
+    with pytest.raises(ValueError, match=r"lie in 0 to 3, got 4 at index 3 .*subtract 1"):
+        checks.check_data({"label": LABELS + 1}, num_classes=4)
+
+
+def test_labels_must_be_integers():
+    with pytest.raises(ValueError, match=r"labels must be integers .* got dtype float32"):
+        checks.check_labels(np.zeros(3, np.float32))
+
+
+def test_labels_of_several_axes_name_the_example():
+    with pytest.raises(ValueError, match=r"\[1 7\] at index 1 \(1 of 4"):
+        checks.check_labels(np.array([[0, 1], [1, 7]]), 3)
+
+
+@pytest.mark.parametrize("batch_size", [0, -3, 11])
+def test_check_batch_size_refuses(batch_size):
+    with pytest.raises(ValueError, match=f"lie in 1 to 10 .* got {batch_size}"):
+        checks.check_batch_size(batch_size, 10)
+
+
+@pytest.mark.parametrize("batch_size", [1, 10])
+def test_check_batch_size_accepts_the_ends(batch_size):
+    checks.check_batch_size(batch_size, 10)
