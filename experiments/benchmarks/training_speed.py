@@ -3,9 +3,11 @@
     python experiments/benchmarks/training_speed.py --data_dir DIR --out training_speed.json
     python experiments/benchmarks/training_speed.py --data_dir DIR --num_steps 50 --num_epochs 2
 
-DIR holds the folders fashion_mnist and mnist with their IDX files. The first command takes some ten
-minutes on two CPU cores, the second is a quick look. PyTorch's rows need `pip install torch==2.13.0`
-and are left out without it, or where JAX has a GPU that this torch cannot use.
+DIR holds the folders fashion_mnist and mnist with their IDX files. The first command takes some
+fifteen minutes on two CPU cores, the second is a quick look. Measure on an idle machine: PyTorch's
+threads wait for each other by spinning, so that another busy program on the same cores can make its
+rows ten times slower, JAX's only twice. PyTorch's rows need `pip install torch==2.13.0` and are
+left out without it, or where JAX has a GPU that this torch cannot use.
 
 All variants run in one process, in turn, `--repeats` rounds of it, so that drift hits all alike.
 They do the same work: model, initial distribution, optimizer, batch size, a new order every epoch,
@@ -24,8 +26,8 @@ Seconds an epoch are the wall time of a whole training divided by its epochs; bu
 outside. Compilation stands in a column of its own. `run` compiles its step in every call: from its
 wall time only the "compiled in … s" that it prints is taken off, less 0.05 s for the rounding.
 All else, such as moving data to the device, opening the folder, compiling the order of an epoch and
-waiting for the last checkpoint, is charged to its epochs. One training of each variant goes before the
-rounds and is not counted: it imports what is imported late and compiles run's evaluation.
+waiting for the last checkpoint, is charged to its epochs. One training of each variant goes before
+the rounds and is not counted: it imports what is imported late and compiles run's evaluation.
 
 Source: the networks of jaxdl.models; the tutorial loop is that of PyTorch's quick start.
 """
@@ -128,8 +130,8 @@ def load_workload(cfg: Config, name: WorkloadName) -> Workload:
     set_name, batch_size = {"mlp": ("fashion_mnist", 32), "convnet": ("mnist", 64)}[name]
     if cfg.data_dir is None:
         raise ValueError(
-            f"--data_dir is missing: this benchmark measures on the real {set_name}. Give the folder "
-            f"that holds {set_name}/train-images-idx3-ubyte.gz and the other IDX files."
+            f"--data_dir is missing: this benchmark measures on the real {set_name}. Give the "
+            f"folder that holds {set_name}/train-images-idx3-ubyte.gz and the other IDX files."
         )
     dataset = data.load(set_name, cfg.data_dir)
     mean, std = (float(value[0]) for value in data.mean_and_std(dataset.train["image"]))
@@ -498,22 +500,21 @@ def prepare_run(workload: Workload, cfg: Config) -> Variant:
 
     def train_all() -> Round:
         ends: list[float] = []
-        with tempfile.TemporaryDirectory() as folder:
-            with stopwatch() as seconds, captured() as output:
-                state, history = train.run(
-                    recipe.step,
-                    recipe.state,
-                    workload.train,
-                    num_epochs=cfg.num_epochs,
-                    batch_size=workload.batch_size,
-                    key=recipe.key,
-                    eval_fn=recipe.eval_fn,
-                    eval_data=workload.test,
-                    workdir=Path(folder) / "run",
-                    config=cfg,
-                    hooks=[lambda _: ends.append(time.perf_counter())],
-                )
-                jax.block_until_ready(state)
+        with tempfile.TemporaryDirectory() as folder, stopwatch() as seconds, captured() as output:
+            state, history = train.run(
+                recipe.step,
+                recipe.state,
+                workload.train,
+                num_epochs=cfg.num_epochs,
+                batch_size=workload.batch_size,
+                key=recipe.key,
+                eval_fn=recipe.eval_fn,
+                eval_data=workload.test,
+                workdir=Path(folder) / "run",
+                config=cfg,
+                hooks=[lambda _: ends.append(time.perf_counter())],
+            )
+            jax.block_until_ready(state)
         found = re.search(r"compiled in ([\d.]+) s", output.getvalue())
         if found is None:
             raise ValueError("run no longer prints 'compiled in … s', the rule of this benchmark.")
@@ -682,6 +683,7 @@ def describe_machine() -> dict[str, Any]:
         else os.cpu_count(),
         "jax_device": f"{jax.default_backend()}, {jax.devices()[0].device_kind}",
         "torch_device": torch_device(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "versions": versions,
     }
 
@@ -731,6 +733,10 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     print(f"{machine['cpu']}, {machine['cores']} cores; JAX on {machine['jax_device']}\n{versions}")
     sizes = {w.name: len(w.train["label"]) for w in workloads}
     print(f"training images {sizes}, {cfg.num_epochs} epochs, {cfg.repeats} rounds")
+    if (machine["load"] or 0.0) > 0.5:
+        print(
+            f"warning: the machine is busy (load {machine['load']:.1f}); do not trust these times"
+        )
     table = [row for workload in workloads for row in measure(workload, cfg)]
     show(table, cfg)
     if cfg.out is not None:

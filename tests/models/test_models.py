@@ -15,6 +15,12 @@ def draw(*shape):
     return jnp.asarray(RNG.normal(size=shape), jnp.float32)
 
 
+def draw_params(model, x):
+    """Parameters of the right shapes, without compiling an initialiser."""
+    abstract = jax.eval_shape(model.init, jax.random.key(0), x)["params"]
+    return jax.tree.map(lambda leaf: draw(*leaf.shape) / 4, abstract)
+
+
 def dense(params, x):
     return np.asarray(x) @ np.asarray(params["kernel"]) + np.asarray(params["bias"])
 
@@ -24,6 +30,11 @@ def convolve(params, x, padding):
         x, params["kernel"], (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
     return outputs + params["bias"].reshape(1, 1, 1, -1) if "bias" in params else outputs
+
+
+def normalise(params, x, mean, var):
+    x = (x - mean) / np.sqrt(var + 1e-5)
+    return np.maximum(x * np.asarray(params["scale"]) + np.asarray(params["bias"]), 0)
 
 
 def pool(x):
@@ -49,29 +60,32 @@ def test_number_of_parameters(model, shape, params, statistics):
 
 def test_mlp_computes_dense_relu_dense():
     model, x = models.MLP((6, 5, 3)), draw(4, 2, 2, 1)
-    variables = jax.jit(model.init)(jax.random.key(0), x)
-    params = variables["params"]
+    params = draw_params(model, x)
     hidden = np.maximum(dense(params["Dense_0"], x.reshape(4, 4)), 0)
     hidden = np.maximum(dense(params["Dense_1"], hidden), 0)
     expected = dense(params["Dense_2"], hidden)
-    np.testing.assert_allclose(model.apply(variables, x), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        jax.jit(model.apply)({"params": params}, x), expected, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_convnet_computes_its_five_stages():
     model, x = models.ConvNet(7), draw(2, 12, 11, 2)
-    variables = jax.jit(model.init)(jax.random.key(0), x)
-    params = variables["params"]
+    params = draw_params(model, x)
     maps = pool(jax.nn.relu(convolve(params["Conv_0"], x, "VALID")))
     maps = pool(jax.nn.relu(convolve(params["Conv_1"], maps, "VALID")))
     hidden = np.maximum(dense(params["Dense_0"], maps.reshape(2, -1)), 0)
     expected = dense(params["Dense_1"], hidden)
-    np.testing.assert_allclose(jax.jit(model.apply)(variables, x), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        jax.jit(model.apply)({"params": params}, x), expected, rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.fixture(scope="module")
 def cnn():
     model, x = models.CNN(3, features=(4,), dropout_rate=0.0), draw(6, 4, 4, 2)
-    variables = jax.jit(model.init)(jax.random.key(0), x)
+    statistics = {"BatchNorm_0": {"mean": jnp.zeros(4), "var": jnp.ones(4)}}
+    variables = {"params": draw_params(model, x), "batch_stats": statistics}
     train = jax.jit(
         lambda x, mask: model.apply(variables, x, mask=mask, train=True, mutable="batch_stats")
     )
@@ -84,8 +98,8 @@ def test_cnn_in_evaluation_normalises_by_the_running_statistics(cnn):
     statistics = {"BatchNorm_0": {"mean": mean, "var": var}}
     params = variables["params"]
     maps = np.asarray(pool(convolve(params["Conv_0"], x, "SAME")))
-    maps = np.maximum((maps - mean) / np.sqrt(var + 1e-5), 0)
-    expected = dense(params["Dense_0"], maps.reshape(6, -1))
+    hidden = normalise(params["BatchNorm_0"], maps, mean, var)
+    expected = dense(params["Dense_0"], hidden.reshape(6, -1))
     logits = jax.jit(model.apply)({"params": params, "batch_stats": statistics}, x)
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
 
@@ -96,7 +110,7 @@ def test_cnn_in_training_normalises_by_the_batch_and_moves_a_tenth_towards_it(cn
     maps = np.asarray(pool(convolve(params["Conv_0"], x, "SAME")))
     mean, var = maps.mean(axis=(0, 1, 2)), maps.var(axis=(0, 1, 2))
     logits, updated = train(x, None)
-    hidden = np.maximum((maps - mean) / np.sqrt(var + 1e-5), 0)
+    hidden = normalise(params["BatchNorm_0"], maps, mean, var)
     expected = dense(params["Dense_0"], hidden.reshape(6, -1))
     np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-4)
     statistics = updated["batch_stats"]["BatchNorm_0"]
@@ -125,10 +139,13 @@ def test_cnn_under_a_mask_equals_the_slice(cnn):
 def test_dropout_is_on_in_training_only(model):
     x = draw(2, 10, 10, 1)
 
+    variables = {"params": draw_params(model, x)}
+    if isinstance(model, models.CNN):
+        statistics = {"mean": jnp.zeros(4), "var": jnp.ones(4)}
+        variables["batch_stats"] = {"BatchNorm_0": statistics}
+
     @jax.jit
     def outputs():
-        variables = model.init(jax.random.key(0), x)
-
         def train(seed):
             rngs = {"dropout": jax.random.key(seed)}
             return model.apply(variables, x, train=True, rngs=rngs, mutable="batch_stats")[0]

@@ -71,8 +71,13 @@ class TorchConvNet(torch.nn.Module):
             optim.sgd(0.05, momentum=0.9, nesterov=True, weight_decay=1e-3),
             lambda p: torch.optim.SGD(p, 0.05, 0.9, weight_decay=1e-3, nesterov=True),
         ),
-        (optim.adam(1e-3, weight_decay=1e-2), lambda p: torch.optim.Adam(p, weight_decay=1e-2)),
-        (optim.adamw(1e-3), torch.optim.AdamW),
+        # with the default eps Adam blows the last bits of a gradient that is almost zero up to a
+        # whole step; the default is tested below, on given gradients
+        (
+            optim.adam(1e-3, weight_decay=1e-2, eps=1e-3),
+            lambda p: torch.optim.Adam(p, weight_decay=1e-2, eps=1e-3),
+        ),
+        (optim.adamw(1e-3, eps=1e-3), lambda p: torch.optim.AdamW(p, eps=1e-3)),
     ],
     ids=["sgd", "nesterov", "adam", "adamw"],
 )
@@ -98,6 +103,26 @@ def test_ten_steps_of_the_convnet(ours, theirs):
         state, metrics = step(state, {"image": images, "label": labels})
         assert float(metrics["loss"].total / 64) == pytest.approx(loss.item(), abs=1e-5)
     jax.tree.map(lambda a, b: assert_close(a, b, 2e-5), state.params, network.params())
+
+
+def test_ten_adam_steps_on_given_gradients():
+    """Without a network, whose gradients differ in their last bits, Adam is equal to 1e-6."""
+    generator = np.random.default_rng(0)
+    start = generator.normal(size=50).astype(np.float32)
+    gradients = generator.normal(size=(10, 50)).astype(np.float32)
+    for ours, theirs in (
+        (optim.adam(1e-2, weight_decay=1e-2), torch.optim.Adam),
+        (optim.adamw(1e-2, weight_decay=1e-2), torch.optim.AdamW),
+    ):
+        weight = torch.nn.Parameter(torch.from_numpy(start.copy()))
+        optimizer = theirs([weight], lr=1e-2, weight_decay=1e-2)
+        params, state = jnp.array(start), ours.init(jnp.array(start))
+        for gradient in gradients:
+            weight.grad = torch.from_numpy(gradient)
+            optimizer.step()
+            updates, state = ours.update(jnp.array(gradient), state, params)
+            params = params + updates
+        assert_close(params, weight, 1e-6)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])

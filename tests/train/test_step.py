@@ -1,0 +1,325 @@
+"""One step: padding changes nothing, keys are functions of the step, every model overfits."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxdl import losses, metrics, models, optim, train, tree
+from jaxdl.types import Mean, TrainState
+
+RNG = np.random.default_rng(0)
+
+
+def make_batch(number=8, size=4, num_classes=3):
+    return {
+        "image": jnp.asarray(RNG.integers(0, 256, (number, size, size, 1)), jnp.uint8),
+        "label": jnp.asarray(RNG.integers(0, num_classes, number), jnp.int32),
+    }
+
+
+def scale(images):
+    return images.astype(jnp.float32) / 255.0
+
+
+def make_parts(model, tx, **options):
+    options = {"metrics": {"accuracy": metrics.accuracy}, "preprocess": scale} | options
+    loss_fn = train.supervised(model, losses.cross_entropy, **options)
+    init = jax.jit(lambda key: train.init_state(model, tx, key, jnp.zeros((1, 4, 4, 1))))
+    return loss_fn, jax.jit(train.make_step(loss_fn, tx)), init(jax.random.key(0))
+
+
+BATCH = make_batch()
+SMALL_MLP = models.MLP((6, 3), dropout_rate=0.5)
+SMALL_CNN = models.CNN(3, features=(4,), dropout_rate=0.5)
+
+
+@pytest.fixture(scope="module", params=[SMALL_MLP, SMALL_CNN], ids=["mlp", "cnn"])
+def parts(request):
+    """Dropout, and BatchNorm in one of them; plain gradient descent of rate 1."""
+    return request.param, *make_parts(request.param, optax.sgd(1.0))
+
+
+def assert_same(a, b):
+    assert max(tree.max_difference(a, b).values()) == 0
+
+
+def largest_difference(a, b):
+    return max(tree.max_difference(a, b).values())
+
+
+# The initial state
+
+
+def test_the_initial_state_is_a_function_of_the_key():
+    def init(seed):
+        return train.init_state(
+            SMALL_CNN, optim.adam(), jax.random.key(seed), jnp.zeros((1, 4, 4, 1))
+        )
+
+    init = jax.jit(init)
+    state = init(0)
+    assert int(state.step) == 0
+    assert state.step.dtype == jnp.int32
+    assert_same(state, init(0))
+    other = init(1)
+    assert (jax.random.key_data(state.key) != jax.random.key_data(other.key)).any()
+    different = tree.max_difference(state.params, other.params)
+    assert all(different[name] > 0 for name in ("Conv_0/kernel", "Dense_0/kernel", "Dense_0/bias"))
+    statistics = {"BatchNorm_0": {"mean": jnp.zeros(4), "var": jnp.ones(4)}}
+    assert_same(state.model_state, {"batch_stats": statistics})
+
+
+def test_the_root_key_is_not_the_one_that_drew_the_weights():
+    key = jax.random.key(0)
+    state = train.init_state(models.MLP((3,)), optax.sgd(0.1), key, jnp.zeros((1, 4)))
+    data = [jax.random.key_data(k) for k in (state.key, *jax.random.split(jax.random.key(0)))]
+    assert (data[0] != data[1]).any()
+    np.testing.assert_array_equal(data[0], data[2])
+
+
+def test_states_of_several_seeds_equal_each_seed_alone_and_train_together():
+    tx = optim.adam(0.01)
+    _, step, _ = make_parts(SMALL_CNN, tx)
+
+    def init(seed):
+        return train.init_state(SMALL_CNN, tx, jax.random.key(seed), jnp.zeros((1, 4, 4, 1)))
+
+    states = jax.jit(jax.vmap(init))(jnp.arange(3))
+    trained, _ = jax.jit(jax.vmap(step, in_axes=(0, None)))(states, BATCH)
+    alone = jax.jit(init)(2)
+    third = jax.tree.map(lambda leaf: leaf[2], states)
+    assert largest_difference(third, alone) < 1e-6
+    third = jax.tree.map(lambda leaf: leaf[2], trained)
+    assert largest_difference(third, step(alone, BATCH)[0]) < 1e-5
+
+
+# Padding
+
+
+def padded(batch, number):
+    """Rows from ``number`` on become garbage under a mask."""
+    return {
+        "image": batch["image"].at[number:].set(255),
+        "label": batch["label"].at[number:].set(2),
+        "mask": (jnp.arange(8) < number).astype(jnp.float32),
+    }
+
+
+@pytest.mark.parametrize("model", [models.MLP((6, 3)), SMALL_CNN.clone(dropout_rate=0.0)])
+def test_gradient_state_and_metrics_under_a_mask_equal_those_of_the_slice(model):
+    loss_fn, _, state = make_parts(model, optax.sgd(1.0))
+    differentiate = jax.jit(
+        lambda batch: jax.value_and_grad(loss_fn, has_aux=True)(
+            state.params, state.model_state, batch, key=state.key, train=True
+        )
+    )
+    (loss, (model_state, values)), gradients = differentiate(padded(BATCH, 5))
+    sliced = {name: array[:5] for name, array in BATCH.items()}
+    (expected_loss, (expected_state, expected_values)), expected = differentiate(sliced)
+    np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
+    assert largest_difference(gradients, expected) < 1e-5
+    assert max(tree.norms(expected).values()) > 0.01
+    if model_state:
+        assert largest_difference(model_state, expected_state) < 1e-5
+    for name in ("loss", "accuracy"):
+        np.testing.assert_allclose(values[name], expected_values[name], rtol=1e-5)
+    assert float(values["loss"].count) == 5
+
+
+# Keys
+
+
+def tell_the_key(params, model_state, batch, *, key, train):
+    value = Mean(jax.random.uniform(key), jnp.ones(()))
+    return params.sum(), (model_state, {"key": value})
+
+
+def test_the_key_of_a_step_is_the_root_key_folded_with_the_step():
+    tx = optax.sgd(0.1)
+    params = jnp.ones(2)
+    state = TrainState(jnp.int32(0), params, {}, tx.init(params), jax.random.key(7))
+    step = jax.jit(train.make_step(tell_the_key, tx))
+    for number in range(3):
+        state, values = step(state, BATCH)
+        expected = jax.random.uniform(jax.random.fold_in(jax.random.key(7), number))
+        assert values["key"].total == expected
+    assert int(state.step) == 3
+    np.testing.assert_array_equal(
+        jax.random.key_data(state.key), jax.random.key_data(jax.random.key(7))
+    )
+
+
+def test_dropout_repeats_from_the_same_state_and_differs_between_steps(parts):
+    _, _, step, state = parts
+    after, values = step(state, BATCH)
+    again, again_values = step(state, BATCH)
+    assert_same(after, again)
+    assert values["loss"] == again_values["loss"]
+    _, later = step(state.replace(step=state.step + 1), BATCH)
+    assert values["loss"].total != later["loss"].total
+
+
+# Training and evaluation
+
+
+def test_training_updates_the_statistics_and_evaluation_uses_them_without_dropout(parts):
+    model, loss_fn, step, state = parts
+    after, _ = step(state, BATCH)
+    if state.model_state:
+        assert min(tree.max_difference(state.model_state, after.model_state).values()) > 0
+    eval_fn = jax.jit(train.make_eval(loss_fn))
+    values = eval_fn(after, BATCH)
+    variables = {"params": after.params, **after.model_state}
+    logits = jax.jit(model.apply)(variables, scale(BATCH["image"]))
+    expected = losses.cross_entropy(logits, BATCH["label"]).sum()
+    np.testing.assert_allclose(values["loss"], (expected, 8), rtol=1e-5)
+    later = eval_fn(after.replace(step=after.step + 1), BATCH)
+    assert metrics.result(values) == metrics.result(later)
+
+
+def test_a_step_moves_against_its_gradient(parts):
+    _, loss_fn, step, state = parts
+    after, _ = step(state, BATCH)
+    # step.gradients belongs to the function, not to its compiled form
+    gradients = jax.jit(train.make_step(loss_fn, optax.sgd(1.0)).gradients)(state, BATCH)
+    moved = jax.tree.map(lambda old, new: old - new, state.params, after.params)
+    assert largest_difference(gradients, moved) < 1e-6
+    assert min(tree.norms(gradients).values()) > 0
+
+
+def test_metrics_are_named_and_count_the_examples(parts):
+    _, _, step, state = parts
+    _, values = step(state, BATCH)
+    assert list(values) == ["accuracy", "loss"] or list(values) == ["loss", "accuracy"]
+    assert all(isinstance(value, Mean) and value.count == 8 for value in values.values())
+    assert 0 <= values["accuracy"].total <= 8
+
+
+def test_three_steps_are_traced_once():
+    traces = []
+
+    def preprocess(images):
+        traces.append(images.shape)
+        return scale(images)
+
+    _, step, state = make_parts(models.MLP((6, 3)), optim.adam(), preprocess=preprocess)
+    for _ in range(3):
+        state, _ = step(state, BATCH)
+    assert traces == [(8, 4, 4, 1)]
+
+
+# Preprocessing and augmentation
+
+
+class Echo(nn.Module):
+    """Its input, times a parameter that is 1."""
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        return x.reshape(x.shape[0]) * self.param("one", nn.initializers.ones, ())
+
+
+def outputs_of(train_mode, seed=0, **options):
+    """What the model gives for the inputs 0, 1, 2 and 3."""
+
+    def pick(number):
+        return lambda outputs, targets: jnp.where(targets == number, outputs, 0)
+
+    loss_fn = train.supervised(
+        Echo(),
+        lambda outputs, targets: outputs,
+        metrics={str(number): pick(number) for number in range(4)},
+        inputs="x",
+        targets="number",
+        **options,
+    )
+    batch = {"x": jnp.arange(4, dtype=jnp.uint8)[:, None], "number": jnp.arange(4)}
+    key = jax.random.key(seed)
+    _, (_, values) = loss_fn({"one": jnp.ones(())}, {}, batch, key=key, train=train_mode)
+    return np.array([values[str(number)].total for number in range(4)])
+
+
+def add_noise(key, example):
+    return example + jax.random.uniform(key, example.shape)
+
+
+@pytest.mark.parametrize("train_mode", [True, False])
+def test_preprocessing_is_applied_in_training_and_evaluation(train_mode):
+    outputs = outputs_of(train_mode, preprocess=lambda x: x.astype(jnp.float32) * 2 + 1)
+    np.testing.assert_array_equal(outputs, [1, 3, 5, 7])
+
+
+def test_augmentation_has_a_key_an_example_and_is_on_in_training_only():
+    np.testing.assert_array_equal(outputs_of(False, augment=add_noise), [0, 1, 2, 3])
+    noise = outputs_of(True, augment=add_noise) - np.arange(4)
+    assert ((noise >= 0) & (noise < 1)).all()
+    assert len(set(noise.round(5))) == 4
+    other = outputs_of(True, seed=1, augment=add_noise) - np.arange(4)
+    assert (np.abs(noise - other) > 1e-5).all()
+    again = outputs_of(True, augment=add_noise) - np.arange(4)
+    np.testing.assert_array_equal(noise, again)
+
+
+def test_augmentation_sees_raw_examples_before_preprocessing():
+    seen = []
+
+    def augment(key, example):
+        seen.append((example.shape, example.dtype))
+        return example + jnp.uint8(1)
+
+    outputs = outputs_of(True, augment=augment, preprocess=lambda x: x.astype(jnp.float32) * 10)
+    assert seen == [((1,), jnp.uint8)]
+    np.testing.assert_array_equal(outputs, [10, 20, 30, 40])
+
+
+# Losses that are not per example
+
+
+@pytest.mark.parametrize(
+    ("loss", "shape"),
+    [
+        (lambda outputs, targets: outputs.mean(), r"\(\)"),
+        (lambda outputs, targets: outputs, r"\(8, 3\)"),
+        (lambda outputs, targets: outputs[:1, 0], r"\(1,\)"),
+    ],
+)
+def test_a_loss_that_is_not_per_example_is_refused(loss, shape):
+    model = models.MLP((3,))
+    for name, options in (("loss", {}), ("other", {"metrics": {"other": loss}})):
+        given = loss if name == "loss" else losses.cross_entropy
+        loss_fn = train.supervised(model, given, preprocess=scale, **options)
+        params = {"Dense_0": {"kernel": jnp.zeros((16, 3)), "bias": jnp.zeros(3)}}
+        with pytest.raises(
+            ValueError, match=rf"per-example {name} must have shape \(8\), got {shape}"
+        ):
+            loss_fn(params, {}, BATCH, key=jax.random.key(0), train=True)
+
+
+# Learning
+
+
+@pytest.mark.parametrize(
+    "model",
+    [models.MLP((64, 10)), models.ConvNet(dropout_rate=0.0), models.CNN(features=(8, 16))],
+    ids=["MLP", "ConvNet", "CNN"],
+)
+def test_every_model_overfits_32_examples_with_random_labels(model):
+    batch = make_batch(32, 10, 10)
+    tx = optim.adam(0.01)
+    loss_fn = train.supervised(
+        model, losses.cross_entropy, metrics={"accuracy": metrics.accuracy}, preprocess=scale
+    )
+    step, eval_fn = train.make_step(loss_fn, tx), train.make_eval(loss_fn)
+
+    @jax.jit
+    def overfit(key):
+        state = train.init_state(model, tx, key, jnp.zeros((1, 10, 10, 1)))
+        state = jax.lax.fori_loop(0, 150, lambda _, state: step(state, batch)[0], state)
+        return eval_fn(state, batch)
+
+    result = metrics.result(overfit(jax.random.key(0)))
+    assert result["accuracy"] == 1.0
+    assert result["loss"] < 0.1
