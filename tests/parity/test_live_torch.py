@@ -74,10 +74,10 @@ class TorchConvNet(torch.nn.Module):
         # with the default eps Adam blows the last bits of a gradient that is almost zero up to a
         # whole step; the default is tested below, on given gradients
         (
-            optim.adam(1e-3, weight_decay=1e-2, eps=1e-3),
-            lambda p: torch.optim.Adam(p, weight_decay=1e-2, eps=1e-3),
+            optim.adam(1e-3, weight_decay=1e-2, eps=1e-2),
+            lambda p: torch.optim.Adam(p, weight_decay=1e-2, eps=1e-2),
         ),
-        (optim.adamw(1e-3, eps=1e-3), lambda p: torch.optim.AdamW(p, eps=1e-3)),
+        (optim.adamw(1e-3, eps=1e-2), lambda p: torch.optim.AdamW(p, eps=1e-2)),
     ],
     ids=["sgd", "nesterov", "adam", "adamw"],
 )

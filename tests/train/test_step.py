@@ -81,11 +81,11 @@ def test_the_root_key_is_not_the_one_that_drew_the_weights():
 
 
 def test_states_of_several_seeds_equal_each_seed_alone_and_train_together():
-    tx = optim.adam(0.01)
-    _, step, _ = make_parts(SMALL_CNN, tx)
+    tx = optim.sgd(0.1)
+    _, step, _ = make_parts(SMALL_MLP, tx)
 
     def init(seed):
-        return train.init_state(SMALL_CNN, tx, jax.random.key(seed), jnp.zeros((1, 4, 4, 1)))
+        return train.init_state(SMALL_MLP, tx, jax.random.key(seed), jnp.zeros((1, 4, 4, 1)))
 
     states = jax.jit(jax.vmap(init))(jnp.arange(3))
     trained, _ = jax.jit(jax.vmap(step, in_axes=(0, None)))(states, BATCH)
@@ -113,7 +113,7 @@ def test_gradient_state_and_metrics_under_a_mask_equal_those_of_the_slice(model)
     loss_fn, _, state = make_parts(model, optax.sgd(1.0))
     differentiate = jax.jit(
         lambda batch: jax.value_and_grad(loss_fn, has_aux=True)(
-            state.params, state.model_state, batch, key=state.key, train=True
+            state.params, state.model_state, batch, key=jax.random.key(0), train=True
         )
     )
     (loss, (model_state, values)), gradients = differentiate(padded(BATCH, 5))
@@ -183,7 +183,6 @@ def test_training_updates_the_statistics_and_evaluation_uses_them_without_dropou
 def test_a_step_moves_against_its_gradient(parts):
     _, loss_fn, step, state = parts
     after, _ = step(state, BATCH)
-    # step.gradients belongs to the function, not to its compiled form
     gradients = jax.jit(train.make_step(loss_fn, optax.sgd(1.0)).gradients)(state, BATCH)
     moved = jax.tree.map(lambda old, new: old - new, state.params, after.params)
     assert largest_difference(gradients, moved) < 1e-6
@@ -193,7 +192,7 @@ def test_a_step_moves_against_its_gradient(parts):
 def test_metrics_are_named_and_count_the_examples(parts):
     _, _, step, state = parts
     _, values = step(state, BATCH)
-    assert list(values) == ["accuracy", "loss"] or list(values) == ["loss", "accuracy"]
+    assert set(values) == {"loss", "accuracy"}
     assert all(isinstance(value, Mean) and value.count == 8 for value in values.values())
     assert 0 <= values["accuracy"].total <= 8
 
@@ -303,7 +302,11 @@ def test_a_loss_that_is_not_per_example_is_refused(loss, shape):
 
 @pytest.mark.parametrize(
     "model",
-    [models.MLP((64, 10)), models.ConvNet(dropout_rate=0.0), models.CNN(features=(8, 16))],
+    [
+        models.MLP((64, 10)),
+        models.ConvNet(dropout_rate=0.0),
+        models.CNN(features=(8,), dropout_rate=0.0),
+    ],
     ids=["MLP", "ConvNet", "CNN"],
 )
 def test_every_model_overfits_32_examples_with_random_labels(model):
