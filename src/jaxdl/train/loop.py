@@ -4,7 +4,6 @@ Both call the same step on the same batches and give the same weights.
 """
 
 import contextlib
-import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -210,12 +209,11 @@ def run(
     checks.check_positive(log_every=log_every, eval_batch_size=eval_batch_size)
     if mode not in ("min", "max"):
         raise ValueError(f"mode must be 'min' or 'max', got {mode!r}.")
-    make_order = jax.jit(functools.partial(epoch_order, key), static_argnums=(1, 2))
     device_data = jax.device_put(dict(data))
     if eval_data is not None:
         eval_data = jax.device_put(dict(eval_data))
     state = jax.tree.map(jnp.array, state)  # a copy of our own to donate, strongly typed
-    order = make_order(0, num_examples, batch_size)
+    order = _compiled_order(key, 0, num_examples, batch_size)
     batch = jax.eval_shape(take, device_data, order, 0)
     new_state, metrics_form = jax.eval_shape(step, state, batch)
     tree.check_same_structure(
@@ -247,7 +245,8 @@ def run(
         while done < total and not stopped:
             number, start = divmod(done, rows)
             if number != order_epoch:
-                order, order_epoch = make_order(number, num_examples, batch_size), number
+                order = _compiled_order(key, number, num_examples, batch_size)
+                order_epoch = number
             stop = min(start + size, rows)
             good = copy(state)
             began = time.perf_counter()
@@ -267,7 +266,13 @@ def run(
                 if eval_fn is not None and eval_data is not None:
                     row |= _evaluate(eval_fn, state, eval_data, eval_batch_size)
                 row |= optim.learning_rates(state)
-                if is_best(row, history, monitor, mode, required=eval_fn is not None):
+                if is_best(
+                    row,
+                    history,
+                    monitor,
+                    mode,
+                    required=eval_fn is not None or patience is not None,
+                ):
                     record.keep_best(state, row)
                 record.add_row(row)
                 bar.epoch(row, num_epochs)
@@ -285,6 +290,9 @@ def run(
             kept = f"; resume it from {record.workdir}" if record.workdir else ""
             raise Interrupted(f"stopped at step {done} of {total}{kept}")
     return state, history
+
+
+_compiled_order = jax.jit(epoch_order, static_argnums=(2, 3))
 
 
 def _evaluate(eval_fn: EvalFn, state: PyTree, data: Data, batch_size: int) -> Row:

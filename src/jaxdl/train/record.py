@@ -4,12 +4,13 @@ The newest checkpoint holds the history as well as the state, so a resumed run r
 ``metrics.jsonl`` from it: no epoch is missing and none stands there twice.
 """
 
+import contextlib
 import json
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -93,25 +94,46 @@ class Record:
                 f"{self.workdir} already holds a run. Resume it (resume=True, --resume) or choose "
                 "another folder."
             )
-        _check_writable(self.workdir, 6 * tree.num_bytes(state))
+        # three checkpoints and one being written; a resumed run has most of them already
+        _check_writable(self.workdir, (2 if started else 4) * tree.num_bytes(state))
         self._last_manager = checkpoint.open_manager(self.workdir / "checkpoints/last", keep=2)
         self._best_manager = checkpoint.open_manager(self.workdir / "checkpoints/best", keep=1)
-        if started:
-            self._resume()
-        if config is not None:
-            configs.save(config, self.workdir / "config.json")
-        _write_lines(self.workdir / "metrics.jsonl", map(_to_json, self.history))
-        resume_step = int(self.state.step) if started else None
-        self.writer = tensorboard.open_writer(self.workdir, resume_step=resume_step)
+        try:
+            if started:
+                self._resume()
+            with self._writing():
+                if config is not None:
+                    configs.save(config, self.workdir / "config.json")
+                _write_lines(self.workdir / "metrics.jsonl", map(_to_json, self.history))
+                resume_step = int(self.state.step) if started else None
+                self.writer = tensorboard.open_writer(self.workdir, resume_step=resume_step)
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.workdir is not None:
-            self.writer.close()
-            self._best_manager.close()
-            self._last_manager.close()
+        if self.workdir is None:
+            return
+        if self.writer is not None:
+            tensorboard.close_writer(self.writer)
+        for manager in (self._best_manager, self._last_manager):
+            with contextlib.suppress(Exception):  # a save that failed was reported by finish()
+                manager.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Says of any failure to write, whatever library it comes from, where and what to do."""
+        try:
+            yield
+        except Exception as error:
+            reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
+            raise OSError(
+                f"the run folder {self.workdir} cannot be written any more: {reason}. What was "
+                "saved before is whole; free some space and resume the run."
+            ) from error
 
     def _resume(self) -> None:
         self.state, metadata = checkpoint.restore(
@@ -132,12 +154,13 @@ class Record:
         self.history.append(row)
         if self.workdir is None:
             return
-        with open(self.workdir / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(_to_json(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        values = {name: value for name, value in row.items() if name != "step"}
-        tensorboard.write_scalars(self.writer, values, row["step"])
+        with self._writing():
+            with open(self.workdir / "metrics.jsonl", "a", encoding="utf-8") as file:
+                file.write(_to_json(row) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            values = {name: value for name, value in row.items() if name != "step"}
+            tensorboard.write_scalars(self.writer, values, row["step"])
 
     def log_steps(self, stacked: Any, first: int, every: int) -> None:
         """Writes the metrics of every ``every``-th step to TensorBoard, tags ``step/…``.
@@ -150,10 +173,11 @@ class Record:
         if self.workdir is None:
             return
         length = len(jax.tree.leaves(stacked)[0])
-        for index in range(-(first + 1) % every, length, every):
-            one = jax.tree.map(lambda leaf, i=index: leaf[i], dict(stacked))
-            values = metrics.result(one, "step/")
-            tensorboard.write_scalars(self.writer, values, first + index + 1)
+        with self._writing():
+            for index in range(-(first + 1) % every, length, every):
+                one = jax.tree.map(lambda leaf, i=index: leaf[i], dict(stacked))
+                values = metrics.result(one, "step/")
+                tensorboard.write_scalars(self.writer, values, first + index + 1)
 
     def keep_best(self, state: PyTree, row: Row) -> None:
         """Remembers the best state so far; the next :meth:`save` writes it."""
@@ -169,20 +193,22 @@ class Record:
         """
         if self.workdir is None:
             return
-        if self._best is not None:
-            best, row = self._best
-            checkpoint.save(self._best_manager, best, {"row": row})
-            # the history of the last checkpoint speaks of this one, so it has to be there first
-            self._best_manager.wait_until_finished()
-            self._best = None
         content = {"fingerprint": self._fingerprint, "history": self.history, "progress": progress}
-        checkpoint.save(self._last_manager, state, content)
+        with self._writing():
+            if self._best is not None:
+                best, row = self._best
+                checkpoint.save(self._best_manager, best, {"row": row})
+                # the last checkpoint's history speaks of this one, so it has to be there first
+                self._best_manager.wait_until_finished()
+                self._best = None
+            checkpoint.save(self._last_manager, state, content)
 
     def finish(self) -> None:
         """Waits until everything is on disk."""
         if self.workdir is not None:
-            self._last_manager.wait_until_finished()
-            self.writer.flush()
+            with self._writing():
+                self._last_manager.wait_until_finished()
+                self.writer.flush()
 
     def rescue(self, good: PyTree, progress: Any, why: str) -> str:
         """Saves the last good state of a run that broke, and says so."""
