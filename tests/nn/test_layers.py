@@ -250,3 +250,35 @@ def test_dtype_of_the_computation_leaves_the_parameters_in_float32(layer):
 def test_conv_refuses_images_without_a_batch():
     with pytest.raises(ValueError, match=r"images \(B, H, W, C\), got shape \(8, 8, 1\)"):
         nn.Conv(4, (3, 3)).init(jax.random.key(0), jnp.zeros((8, 8, 1)))
+
+
+@pytest.mark.parametrize("implementation", ["matmul", "lax"])
+@pytest.mark.parametrize(("pool", "strides", "padding"), [(2, 1, 0), (2, 2, "SAME"), (3, 1, 1)])
+def test_pooling_with_the_convolution_is_pooling_after_it(implementation, pool, strides, padding):
+    generator = np.random.default_rng(0)
+    images = jnp.array(generator.normal(size=(2, 13, 15, 3)), jnp.float32)
+    kernel = jnp.array(generator.normal(size=(3, 2, 3, 4)), jnp.float32)
+
+    def together(images, kernel):
+        return convolution(
+            images,
+            kernel,
+            strides=strides,
+            padding=padding,
+            pool=pool,
+            implementation=implementation,
+        )
+
+    def apart(images, kernel):
+        outputs = convolution(
+            images, kernel, strides=strides, padding=padding, implementation="lax"
+        )
+        return max_pool(outputs, pool)
+
+    np.testing.assert_allclose(together(images, kernel), apart(images, kernel), atol=1e-5)
+    for ours, theirs in zip(
+        jax.grad(lambda *args: (together(*args) ** 2).sum(), (0, 1))(images, kernel),
+        jax.grad(lambda *args: (apart(*args) ** 2).sum(), (0, 1))(images, kernel),
+        strict=True,
+    ):
+        np.testing.assert_allclose(ours, theirs, atol=1e-3)

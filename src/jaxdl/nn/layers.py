@@ -65,6 +65,8 @@ class Conv(nn.Module):
         kernel_size: (height, width).
         strides: step of the window, one number for both axes.
         padding: "SAME", "VALID", one number for all four sides, or ((top, bottom), (left, right)).
+        pool: keep the maximum of every ``pool`` x ``pool`` square of outputs; see
+            :func:`convolution`. Bias and ReLU give the same before and after it.
         use_bias: add a bias.
         dtype: of the computation; None infers it from input and parameters.
         kernel_init: initialiser of the (h, w, C, features) kernel.
@@ -78,6 +80,7 @@ class Conv(nn.Module):
     kernel_size: tuple[int, int]
     strides: int = 1
     padding: Padding = "VALID"
+    pool: int = 1
     use_bias: bool = True
     dtype: jnp.dtype | None = None
     kernel_init: Initializer = uniform_fan_in()
@@ -94,7 +97,9 @@ class Conv(nn.Module):
             init = self.bias_init or uniform_fan_in_bias(math.prod(shape[:-1]))
             bias = self.param("bias", init, (self.features,))
         inputs, kernel, bias = promote_dtype(inputs, kernel, bias, dtype=self.dtype)
-        outputs = convolution(inputs, kernel, strides=self.strides, padding=self.padding)
+        outputs = convolution(
+            inputs, kernel, strides=self.strides, padding=self.padding, pool=self.pool
+        )
         return outputs if bias is None else outputs + _trailing(bias, outputs.ndim)
 
 
@@ -104,15 +109,18 @@ def convolution(
     *,
     strides: int = 1,
     padding: Padding = "VALID",
+    pool: int = 1,
     implementation: Literal["matmul", "lax"] | None = None,
 ) -> Array:
-    """2-D cross-correlation of images with a kernel.
+    """2-D cross-correlation of images with a kernel, and max-pooling of the result if asked.
 
     Args:
         inputs: (B, H, W, C).
         kernel: (h, w, C, features).
         strides: step of the window.
         padding: "SAME", "VALID", one number for all four sides, or ((top, bottom), (left, right)).
+        pool: ``max_pool(convolution(...), pool)`` in one. On CPU one product for each place in the
+            pool gives whole arrays to compare, a third quicker than comparing within one.
         implementation: "lax" is XLA's convolution. "matmul" lays the h·w shifted images side by
             side and multiplies once: on CPU the backward pass of XLA's convolution is 10 to 18
             times slower inside a loop (jax-ml/jax#12868), this one is not, and vmap over kernels
@@ -122,7 +130,7 @@ def convolution(
         (B, H', W', features).
 
     Raises:
-        ValueError: channels that differ, or a kernel larger than the padded image.
+        ValueError: channels that differ, or a kernel or pool larger than the image.
 
     Source: ``torch.nn.functional.conv2d``.
     """
@@ -140,24 +148,38 @@ def convolution(
         )
     if implementation is None:
         implementation = "matmul" if jax.default_backend() == "cpu" else "lax"
+    rows, columns = ((n - k) // strides + 1 for n, k in zip(padded, (height, width), strict=True))
+    rows, columns = _pooled_size(rows, columns, pool)
     if implementation == "lax":
         dimensions = ("NHWC", "HWIO", "NHWC")
-        return jax.lax.conv_general_dilated(
+        outputs = jax.lax.conv_general_dilated(
             inputs, kernel, (strides, strides), pads, dimension_numbers=dimensions
         )
+        return outputs if pool == 1 else max_pool(outputs, pool)
     images = jnp.pad(inputs, ((0, 0), *pads, (0, 0)))
-    rows, columns = ((n - k) // strides + 1 for n, k in zip(padded, (height, width), strict=True))
-    shifted = [
-        images[
-            :,
-            i : i + (rows - 1) * strides + 1 : strides,
-            j : j + (columns - 1) * strides + 1 : strides,
+    step = strides * pool
+
+    def shifted(i: int, j: int) -> Array:
+        stops = i + (rows - 1) * step + 1, j + (columns - 1) * step + 1
+        return images[:, i : stops[0] : step, j : stops[1] : step]
+
+    def product(top: int, left: int) -> Array:
+        """The outputs at place (top, left) of every pool."""
+        patches = [
+            shifted(top * strides + i, left * strides + j)
+            for i in range(height)
+            for j in range(width)
         ]
-        for i in range(height)
-        for j in range(width)
-    ]
-    patches = jnp.concatenate(shifted, axis=-1).reshape(-1, height * width * channels)
-    outputs = patches @ kernel.reshape(-1, features)
+        flat = jnp.concatenate(patches, axis=-1).reshape(-1, height * width * channels)
+        return flat @ kernel.reshape(-1, features)
+
+    outputs = functools.reduce(
+        _first_maximum,
+        [
+            functools.reduce(_first_maximum, [product(top, left) for left in range(pool)])
+            for top in range(pool)
+        ],
+    )
     return outputs.reshape(inputs.shape[0], rows, columns, features)
 
 
@@ -181,16 +203,20 @@ def max_pool(inputs: Array, window: int = 2) -> Array:
     maximum, the gradient goes to the first of them, as there.
     """
     batch, height, width, channels = inputs.shape
-    rows, columns = height // window, width // window
-    if rows == 0 or columns == 0:
-        raise ValueError(
-            f"max_pool over {window}x{window} pixels needs at least that many, got images of "
-            f"{height}x{width}: the images are too small for this model."
-        )
+    rows, columns = _pooled_size(height, width, window)
     inside = inputs[:, : rows * window, : columns * window]
     windows = inside.reshape(batch, rows, window, columns, window, channels)
     best_of_row = functools.reduce(_first_maximum, [windows[:, :, :, :, j] for j in range(window)])
     return functools.reduce(_first_maximum, [best_of_row[:, :, i] for i in range(window)])
+
+
+def _pooled_size(height: int, width: int, window: int) -> tuple[int, int]:
+    if min(height, width) < window:
+        raise ValueError(
+            f"max_pool over {window}x{window} pixels needs at least that many, got images of "
+            f"{height}x{width}: the images are too small for this model."
+        )
+    return height // window, width // window
 
 
 def _first_maximum(a: Array, b: Array) -> Array:
