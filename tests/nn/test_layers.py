@@ -260,7 +260,7 @@ def test_pooling_with_the_convolution_is_pooling_after_it(implementation, pool, 
     kernel = jnp.array(generator.normal(size=(3, 2, 3, 4)), jnp.float32)
 
     def together(images, kernel):
-        return convolution(
+        return nn.convolution(
             images,
             kernel,
             strides=strides,
@@ -270,10 +270,10 @@ def test_pooling_with_the_convolution_is_pooling_after_it(implementation, pool, 
         )
 
     def apart(images, kernel):
-        outputs = convolution(
+        outputs = nn.convolution(
             images, kernel, strides=strides, padding=padding, implementation="lax"
         )
-        return max_pool(outputs, pool)
+        return nn.max_pool(outputs, pool)
 
     np.testing.assert_allclose(together(images, kernel), apart(images, kernel), atol=1e-5)
     for ours, theirs in zip(

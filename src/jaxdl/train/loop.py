@@ -94,9 +94,13 @@ def evaluate(
     Returns:
         floats by name, and nested lists for counts such as a confusion matrix.
     """
-    batch_size = min(batch_size, checks.check_data(data))
+    checks.check_data(data)
     checks.check_positive(batch_size=batch_size)
-    stacked = _compiled_evaluation(eval_fn, state, dict(data), batch_size)
+    return _evaluate(eval_fn, state, data, batch_size)
+
+
+def _evaluate(eval_fn: EvalFn, state: PyTree, data: Data, batch_size: int) -> dict[str, Any]:
+    stacked = _compiled_evaluation(eval_fn, state, dict(data), min(batch_size, _length(data)))
     return metrics.result(metrics.sum_over_steps(stacked))
 
 
@@ -211,7 +215,9 @@ def run(
         raise ValueError(f"mode must be 'min' or 'max', got {mode!r}.")
     device_data = jax.device_put(dict(data))
     if eval_data is not None:
+        checks.check_data(eval_data)
         eval_data = jax.device_put(dict(eval_data))
+    monitor_required = eval_fn is not None or patience is not None
     state = jax.tree.map(jnp.array, state)  # a copy of our own to donate, strongly typed
     order = _compiled_order(key, 0, num_examples, batch_size)
     batch = jax.eval_shape(take, device_data, order, 0)
@@ -241,7 +247,8 @@ def run(
             return state, history
         interrupted = stack.enter_context(catch_signals())
         advance = _compile(step, state, device_data, order, bar)
-        size, order_epoch, stopped, saved_at = 1, 0, False, time.monotonic()
+        size, order_epoch, saved_at = 1, 0, time.monotonic()
+        stopped = is_stale(history, monitor, mode, patience)
         while done < total and not stopped:
             number, start = divmod(done, rows)
             if number != order_epoch:
@@ -264,15 +271,12 @@ def run(
             if stop == rows:
                 row = {"epoch": done // rows, "step": done, **epoch.finish(num_examples)}
                 if eval_fn is not None and eval_data is not None:
-                    row |= _evaluate(eval_fn, state, eval_data, eval_batch_size)
+                    began = time.perf_counter()
+                    values = _evaluate(eval_fn, state, eval_data, eval_batch_size)
+                    row |= {f"test/{name}": value for name, value in values.items()}
+                    row["eval_seconds"] = round(time.perf_counter() - began, 3)
                 row |= optim.learning_rates(state)
-                if is_best(
-                    row,
-                    history,
-                    monitor,
-                    mode,
-                    required=eval_fn is not None or patience is not None,
-                ):
+                if is_best(row, history, monitor, mode, required=monitor_required):
                     record.keep_best(state, row)
                 record.add_row(row)
                 bar.epoch(row, num_epochs)
@@ -293,13 +297,6 @@ def run(
 
 
 _compiled_order = jax.jit(epoch_order, static_argnums=(2, 3))
-
-
-def _evaluate(eval_fn: EvalFn, state: PyTree, data: Data, batch_size: int) -> Row:
-    began = time.perf_counter()
-    values = evaluate(eval_fn, state, data, batch_size=batch_size)
-    row = {f"test/{name}": value for name, value in values.items()}
-    return row | {"eval_seconds": round(time.perf_counter() - began, 3)}
 
 
 Advance = Callable[[PyTree, Batch, Array, int, int], tuple[PyTree, Any, bool]]

@@ -118,6 +118,8 @@ class Bar:
 
     def advance(self, num_steps: int, stacked: Any) -> None:
         """Moves on, and shows the mean loss of these steps."""
+        if self._bar.disable:
+            return
         shown = metrics.result(metrics.sum_over_steps(stacked))
         scalars = {name: f"{x:.4g}" for name, x in shown.items() if isinstance(x, float)}
         self._bar.set_postfix(scalars, refresh=False)
