@@ -31,7 +31,7 @@ ORDER = [
 ]
 INSIDE = {
     "nn": ["initializers", "layers"],
-    "data": ["transforms", "batches", "sources", "tfds"],
+    "data": ["transforms", "batches", "sources", "tfds", "named"],
     "train": ["step", "progress", "record", "diagnose", "loop"],
 }
 

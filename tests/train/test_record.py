@@ -48,8 +48,7 @@ def test_a_writer_whose_thread_has_died_raises_instead_of_waiting_for_ever(tmp_p
         worker = record.writer.file_writer.event_writer._worker
         worker.stop()  # what a full disk does to it
         with pytest.raises(OSError, match=MESSAGE):
-            for step in range(100):
-                record.add_row({"epoch": step, "step": step, "test/loss": 0.5})
+            record.add_row({"epoch": 1, "step": 5, "test/loss": 0.5})
     with pytest.raises(OSError, match="is the disk full"):
         tensorboard.write_scalars(record.writer, {"loss": 1.0}, 1)
 

@@ -6,7 +6,8 @@
 
 from jaxdl.data import transforms
 from jaxdl.data.batches import epoch_order, num_batches, sequential_order, take
-from jaxdl.data.sources import Dataset, digits, idx, load, mean_and_std, read_idx
+from jaxdl.data.named import load
+from jaxdl.data.sources import Dataset, digits, idx, mean_and_std, read_idx
 from jaxdl.data.tfds import load_tfds
 
 __all__ = [

@@ -1,8 +1,9 @@
 """Image classification sets as uint8 arrays: where they come from, and the checks at the door.
 
-``load("fashion_mnist")`` is the counterpart of ``torchvision.datasets.FashionMNIST``: two splits of
-named arrays instead of an indexable object. The whole set is small enough to live on the device;
-it stays uint8 there and is normalised by :mod:`jaxdl.data.transforms`.
+``jaxdl.data.load("fashion_mnist")`` is the counterpart of
+``torchvision.datasets.FashionMNIST``: two splits of named arrays instead of an indexable object.
+The whole set is small enough to live on the device; it stays uint8 there and is normalised by
+:mod:`jaxdl.data.transforms`.
 """
 
 import gzip
@@ -35,7 +36,7 @@ CLASS_NAMES: dict[str, tuple[str, ...]] = {
     ),
     "kmnist": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
 }
-"""The names that :func:`load` knows, and their classes in the order of the labels."""
+"""The names that :func:`jaxdl.data.load` knows, and their classes in the order of the labels."""
 
 IDX_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -53,7 +54,7 @@ class Dataset(NamedTuple):
     """Two splits of an image classification set, on the host.
 
     Attributes:
-        name: what :func:`load` calls it.
+        name: what :func:`jaxdl.data.load` calls it.
         train: ``"image"`` (N, H, W, C) uint8 and ``"label"`` (N,) int32, class indices from 0.
         test: likewise, with its own N.
         class_names: a name for every label, in order.
@@ -63,54 +64,6 @@ class Dataset(NamedTuple):
     train: dict[str, np.ndarray]
     test: dict[str, np.ndarray]
     class_names: tuple[str, ...]
-
-
-def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
-    """Loads an image classification set by name.
-
-    Args:
-        name: ``"digits"``, ``"mnist"``, ``"fashion_mnist"`` or ``"kmnist"``.
-        data_dir: a folder that holds the set: either ``data_dir/name`` with the four IDX files
-            (:func:`idx`), or a set that TFDS has prepared in ``data_dir``. Nothing is downloaded
-            then. ``"digits"`` ships with scikit-learn and needs no folder. Without ``data_dir``
-            the set comes through TFDS, from ``$TFDS_DATA_DIR`` or ``~/tensorflow_datasets``, and
-            is downloaded the first time (:func:`jaxdl.data.load_tfds`).
-
-    Returns:
-        the set, checked: shapes, dtypes, equal lengths, labels in range.
-
-    Raises:
-        ValueError: an unknown name, or a file that is not what it should be.
-        FileNotFoundError: ``data_dir`` holds the set in neither form.
-        ConnectionError: the set has to be downloaded and the host cannot be reached.
-
-    The counterpart of ``torchvision.datasets.FashionMNIST(root, train)`` and its like; both splits
-    come at once, as NHWC arrays, and nothing is normalised.
-
-    >>> load("digits").train["image"].shape
-    (1437, 8, 8, 1)
-    """
-    if name not in CLASS_NAMES:
-        raise ValueError(f"unknown data set {name!r}; the names are: {', '.join(CLASS_NAMES)}.")
-    if name == "digits":
-        return digits()
-
-    from jaxdl.data.tfds import load_tfds, prepared_version
-
-    if data_dir is None:
-        return load_tfds(name)
-    folder = Path(data_dir).expanduser() / name
-    if any(_find(folder / file) for files in IDX_FILES.values() for file in files):
-        return idx(folder, name=name, class_names=CLASS_NAMES[name])
-    if prepared_version(name, folder.parent):
-        return load_tfds(name, data_dir=folder.parent, download=False)
-    raise FileNotFoundError(
-        f"data_dir {str(folder.parent)!r} does not hold {name!r}: expected the IDX files "
-        f"{', '.join(file for files in IDX_FILES.values() for file in files)} (plain or .gz) in "
-        f"{str(folder)!r}, or a set prepared by TFDS in {str(folder)!r}/VERSION. Put the files "
-        f"there, leave data_dir out to use TFDS's own folder, or let "
-        f"jaxdl.data.load_tfds({name!r}, data_dir=...) download it into this one."
-    )
 
 
 def digits() -> Dataset:
@@ -260,6 +213,12 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
 
 def _other_name(path: Path) -> Path:
     return path.with_suffix("") if path.suffix == ".gz" else path.with_name(path.name + ".gz")
+
+
+def has_idx_files(directory: str | os.PathLike[str]) -> bool:
+    """Whether a folder holds any of the four files that :func:`idx` reads."""
+    files = [file for split in IDX_FILES.values() for file in split]
+    return any(_find(Path(directory) / file) is not None for file in files)
 
 
 def _find(path: Path) -> Path | None:
