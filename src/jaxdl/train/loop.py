@@ -23,7 +23,7 @@ from jaxdl.types import Array, Batch, EvalFn, Mean, PyTree, StepFn
 MAX_CHUNK = 1024
 """Most steps between two looks of the host at the device; the size of the metrics buffer."""
 
-CHUNK_SECONDS = 0.2
+CHUNK_SECONDS = 0.4
 """How long the device works between two looks: time enough to hide them, short for a person."""
 
 Data = Mapping[str, Any]
@@ -177,9 +177,9 @@ def run(
 ) -> tuple[PyTree, list[Row]]:
     """Trains with all that a person wants around it: see, keep, stop, resume.
 
-    The loop runs on the device; every fifth of a second the host looks at it, moves the progress
-    bar, checks that metrics and state are finite and saves if it is time. One compilation serves
-    the whole run. Same seed, same machine: same weights, however often it was killed and resumed.
+    The loop runs on the device; twice a second or so the host looks at it, moves the progress bar,
+    checks that metrics and state are finite and saves if it is time. One compilation serves the
+    whole run. Same seed, same machine: same weights, however often it was killed and resumed.
 
     Args:
         step, data, num_epochs, batch_size, key, eval_fn, eval_data, eval_batch_size: as in
