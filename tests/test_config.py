@@ -152,7 +152,8 @@ def test_config_without_a_file_is_an_error():
 
 def test_the_file_of_a_run_is_a_configuration_file(tmp_path):
     config.save(OTHER, tmp_path / "config.json")
-    assert config.parse(Config, ["--config", str(tmp_path / "config.json")]) == OTHER
+    expected = dataclasses.replace(OTHER, run_dir=None)  # the run is repeated elsewhere
+    assert config.parse(Config, ["--config", str(tmp_path / "config.json")]) == expected
 
 
 def resume(directory, *flags):
@@ -273,3 +274,17 @@ def test_warnings_and_errors_are_lines_and_the_traceback_comes_when_asked(traceb
         assert result.stderr.endswith("ValueError: seed 3 is bad\n")
     else:
         assert result.stderr == "warning: careful\nerror: seed 3 is bad\n"
+
+
+def test_a_config_file_repeats_a_run_in_another_folder(tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class Run:
+        rate: float = 0.1
+        run_dir: Path | None = None
+        resume: bool = False
+
+    path = tmp_path / "config.json"
+    config.save(Run(rate=0.5, run_dir=tmp_path, resume=True), path)
+    assert config.parse(Run, ["--config", str(path)]) == Run(rate=0.5)
+    with pytest.raises(ValueError, match="--config and --resume exclude each other"):
+        config.parse(Run, ["--config", str(path), "--run_dir", str(tmp_path), "--resume"])

@@ -117,9 +117,10 @@ def parse(
 ) -> Config:
     """Reads a configuration from the command line: one flag a field, by tyro.
 
-    Two ways to begin from a file, after which flags still count: ``--config FILE``, and, for a
-    class with the fields ``run_dir`` and ``resume``, ``--run_dir DIR --resume``, which takes the
-    run's own configuration and refuses flags that contradict it.
+    Two ways to begin from a file, after which flags still count: ``--config FILE``, which repeats
+    a run in another folder, and, for a class with the fields ``run_dir`` and ``resume``,
+    ``--run_dir DIR --resume``, which takes the run's own configuration and refuses flags that
+    contradict it.
 
     Args:
         cls: a dataclass.
@@ -141,7 +142,8 @@ def parse(
         return tyro.cli(
             cls,
             args=arguments,
-            description=description,
+            description=f"{(description or '').rstrip()}\n\n--config FILE takes the values of a "
+            "config.json, from which the flags given beside it differ.",
             use_underscores=True,
             **kwargs,
         )
@@ -149,6 +151,10 @@ def parse(
     config = read(default)
     if not getattr(config, "resume", False):
         return config
+    if default is not None:
+        raise ValueError(
+            "--config and --resume exclude each other: a run is resumed with its own config.json."
+        )
     run_dir = getattr(config, "run_dir", None)
     if run_dir is None:
         raise ValueError("--resume needs --run_dir DIR, the folder of the run to go on with.")
@@ -167,14 +173,20 @@ def parse(
 
 
 def _take_config_file(cls: type[Config], arguments: list[str]) -> tuple[Config | None, list[str]]:
-    """Takes ``--config FILE`` out of the arguments."""
+    """Takes ``--config FILE`` out of the arguments; where the run went is not repeated."""
     for index, argument in enumerate(arguments):
         if argument == "--config" or argument.startswith("--config="):
             rest = arguments[index + 1 :]
             path = argument.partition("=")[2] or (rest.pop(0) if rest else "")
             if not path:
                 raise ValueError("--config needs the path of a JSON file.")
-            return load(cls, path), arguments[:index] + rest
+            loaded: Any = load(cls, path)
+            fresh = {
+                field.name: field.default
+                for field in dataclasses.fields(loaded)
+                if field.name in ("run_dir", "resume")
+            }
+            return dataclasses.replace(loaded, **fresh), arguments[:index] + rest
     return None, arguments
 
 
