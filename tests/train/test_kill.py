@@ -99,7 +99,7 @@ def test_killed_and_resumed_is_never_killed(tmp_path):
             # the moments lie in training, evaluation, saving and drawing; a run that is resumed
             # again and again comes to its end, and then another one begins
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.communicate(timeout=moments.uniform(0, seconds))
+                process.communicate(timeout=moments.uniform(0, seconds / 2))
         else:
             process.communicate()
         if process.poll() is None:
