@@ -106,7 +106,7 @@ def test_killed_and_resumed_is_never_killed(tmp_path):
             process.send_signal(signal.SIGKILL)
             kills += 1
         process.communicate()
-        steps = sorted(int(p.name) for p in (killed / "checkpoints/last").glob("[0-9]*"))
+        steps = sorted(p.name for p in (killed / "checkpoints/last").glob("[0-9]*"))
         print(f"{kills} kills, {killed.name}: checkpoints {steps}, exit {process.returncode}")
         if process.returncode == 0:
             finished.append(killed)

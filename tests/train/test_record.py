@@ -62,3 +62,11 @@ def test_without_a_folder_there_is_only_a_history(tmp_path, monkeypatch):
         record.finish()
     assert record.history == [{"epoch": 1, "step": 5}]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_killed_while_its_first_checkpoint_was_written_begins_again(tmp_path):
+    (tmp_path / "checkpoints/last/5.orbax-checkpoint-tmp/state").mkdir(parents=True)
+    with make_record(tmp_path, resume=True) as record:
+        assert int(record.state.step) == 0
+        assert record.history == []
+    assert not list((tmp_path / "checkpoints/last").glob("5*"))

@@ -88,7 +88,9 @@ class Record:
         self._best: tuple[PyTree, Row] | None = None
         if self.workdir is None:
             return
-        started = any((self.workdir / "checkpoints" / "last").glob("[0-9]*"))
+        last = self.workdir / "checkpoints" / "last"
+        # a folder whose name is more than a number is a checkpoint that was never finished
+        started = any(path.name.isdigit() for path in last.glob("*"))
         if started and not resume:
             raise ValueError(
                 f"{self.workdir} already holds a run. Resume it (resume=True, --resume) or choose "
