@@ -387,4 +387,4 @@ def folder_problems(folder: Path) -> list[Problem]:
             return []
     except OSError as error:
         what = f"The current folder cannot be written: {error.strerror or error}."
-        return [Problem(what, "change into a folder of your own, or give --workdir")]
+        return [Problem(what, "change into a folder of your own, or give --run_dir")]

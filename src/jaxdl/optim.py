@@ -137,7 +137,7 @@ def learning_rates(state: PyTree) -> dict[str, float]:
 
 def _part(path: tuple) -> str:
     """What a person calls the optimizer at this path: the path without Optax's own wrappers."""
-    names = jax.tree_util.keystr(path, simple=True, separator="/").split("/")
+    names = tree.leaf_name(path).split("/")
     return "/".join(n for n in names if n not in ("opt_state", "inner_states", "inner_state"))
 
 
@@ -270,7 +270,7 @@ def by_pattern(
         def choose(path: tuple, _: Array, *matches: bool) -> str:
             chosen = [name for name, match in zip(masks, matches, strict=True) if match]
             if len(chosen) > 1:
-                where = jax.tree_util.keystr(path, simple=True, separator="/")
+                where = tree.leaf_name(path)
                 raise ValueError(f"{where} matches the patterns of {chosen}; expected one of them.")
             return chosen[0] if chosen else default
 

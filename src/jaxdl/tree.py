@@ -13,7 +13,8 @@ import numpy as np
 from jaxdl.types import Array, PyTree
 
 
-def _name(path: tuple) -> str:
+def leaf_name(path: tuple) -> str:
+    """A leaf's name: its path, as ``jax.tree_util`` gives it, joined by slashes."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
@@ -24,7 +25,7 @@ def named_leaves(tree: PyTree) -> dict[str, Array]:
     ['Dense_0/bias', 'Dense_0/kernel']
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {_name(path): leaf for path, leaf in leaves}
+    return {leaf_name(path): leaf for path, leaf in leaves}
 
 
 def mask(tree: PyTree, patterns: str | Sequence[str]) -> PyTree:
@@ -48,7 +49,7 @@ def mask(tree: PyTree, patterns: str | Sequence[str]) -> PyTree:
                 f"pattern {pattern!r} matches no parameter; the names are: {', '.join(names)}."
             )
     return jax.tree_util.tree_map_with_path(
-        lambda path, _: any(re.search(pattern, _name(path)) for pattern in patterns), tree
+        lambda path, _: any(re.search(pattern, leaf_name(path)) for pattern in patterns), tree
     )
 
 
