@@ -18,9 +18,9 @@ test set after it. Numbers of weights and updates are compared, test accuracies 
     torch by hand   tensors on the device, normalised once, randperm, nothing read within an epoch
     torch compile   the same with torch.compile(mode="reduce-overhead"): CUDA graphs, or fused C++
     jax by hand     jit and scan over an epoch, Optax, none of jaxdl.train
-    fit             jaxdl.train.fit, one call for all epochs; it also counts training accuracy
+    fit             jaxdl.train.fit, one call for all epochs
     run             jaxdl.train.run with everything: the bar, metrics.jsonl, TensorBoard,
-                    checkpoints, training accuracy, checks that all stays finite
+                    checkpoints, checks that all stays finite
 
 Seconds an epoch are the wall time of a whole training divided by its epochs; building the model is
 outside. Compilation stands in a column of its own; for `run` it is what the first call of one epoch
@@ -465,7 +465,8 @@ def make_recipe(workload: Workload, cfg: Config) -> Recipe:
     model = make_model(workload)
     tx = optim.sgd(1e-3) if workload.name == "mlp" else optim.adam(1e-3, weight_decay=1e-5)
     preprocess = transforms.normalize(workload.mean, workload.std)
-    loss_fn = train.supervised(
+    train_loss = train.supervised(model, losses.cross_entropy, preprocess=preprocess)
+    test_loss = train.supervised(
         model,
         losses.cross_entropy,
         metrics={"accuracy": metrics.accuracy},
@@ -473,7 +474,7 @@ def make_recipe(workload: Workload, cfg: Config) -> Recipe:
     )
     init_key, order_key = jax.random.split(jax.random.key(cfg.seed))
     state = train.init_state(model, tx, init_key, jnp.zeros((1, 28, 28, 1)))
-    return Recipe(train.make_step(loss_fn, tx), train.make_eval(loss_fn), state, order_key)
+    return Recipe(train.make_step(train_loss, tx), train.make_eval(test_loss), state, order_key)
 
 
 def prepare_fit(workload: Workload, cfg: Config) -> Variant:
