@@ -37,3 +37,16 @@ def reference_set(request):
         pytest.skip("needs ../shared/data/fashion_mnist")
     fixture = np.load(Path(__file__).parent / "fixtures" / f"r02_{request.param}.npz")
     return request.param, data.load(request.param, SHARED_DATA), fixture
+
+
+def pytest_addoption(parser):
+    parser.addoption("--parity-table", action="store_true", help="print the differences from torch")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    import oracle
+
+    if config.getoption("--parity-table"):
+        terminalreporter.section("largest difference from PyTorch, of the largest value")
+        for name, difference in sorted(oracle.differences.items()):
+            terminalreporter.write_line(f"| {name} | {difference:.1e} |")

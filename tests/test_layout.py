@@ -30,7 +30,18 @@ ORDER = [
     "__main__",
 ]
 INSIDE = {
-    "nn": ["initializers", "layers"],
+    "optim": ["schedules", "optimizers", "parts", "wrappers", "recipe"],
+    "nn": [
+        "initializers",
+        "dense",
+        "pooling",
+        "convolution",
+        "normalization",
+        "embedding",
+        "bilinear",
+        "recurrent",
+        "features",
+    ],
     "data": ["transforms", "batches", "sources", "tfds", "named"],
     "train": ["step", "progress", "record", "diagnose", "loop"],
 }

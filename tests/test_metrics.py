@@ -44,11 +44,19 @@ def test_mean_sums_in_float32():
     assert float(total) == 1000.0
 
 
-def test_mean_refuses_values_that_are_not_per_example():
-    with pytest.raises(ValueError, match=r"values must have shape \(B\), got \(2, 3\)"):
-        metrics.mean(jnp.zeros((2, 3)))
+def test_mean_refuses_what_is_reduced_already():
+    with pytest.raises(ValueError, match=r"values must have shape \(B, ...\), got a scalar"):
+        metrics.mean(jnp.ones(()))
+
+
+def test_mean_of_tokens_counts_them_not_the_examples():
+    values, mask = jnp.arange(6.0).reshape(2, 3), jnp.array([1.0, 0.0])
+    tokens = jnp.array([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
+    assert metrics.result({"a": metrics.mean(values)}) == {"a": 2.5}
+    assert metrics.mean(values, mask) == (3.0, 3.0)
+    assert metrics.mean(values, tokens) == (5.0, 3.0)
     with pytest.raises(ValueError, match=r"mask must have shape \(2\), got \(3,\)"):
-        metrics.mean(jnp.zeros(2), jnp.ones(3))
+        metrics.mean(values, jnp.ones(3))
 
 
 def test_accuracy_by_hand():

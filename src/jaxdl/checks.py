@@ -10,6 +10,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl.types import IGNORE_LABEL
+
 
 def check_positive(**values: float) -> None:
     """Raises ValueError unless every value is greater than 0.
@@ -113,7 +115,8 @@ def check_labels(labels: Any, num_classes: int | None = None) -> None:
     before training.
 
     Args:
-        labels: (N,) or (N, ...) integers.
+        labels: (N,) or (N, ...) integers; :data:`~jaxdl.types.IGNORE_LABEL` (-100) is allowed, but
+            not everywhere.
         num_classes: number of classes, or None to check only that labels are not negative.
     """
     labels = np.asarray(labels)
@@ -121,7 +124,13 @@ def check_labels(labels: Any, num_classes: int | None = None) -> None:
         raise ValueError(
             f"labels must be integers (class indices from 0), got dtype {labels.dtype}."
         )
+    ignored = labels == IGNORE_LABEL
+    if ignored.all():
+        raise ValueError(
+            f"labels must not all be {IGNORE_LABEL} (the label that is ignored): nothing is left."
+        )
     bad = labels < 0 if num_classes is None else (labels < 0) | (labels >= num_classes)
+    bad &= ~ignored
     if bad.any():
         index = int(np.flatnonzero(bad.reshape(len(labels), -1).any(axis=1))[0])
         expected = "be 0 or greater" if num_classes is None else f"lie in 0 to {num_classes - 1}"

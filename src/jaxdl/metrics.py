@@ -19,8 +19,9 @@ def mean(values: Array, mask: Array | None = None) -> Mean:
     """The mean of per-example values as a sum and a count.
 
     Args:
-        values: (B,) floats.
-        mask: (B,), 1 for a real example and 0 for padding; None counts every example.
+        values: (B, ...) floats: one an example, or one a token.
+        mask: (B,) or (B, ...) as far as it goes, 1 for what is real and 0 for padding; None counts
+            everything.
 
     Returns:
         ``Mean(total, count)``; ``total / count`` is the masked mean.
@@ -28,12 +29,14 @@ def mean(values: Array, mask: Array | None = None) -> Mean:
     >>> mean(jnp.array([1.0, 3.0, 100.0]), jnp.array([1.0, 1.0, 0.0]))
     Mean(total=Array(4., dtype=float32), count=Array(2., dtype=float32))
     """
-    check_shape("values", values, ("B",))
+    if values.ndim == 0:
+        raise ValueError("values must have shape (B, ...), got a scalar: do not reduce the loss.")
     values = values.astype(jnp.float32)
     if mask is None:
-        return Mean(values.sum(), jnp.array(float(values.shape[0])))
-    check_shape("mask", mask, values.shape)
-    weights = mask.astype(jnp.float32)
+        return Mean(values.sum(), jnp.array(float(values.size)))
+    check_shape("mask", mask, values.shape[: max(mask.ndim, 1)])
+    weights = mask.astype(jnp.float32).reshape(mask.shape + (1,) * (values.ndim - mask.ndim))
+    weights = jnp.broadcast_to(weights, values.shape)
     # where, not a product: padding that overflowed must not turn the sum into NaN
     return Mean(jnp.where(weights > 0, values * weights, 0.0).sum(), weights.sum())
 
@@ -42,14 +45,13 @@ def accuracy(logits: Array, labels: Array) -> Array:
     """1 where the largest logit is the label's, else 0.
 
     Args:
-        logits: (B, C).
-        labels: (B,) integers.
+        logits: (..., C): (B, C), or (B, T, C) for tokens.
+        labels: (...) integers.
 
     Returns:
-        (B,) float32; the mean is the accuracy as a fraction.
+        (...) float32; the mean is the accuracy as a fraction.
     """
-    check_shape("logits", logits, ("B", "C"))
-    check_shape("labels", labels, (logits.shape[0],))
+    check_shape("labels", labels, logits.shape[:-1])
     return (logits.argmax(axis=-1) == labels).astype(jnp.float32)
 
 

@@ -13,6 +13,9 @@ import jax
 Array = jax.Array
 PyTree = Any
 
+IGNORE_LABEL = -100
+"""A label that counts nowhere: not in the loss, not in a metric; PyTorch's ``ignore_index``."""
+
 Batch = Mapping[str, Array]
 """Named arrays with a leading batch axis: ``"image"`` (B, H, W, C), ``"label"`` (B,) int32, …
 

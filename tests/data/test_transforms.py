@@ -309,3 +309,31 @@ def test_compose_applies_in_order_with_a_key_each():
 def test_compose_of_nothing_is_the_identity():
     image = IMAGES["uint8"][0]
     np.testing.assert_array_equal(transforms.compose()(jax.random.key(0), image), image)
+
+
+def test_mixup_blends_and_cutmix_pastes():
+    images = jax.random.uniform(jax.random.key(0), (5, 16, 12, 2))
+    for seed in range(4):
+        mixed, partner, weight = jax.jit(transforms.mixup(0.5))(jax.random.key(seed), images)
+        assert sorted(partner.tolist()) == [0, 1, 2, 3, 4]
+        assert 0 <= float(weight) <= 1
+        blend = weight * images + (1 - weight) * images[partner]
+        np.testing.assert_allclose(mixed, blend, rtol=1e-6)
+    weights = []
+    for seed in range(8):
+        mixed, partner, weight = jax.jit(transforms.cutmix())(jax.random.key(seed), images)
+        own, pasted = mixed == images, mixed == images[partner]
+        assert (own | pasted).all()
+        moved = partner != jnp.arange(5)
+        kept = own.all(-1)[moved].mean((1, 2))
+        np.testing.assert_allclose(kept, weight, atol=1e-6)
+        weights.append(float(weight))
+    assert max(weights) - min(weights) > 0.2
+
+
+@pytest.mark.parametrize("make", [transforms.mixup, transforms.cutmix])
+def test_mixing_refuses_what_it_cannot_mix(make):
+    with pytest.raises(ValueError, match="alpha must be greater than 0, got 0"):
+        make(0.0)
+    with pytest.raises(ValueError, match="floating-point batch"):
+        make(1.0)(jax.random.key(0), jnp.zeros((2, 4, 4, 1), jnp.uint8))

@@ -184,7 +184,7 @@ def test_max_pool_of_integers():
 
 
 def test_max_pool_refuses_an_image_smaller_than_the_window():
-    with pytest.raises(ValueError, match=r"max_pool over 3x3 pixels .*got images of 2x5"):
+    with pytest.raises(ValueError, match=r"pooling over 3x3 pixels .*got images of 2x5"):
         nn.max_pool(jnp.zeros((1, 2, 5, 1)), 3)
 
 

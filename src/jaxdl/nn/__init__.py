@@ -1,6 +1,48 @@
-"""Layers where Linen lacks one or differs from PyTorch: initial distribution, speed on CPU."""
+"""Layers where Linen lacks one or differs from PyTorch: start, geometry, statistics, speed on CPU.
 
-from jaxdl.nn.initializers import uniform_fan_in, uniform_fan_in_bias
-from jaxdl.nn.layers import Conv, Dense, convolution, max_pool
+What is not here (``Dropout``, ``LayerNorm``, attention, ``Sequential``, …) is Linen's.
+"""
 
-__all__ = ["Conv", "Dense", "convolution", "max_pool", "uniform_fan_in", "uniform_fan_in_bias"]
+from jaxdl.nn.convolution import (
+    Conv,
+    ConvTranspose,
+    conv_output_size,
+    conv_transpose_output_size,
+    convolution,
+    transposed_convolution,
+)
+from jaxdl.nn.dense import Dense, flatten
+from jaxdl.nn.features import features
+from jaxdl.nn.initializers import (
+    kaiming_normal,
+    kaiming_uniform,
+    uniform_fan_in,
+    uniform_fan_in_bias,
+    xavier_normal,
+    xavier_uniform,
+)
+from jaxdl.nn.normalization import BatchNorm
+from jaxdl.nn.pooling import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool
+
+__all__ = [
+    "BatchNorm",
+    "Conv",
+    "ConvTranspose",
+    "Dense",
+    "adaptive_avg_pool",
+    "adaptive_max_pool",
+    "avg_pool",
+    "conv_output_size",
+    "conv_transpose_output_size",
+    "convolution",
+    "features",
+    "flatten",
+    "kaiming_normal",
+    "kaiming_uniform",
+    "max_pool",
+    "transposed_convolution",
+    "uniform_fan_in",
+    "uniform_fan_in_bias",
+    "xavier_normal",
+    "xavier_uniform",
+]

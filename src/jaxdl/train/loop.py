@@ -16,7 +16,15 @@ import numpy as np
 from jaxdl import checks, metrics, optim, tree
 from jaxdl.data.batches import epoch_order, num_batches, sequential_order, take
 from jaxdl.train.diagnose import find_non_finite
-from jaxdl.train.progress import Bar, Epoch, Row, catch_signals, is_best, is_stale
+from jaxdl.train.progress import (
+    Bar,
+    Epoch,
+    Row,
+    catch_signals,
+    check_monitor,
+    is_best,
+    is_stale,
+)
 from jaxdl.train.record import EpochEnd, Interrupted, Record, copy
 from jaxdl.types import Array, Batch, EvalFn, Mean, PyTree, StepFn
 
@@ -40,6 +48,7 @@ def fit(
     eval_fn: EvalFn | None = None,
     eval_data: Data | None = None,
     eval_batch_size: int = 250,
+    monitor: str = "test/loss",
 ) -> tuple[PyTree, dict[str, Array]]:
     """Trains, as a pure function: ``jit`` it, ``vmap`` it over seeds or learning rates.
 
@@ -53,6 +62,7 @@ def fit(
         eval_fn: evaluated after each epoch on ``eval_data``; see :func:`jaxdl.train.make_eval`.
         eval_data: arrays (M, ...).
         eval_batch_size: examples at a time in the evaluation; the result does not depend on it.
+        monitor: the metric that :func:`jaxdl.optim.reduce_on_plateau` is told.
 
     Returns:
         the final state, and the history: ``"train/loss"``, ``"test/accuracy"``, … → (E,).
@@ -75,6 +85,9 @@ def fit(
         if eval_fn is not None:
             size = min(eval_batch_size, _length(eval_arrays))
             row |= _divide(_scan_evaluation(eval_fn, state, eval_arrays, size), "test/")
+        if optim.has_plateau(state):
+            check_monitor(row, monitor)
+            state = optim.observe(state, row[monitor])
         return state, row
 
     return jax.lax.scan(one_epoch, state, jnp.arange(num_epochs))
@@ -189,7 +202,8 @@ def run(
             ``checkpoints/{last,best}``. None writes nothing.
         resume: go on with what ``workdir`` holds; where it holds nothing, start.
         config: instance of a dataclass, written to ``config.json``; see :mod:`jaxdl.config`.
-        monitor: name in the row that says which epoch is best.
+        monitor: name in the row that says which epoch is best, and that
+            :func:`jaxdl.optim.reduce_on_plateau` is told.
         mode: whether less or more of it is better.
         patience: stop after so many epochs without a better one.
         hooks: called after each epoch with an :class:`EpochEnd`; one that returns True stops.
@@ -217,7 +231,8 @@ def run(
     if eval_data is not None:
         checks.check_data(eval_data)
         eval_data = jax.device_put(dict(eval_data))
-    monitor_required = eval_fn is not None or patience is not None
+    has_plateau = optim.has_plateau(state)
+    monitor_required = eval_fn is not None or patience is not None or has_plateau
     state = jax.tree.map(jnp.array, state)  # a copy of our own to donate, strongly typed
     order = _compiled_order(key, 0, num_examples, batch_size)
     batch = jax.eval_shape(take, device_data, order, 0)
@@ -278,6 +293,8 @@ def run(
                 row |= optim.learning_rates(state)
                 if is_best(row, history, monitor, mode, required=monitor_required):
                     record.keep_best(state, row)
+                if has_plateau:
+                    state = _observe(state, np.float32(row[monitor]))
                 record.add_row(row)
                 bar.epoch(row, num_epochs)
                 event = EpochEnd(state, row, history, record.workdir, record.writer)
@@ -297,6 +314,7 @@ def run(
 
 
 _compiled_order = jax.jit(epoch_order, static_argnums=(2, 3))
+_observe = jax.jit(optim.observe)
 
 
 Advance = Callable[[PyTree, Batch, Array, int, int], tuple[PyTree, Any, bool]]

@@ -59,11 +59,17 @@ def is_best(row: Row, history: list[Row], monitor: str, mode: str, *, required: 
     Raises:
         ValueError: the row lacks the monitored metric though it is required.
     """
-    if monitor not in row:
-        if required:
-            raise ValueError(f"monitor {monitor!r} is not a metric of this run: {sorted(row)}.")
+    if required:
+        check_monitor(row, monitor)
+    elif monitor not in row:
         return False
     return _best_index([*history, row], monitor, mode) == len(history)
+
+
+def check_monitor(row: Row, monitor: str) -> None:
+    """Raises ValueError unless a row has the monitored metric."""
+    if monitor not in row:
+        raise ValueError(f"monitor {monitor!r} is not a metric of this run: {sorted(row)}.")
 
 
 def is_stale(history: list[Row], monitor: str, mode: str, patience: int | None) -> bool:

@@ -9,9 +9,20 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl.checks import check_shape
+from jaxdl import optim
 from jaxdl.metrics import mean
-from jaxdl.types import Array, Batch, EvalFn, LossFn, Mean, Metrics, PyTree, StepFn, TrainState
+from jaxdl.types import (
+    IGNORE_LABEL,
+    Array,
+    Batch,
+    EvalFn,
+    LossFn,
+    Mean,
+    Metrics,
+    PyTree,
+    StepFn,
+    TrainState,
+)
 
 
 def init_state(
@@ -38,7 +49,8 @@ def make_step(loss_fn: LossFn, tx: optax.GradientTransformation) -> StepFn:
     """An update step: gradient of the loss, transformed by ``tx``, added to the parameters.
 
     The key of a step is ``fold_in(state.key, state.step)``: nothing is carried, so a resumed run
-    draws the dropout masks of the one that was never stopped.
+    draws the dropout masks of the one that was never stopped. Where ``tx`` is one of
+    :func:`jaxdl.optim.mixed_precision`, the loss function gets parameters in half precision.
 
     Args:
         loss_fn: see :class:`~jaxdl.types.LossFn`; called with ``train=True``.
@@ -50,9 +62,14 @@ def make_step(loss_fn: LossFn, tx: optax.GradientTransformation) -> StepFn:
 
     def differentiate(state: TrainState, batch: Batch) -> tuple[PyTree, PyTree, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
+        dtype, loss_scale = optim.precision(state.opt_state)
 
         def objective(params: PyTree) -> tuple[Array, tuple[PyTree, Metrics]]:
-            return loss_fn(params, state.model_state, batch, key=key, train=True)
+            if dtype is None:
+                return loss_fn(params, state.model_state, batch, key=key, train=True)
+            params = jax.tree.map(lambda leaf: _cast(leaf, dtype), params)
+            loss, aux = loss_fn(params, state.model_state, batch, key=key, train=True)
+            return loss.astype(jnp.float32) * loss_scale, aux
 
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(state.params)
         return gradients, model_state, metrics
@@ -64,14 +81,24 @@ def make_step(loss_fn: LossFn, tx: optax.GradientTransformation) -> StepFn:
         return TrainState(state.step + 1, params, model_state, opt_state, state.key), metrics
 
     def gradients(state: TrainState, batch: Batch) -> PyTree:
-        return differentiate(state, batch)[0]
+        _, loss_scale = optim.precision(state.opt_state)
+        return jax.tree.map(lambda g: g / loss_scale, differentiate(state, batch)[0])
 
     step.gradients = gradients  # type: ignore[attr-defined]
     return step
 
 
-def make_eval(loss_fn: LossFn) -> EvalFn:
-    """The loss function's metrics with ``train=False``: running statistics, no dropout.
+def _cast(leaf: Array, dtype: Any) -> Array:
+    return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+
+def make_eval(loss_fn: LossFn, *, averaged: bool = False) -> EvalFn:
+    """The loss function's metrics with ``train=False``: running statistics, no dropout, float32.
+
+    Args:
+        loss_fn: see :class:`~jaxdl.types.LossFn`.
+        averaged: evaluate the average of the weights that :func:`jaxdl.optim.ema` or
+            :func:`jaxdl.optim.swa` keeps, not the weights themselves.
 
     Returns:
         ``eval_fn(state, batch) -> metrics``.
@@ -79,7 +106,8 @@ def make_eval(loss_fn: LossFn) -> EvalFn:
 
     def eval_fn(state: TrainState, batch: Batch) -> Metrics:
         key = jax.random.fold_in(state.key, state.step)
-        _, (_, metrics) = loss_fn(state.params, state.model_state, batch, key=key, train=False)
+        params = optim.averaged_params(state.opt_state) if averaged else state.params
+        _, (_, metrics) = loss_fn(params, state.model_state, batch, key=key, train=False)
         return metrics
 
     return eval_fn
@@ -87,11 +115,14 @@ def make_eval(loss_fn: LossFn) -> EvalFn:
 
 def supervised(
     model: nn.Module,
-    loss: Callable[[Array, Array], Array],
+    loss: Callable[[Any, Array], Array],
     *,
-    metrics: Mapping[str, Callable[[Array, Array], Array]] | None = None,
+    metrics: Mapping[str, Callable[[Any, Array], Array]] | None = None,
     preprocess: Callable[[Array], Array] | None = None,
     augment: Callable[[Array, Array], Array] | None = None,
+    mix: Callable[[Array, Array], tuple[Array, Array, Array]] | None = None,
+    weights: Callable[[Array], Array] | None = None,
+    penalty: Callable[[PyTree], Array] | None = None,
     inputs: str = "image",
     targets: str = "label",
 ) -> LossFn:
@@ -101,11 +132,19 @@ def supervised(
         model: Linen module, ``model(x, train=...)``. A model whose call has a ``mask`` parameter
             (one with BatchNorm, say) also gets the batch's mask, so that padding stays out of its
             statistics.
-        loss: ``(outputs (B, ...), targets (B, ...)) -> (B,)`` losses.
-        metrics: more per-example functions of the same kind, by name, ``{"accuracy": accuracy}``.
+        loss: ``(outputs, targets (B, ...)) -> (B,)`` losses, or (B, T) for tokens.
+        metrics: more functions of the same kind, by name, ``{"accuracy": accuracy}``.
         preprocess: applied to the inputs of every batch, on the device.
         augment: ``(key, example) -> example``, applied to every example with a key of its own, in
             training only, before ``preprocess``.
+        mix: ``(key, inputs) -> (inputs, partner (B,), weight)``, in training only, after
+            ``preprocess``: :func:`jaxdl.data.transforms.mixup` or ``cutmix``. The loss is
+            ``weight`` times that of an example's own target and the rest of its partner's.
+        weights: ``targets -> (B,)``, by whose sum the loss is divided;
+            :func:`jaxdl.losses.label_weights` for classes of unequal weight. By default every
+            example counts 1, and one whose label is ``IGNORE_LABEL`` nothing.
+        penalty: ``params -> ()``, added to the loss that is differentiated, in training only:
+            :func:`jaxdl.losses.l1_penalty`. The metric ``loss`` is without it.
         inputs: name of the inputs in the batch.
         targets: name of the targets in the batch.
 
@@ -119,12 +158,16 @@ def supervised(
     def loss_fn(
         params: PyTree, model_state: PyTree, batch: Batch, *, key: Array, train: bool
     ) -> tuple[Array, tuple[PyTree, Metrics]]:
-        x, mask = batch[inputs], batch.get("mask")
+        x, y, mask = batch[inputs], batch[targets], batch.get("mask")
         dropout_key, augment_key = jax.random.split(key)
+        partner, share = None, None
         if train and augment is not None:
             x = jax.vmap(augment)(jax.random.split(augment_key, x.shape[0]), x)
         if preprocess is not None:
             x = preprocess(x)
+        if train and mix is not None:
+            x, partner, share = mix(jax.random.fold_in(augment_key, 1), x)
+        x = _cast(x, dtype) if (dtype := _half(params)) is not None else x
         options: dict[str, Any] = {"train": train} | ({"mask": mask} if takes_mask else {})
         outputs, model_state = model.apply(
             {"params": params, **model_state},
@@ -133,12 +176,43 @@ def supervised(
             rngs={"dropout": dropout_key},
             **options,
         )
-        results: dict[str, Mean | Array] = {}
+        if dtype is not None:
+            outputs = jax.tree.map(lambda leaf: _cast(leaf, jnp.float32), outputs)
+        results: dict[str, Mean] = {}
         for name, function in per_example.items():
-            values = function(outputs, batch[targets])
-            check_shape(f"per-example {name}", values, (x.shape[0],))
-            results[name] = mean(values, mask)
+            values = function(outputs, y)
+            if values.ndim == 0 or values.shape != y.shape[: values.ndim]:
+                expected = f"({y.shape[0]})" if y.ndim == 1 else f"({y.shape[0]}) or {y.shape}"
+                raise ValueError(
+                    f"per-example {name} must have shape {expected}, got {values.shape}: losses "
+                    "and metrics are not reduced."
+                )
+            counted = _counted(y, mask) if values.shape == y.shape else mask
+            if name == "loss" and partner is not None and share is not None:
+                values = share * values + (1 - share) * function(outputs, y[partner])
+            results[name] = mean(values, counted)
+            if name == "loss" and weights is not None:
+                results[name] = results[name]._replace(count=mean(weights(y), counted).total)
         total, count = results["loss"]
-        return total / count, (model_state, results)
+        value = total / count
+        if train and penalty is not None:
+            value = value + penalty(params)
+        return value, (model_state, results)
 
     return loss_fn
+
+
+def _counted(targets: Array, mask: Array | None) -> Array | None:
+    """The mask without the targets that are to be ignored; None where all count."""
+    if not jnp.issubdtype(targets.dtype, jnp.signedinteger):
+        return mask
+    labelled = (targets != IGNORE_LABEL).astype(jnp.float32)
+    if mask is None:
+        return labelled
+    return labelled * mask.reshape(mask.shape + (1,) * (labelled.ndim - mask.ndim))
+
+
+def _half(params: PyTree) -> Any:
+    """The dtype of parameters in half precision, else None."""
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(params)}
+    return next((dtype for dtype in dtypes if dtype in (jnp.bfloat16, jnp.float16)), None)

@@ -1,0 +1,364 @@
+"""Convolution and its transpose: PyTorch's geometry and start, quick on CPU inside a loop."""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
+from jax.nn.initializers import Initializer
+
+from jaxdl.checks import check_positive
+from jaxdl.nn.dense import trailing
+from jaxdl.nn.initializers import uniform_fan_in, uniform_fan_in_bias
+from jaxdl.nn.pooling import first_maximum, max_pool, pooled_size
+from jaxdl.types import Array
+
+Padding = Literal["SAME", "VALID"] | int | Sequence[tuple[int, int]]
+Implementation = Literal["matmul", "lax"]
+
+
+class Conv(nn.Module):
+    """A 2-D convolution that starts as PyTorch's does and stays quick inside ``lax.scan`` on CPU.
+
+    Args of the call: (B, H, W, C). Returns: (B, H', W', features).
+
+    Attributes:
+        features: number of output channels.
+        kernel_size: (height, width).
+        strides: step of the window, one number for both axes.
+        padding: "SAME", "VALID", one number for all four sides, or ((top, bottom), (left, right)).
+        pool: keep the maximum of every ``pool`` x ``pool`` square of outputs; see
+            :func:`convolution`. Bias and ReLU give the same before and after it.
+        use_bias: add a bias.
+        dtype: of the computation; None infers it from input and parameters.
+        kernel_init: initialiser of the (h, w, C, features) kernel.
+        bias_init: initialiser of the (features,) bias; None is PyTorch's U(±1/√fan_in).
+
+    Source: ``torch.nn.Conv2d``; the kernel is its OIHW weight as HWIO. "SAME" is TensorFlow's and
+    differs from a PyTorch padding number where the stride is greater than 1.
+    """
+
+    features: int
+    kernel_size: tuple[int, int]
+    strides: int = 1
+    padding: Padding = "VALID"
+    pool: int = 1
+    use_bias: bool = True
+    dtype: jnp.dtype | None = None
+    kernel_init: Initializer = uniform_fan_in()
+    bias_init: Initializer | None = None
+
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        if inputs.ndim != 4:
+            raise ValueError(f"Conv expects images (B, H, W, C), got shape {inputs.shape}.")
+        shape = (*self.kernel_size, inputs.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        bias = None
+        if self.use_bias:
+            init = self.bias_init or uniform_fan_in_bias(math.prod(shape[:-1]))
+            bias = self.param("bias", init, (self.features,))
+        inputs, kernel, bias = promote_dtype(inputs, kernel, bias, dtype=self.dtype)
+        outputs = convolution(
+            inputs, kernel, strides=self.strides, padding=self.padding, pool=self.pool
+        )
+        return outputs if bias is None else outputs + trailing(bias, outputs.ndim)
+
+
+def convolution(
+    inputs: Array,
+    kernel: Array,
+    *,
+    strides: int = 1,
+    padding: Padding = "VALID",
+    pool: int = 1,
+    implementation: Literal["matmul", "lax"] | None = None,
+) -> Array:
+    """2-D cross-correlation of images with a kernel, and max-pooling of the result if asked.
+
+    Args:
+        inputs: (B, H, W, C).
+        kernel: (h, w, C, features).
+        strides: step of the window.
+        padding: "SAME", "VALID", one number for all four sides, or ((top, bottom), (left, right)).
+        pool: ``max_pool(convolution(...), pool)`` in one. On CPU one product for each place in the
+            pool gives whole arrays to compare, a third quicker than comparing within one.
+        implementation: "lax" is XLA's convolution. "matmul" lays the h·w shifted images side by
+            side and multiplies once: on CPU the backward pass of XLA's convolution is 10 to 18
+            times slower inside a loop (jax-ml/jax#12868), this one is not, and vmap over kernels
+            stays a batched product. None takes "matmul" on CPU and "lax" elsewhere.
+
+    Returns:
+        (B, H', W', features).
+
+    Raises:
+        ValueError: channels that differ, or a kernel or pool larger than the image.
+
+    Source: ``torch.nn.functional.conv2d``.
+    """
+    height, width, channels, features = kernel.shape
+    if inputs.shape[-1] != channels:
+        raise ValueError(
+            f"the kernel expects {channels} channels, got images of shape {inputs.shape}."
+        )
+    pads = _explicit_padding(padding, inputs.shape[1:3], (height, width), strides)
+    padded = tuple(n + sum(pad) for n, pad in zip(inputs.shape[1:3], pads, strict=True))
+    if padded[0] < height or padded[1] < width:
+        raise ValueError(
+            f"a {height}x{width} kernel does not fit into {padded[0]}x{padded[1]} pixels "
+            f"(input {inputs.shape[1:3]}, padding {pads}): the images are too small for this model."
+        )
+    if implementation is None:
+        implementation = "matmul" if jax.default_backend() == "cpu" else "lax"
+    rows, columns = ((n - k) // strides + 1 for n, k in zip(padded, (height, width), strict=True))
+    rows, columns = pooled_size(rows, columns, pool)
+    if implementation == "lax":
+        dimensions = ("NHWC", "HWIO", "NHWC")
+        outputs = jax.lax.conv_general_dilated(
+            inputs, kernel, (strides, strides), pads, dimension_numbers=dimensions
+        )
+        return outputs if pool == 1 else max_pool(outputs, pool)
+    images = jnp.pad(inputs, ((0, 0), *pads, (0, 0)))
+    step = strides * pool
+
+    def shifted(i: int, j: int) -> Array:
+        stops = i + (rows - 1) * step + 1, j + (columns - 1) * step + 1
+        return images[:, i : stops[0] : step, j : stops[1] : step]
+
+    def product(top: int, left: int) -> Array:
+        """The outputs at place (top, left) of every pool."""
+        patches = [
+            shifted(top * strides + i, left * strides + j)
+            for i in range(height)
+            for j in range(width)
+        ]
+        flat = jnp.concatenate(patches, axis=-1).reshape(-1, height * width * channels)
+        return flat @ kernel.reshape(-1, features)
+
+    outputs = functools.reduce(
+        first_maximum,
+        [
+            functools.reduce(first_maximum, [product(top, left) for left in range(pool)])
+            for top in range(pool)
+        ],
+    )
+    return outputs.reshape(inputs.shape[0], rows, columns, features)
+
+
+def _explicit_padding(
+    padding: Padding, size: Sequence[int], kernel: Sequence[int], strides: int
+) -> tuple[tuple[int, int], ...]:
+    if isinstance(padding, str):
+        pads = jax.lax.padtype_to_pads(size, kernel, (strides, strides), padding)
+        return tuple((int(low), int(high)) for low, high in pads)
+    if isinstance(padding, int):
+        return ((padding, padding), (padding, padding))
+    return tuple((int(low), int(high)) for low, high in padding)
+
+
+class ConvTranspose(nn.Module):
+    """PyTorch's transposed 2-D convolution: its geometry, its kernel, its start.
+
+    Args of the call: (B, H, W, C). Returns: (B, H', W', features) with
+    ``H' = conv_transpose_output_size(H, ...)``.
+
+    Attributes:
+        features: number of output channels.
+        kernel_size: (height, width).
+        strides: how far two inputs lie apart in the output.
+        padding: rows and columns cut off at each side of the full output.
+        output_padding: rows and columns added at the bottom and the right.
+        use_bias: add a bias.
+        dtype: of the computation; None infers it from input and parameters.
+        kernel_init: initialiser of the (h, w, C, features) ``transposed_kernel``; None is PyTorch's
+            U(±1/√(features·h·w)).
+        bias_init: initialiser of the (features,) bias; None as for the kernel.
+
+    Source: ``torch.nn.ConvTranspose2d``; the kernel is its (C, features, h, w) weight with the
+    spatial axes first, not flipped. ``flax.linen.ConvTranspose`` takes it flipped.
+    """
+
+    features: int
+    kernel_size: tuple[int, int]
+    strides: int = 1
+    padding: int = 0
+    output_padding: int = 0
+    use_bias: bool = True
+    dtype: jnp.dtype | None = None
+    kernel_init: Initializer | None = None
+    bias_init: Initializer | None = None
+
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        if inputs.ndim != 4:
+            raise ValueError(f"ConvTranspose expects (B, H, W, C), got shape {inputs.shape}.")
+        start = uniform_fan_in_bias(self.features * math.prod(self.kernel_size))
+        shape = (*self.kernel_size, inputs.shape[-1], self.features)
+        kernel = self.param("transposed_kernel", self.kernel_init or start, shape)
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", self.bias_init or start, (self.features,))
+        inputs, kernel, bias = promote_dtype(inputs, kernel, bias, dtype=self.dtype)
+        outputs = transposed_convolution(
+            inputs,
+            kernel,
+            strides=self.strides,
+            padding=self.padding,
+            output_padding=self.output_padding,
+        )
+        return outputs if bias is None else outputs + trailing(bias, outputs.ndim)
+
+
+def transposed_convolution(
+    inputs: Array,
+    kernel: Array,
+    *,
+    strides: int = 1,
+    padding: int = 0,
+    output_padding: int = 0,
+    implementation: Implementation | None = None,
+) -> Array:
+    """The transpose of a convolution: every input pixel lays the kernel into the output, scaled.
+
+    Args:
+        inputs: (B, H, W, C).
+        kernel: (h, w, C, features).
+        strides: how far two inputs lie apart in the output.
+        padding: rows and columns cut off at each side of the full output.
+        output_padding: rows and columns added at the bottom and the right; less than ``strides``.
+        implementation: "lax" is XLA's convolution of the input with holes between its pixels.
+            "matmul" multiplies once and adds up the overlapping parts, which is quick on CPU inside
+            a loop; see :func:`convolution`. None takes "matmul" on CPU and "lax" elsewhere.
+
+    Returns:
+        (B, H', W', features) with ``H' = conv_transpose_output_size(H, h, ...)``.
+
+    Raises:
+        ValueError: channels that differ, an output without pixels, or an ``output_padding`` that
+            is not less than ``strides``.
+
+    Source: ``torch.nn.functional.conv_transpose2d``.
+    """
+    height, width, channels, features = kernel.shape
+    if inputs.shape[-1] != channels:
+        raise ValueError(
+            f"the kernel expects {channels} channels, got images of shape {inputs.shape}."
+        )
+    options = {"stride": strides, "padding": padding, "output_padding": output_padding}
+    size = (
+        conv_transpose_output_size(inputs.shape[1], height, **options),
+        conv_transpose_output_size(inputs.shape[2], width, **options),
+    )
+    if implementation is None:
+        implementation = "matmul" if jax.default_backend() == "cpu" else "lax"
+    if implementation == "lax":
+        pads = [(k - 1 - padding, k - 1 - padding + output_padding) for k in (height, width)]
+        return jax.lax.conv_general_dilated(
+            inputs,
+            kernel[::-1, ::-1],
+            (1, 1),
+            pads,
+            lhs_dilation=(strides, strides),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+    flat_kernel = kernel.transpose(2, 0, 1, 3).reshape(channels, -1)
+    parts = (inputs.reshape(-1, channels) @ flat_kernel).reshape(
+        *inputs.shape[:3], height, width, features
+    )
+    # Output row strides·q + r is a sum over the kernel rows strides·a + r of input row q - a: the
+    # remainders r are independent images, which are interleaved at the end.
+    rows, columns = (-(-(padding + n) // strides) for n in size)
+
+    def at(remainder: int, extent: int) -> range:
+        return range(remainder, extent, strides)
+
+    def phase(top: int, left: int) -> Array:
+        total = jnp.zeros((inputs.shape[0], rows, columns, features), parts.dtype)
+        for i in at(top, height):
+            for j in at(left, width):
+                total = total + _place(parts[:, :, :, i, j], i // strides, j // strides, total)
+        return total
+
+    phases = [jnp.stack([phase(r, c) for c in range(strides)], 3) for r in range(strides)]
+    full = jnp.stack(phases, 2).reshape(
+        inputs.shape[0], rows * strides, columns * strides, features
+    )
+    return full[:, padding : padding + size[0], padding : padding + size[1]]
+
+
+def _place(part: Array, top: int, left: int, like: Array) -> Array:
+    """``part`` (B, H, W, F) moved down and right in an image of the size of ``like``."""
+    rows, columns = like.shape[1:3]
+    part = part[:, : max(rows - top, 0), : max(columns - left, 0)]
+    bottom, right = rows - top - part.shape[1], columns - left - part.shape[2]
+    if part.shape[1] == 0 or part.shape[2] == 0:
+        return jnp.zeros_like(like)
+    return jnp.pad(part, ((0, 0), (top, bottom), (left, right), (0, 0)))
+
+
+def conv_output_size(
+    size: int, kernel_size: int, *, stride: int = 1, padding: int = 0, dilation: int = 1
+) -> int:
+    """Pixels along one axis after a convolution or pooling: ⌊(n + 2p − d(k − 1) − 1) / s⌋ + 1.
+
+    Args:
+        size: n, pixels before.
+        kernel_size: k.
+        stride: s.
+        padding: p, on each side.
+        dilation: d, the distance of two pixels under the kernel.
+
+    Raises:
+        ValueError: the kernel does not fit, or a number is out of range.
+
+    Source: ``torch.nn.Conv2d``.
+
+    >>> conv_output_size(28, 5, stride=2)
+    12
+    """
+    check_positive(size=size, kernel_size=kernel_size, stride=stride, dilation=dilation)
+    result = (size + 2 * padding - dilation * (kernel_size - 1) - 1) // stride + 1
+    if padding < 0 or result < 1:
+        raise ValueError(
+            f"a kernel of {kernel_size} (dilation {dilation}) does not fit into {size} pixels with "
+            f"padding {padding}."
+        )
+    return result
+
+
+def conv_transpose_output_size(
+    size: int, kernel_size: int, *, stride: int = 1, padding: int = 0, output_padding: int = 0
+) -> int:
+    """Pixels along one axis after a transposed convolution: (n − 1)s − 2p + k + output padding.
+
+    Args:
+        size: n, pixels before.
+        kernel_size: k.
+        stride: s.
+        padding: p, cut off at each side.
+        output_padding: added at one side; 0 to s − 1.
+
+    Raises:
+        ValueError: nothing is left, or a number is out of range.
+
+    Source: ``torch.nn.ConvTranspose2d``.
+
+    >>> conv_transpose_output_size(11, 8, stride=2)
+    28
+    """
+    check_positive(size=size, kernel_size=kernel_size, stride=stride)
+    if padding < 0 or not 0 <= output_padding < stride:
+        raise ValueError(
+            f"padding must be at least 0 and output_padding lie in 0 to {stride - 1} (stride - 1), "
+            f"got {padding} and {output_padding}."
+        )
+    result = (size - 1) * stride - 2 * padding + kernel_size + output_padding
+    if result < 1:
+        raise ValueError(
+            f"padding {padding} leaves nothing of {result + 2 * padding} pixels at each side."
+        )
+    return result

@@ -1,0 +1,90 @@
+"""Batch normalisation with PyTorch's momentum and running variance."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.nn.initializers import Initializer
+
+from jaxdl.checks import check_fraction
+from jaxdl.nn.dense import trailing
+from jaxdl.types import Array
+
+
+class BatchNorm(nn.Module):
+    r"""Normalises every channel over the batch.
+
+    .. math:: y = \gamma (x - \mu) / \sqrt{v + \epsilon} + \beta
+
+    In training μ and v are the mean and the biased variance of the batch, and the running ones
+    follow them: ``running = (1 - momentum) * running + momentum * batch``, the running variance
+    with the unbiased estimate, n / (n - 1). In evaluation μ and v are the running ones.
+
+    Args of the call: x (B, ..., C); mask (B,), 0 for padded examples, which are normalised but not
+    counted; train. Returns: like x. Statistics are float32 whatever the dtype of x.
+
+    Attributes:
+        momentum: what a batch weighs in the running statistics, PyTorch's momentum (Linen's is one
+            minus it).
+        epsilon: added to the variance.
+        axis_name: of ``vmap`` or ``shard_map``: statistics are those of all its members together,
+            as ``torch.nn.SyncBatchNorm``. Under ``jit`` with a sharded batch they are anyway.
+        dtype: of the result; None keeps that of x.
+        scale_init: initialiser of γ.
+
+    Parameters ``scale`` and ``bias``; collection ``batch_stats`` with ``mean`` and ``var``.
+
+    Source: ``torch.nn.BatchNorm1d`` and ``BatchNorm2d``, equal to them. Where a batch has one value
+    a channel PyTorch raises; here the result is β and the running statistics stay.
+    """
+
+    momentum: float = 0.1
+    epsilon: float = 1e-5
+    axis_name: str | None = None
+    dtype: jnp.dtype | None = None
+    scale_init: Initializer = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, x: Array, *, mask: Array | None = None, train: bool = False) -> Array:
+        check_fraction(momentum=self.momentum)
+        shape = x.shape[-1:]
+        scale = self.param("scale", self.scale_init, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
+        var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
+        if train and not self.is_initializing():
+            batch_mean, batch_var, count = self._statistics(x, mask)
+            unbiased = batch_var * count / jnp.maximum(count - 1, 1)
+            weight = jnp.where(count > 1, self.momentum, 0.0)
+            mean.value = mean.value + weight * (batch_mean - mean.value)
+            var.value = var.value + weight * (unbiased - var.value)
+        else:
+            batch_mean, batch_var = mean.value, var.value
+        factor = scale.astype(jnp.float32) * jax.lax.rsqrt(batch_var + self.epsilon)
+        wide = x.astype(jnp.float32) - trailing(batch_mean, x.ndim)
+        outputs = wide * trailing(factor, x.ndim) + trailing(bias.astype(jnp.float32), x.ndim)
+        return outputs.astype(self.dtype or x.dtype)
+
+    def _statistics(self, x: Array, mask: Array | None) -> tuple[Array, Array, Array]:
+        """Mean and biased variance of every channel, and the number of values in each."""
+        axes = tuple(range(x.ndim - 1))
+        x = x.astype(jnp.float32)
+        weights = None
+        count = jnp.array(float(x.size // x.shape[-1]))
+        if mask is not None:
+            real = (mask > 0).astype(jnp.float32)
+            weights = real.reshape(-1, *(1,) * (x.ndim - 1))
+            count = real.sum() * float(x.size // (x.shape[0] * x.shape[-1]))
+
+        def total(values: Array) -> Array:
+            # where, not a product: padding that overflowed must not turn the sum into NaN
+            return (values if weights is None else jnp.where(weights > 0, values, 0.0)).sum(axes)
+
+        totals, count = total(x), count
+        if self.axis_name is not None:
+            totals, count = jax.lax.psum((totals, count), self.axis_name)
+        divisor = jnp.maximum(count, 1)
+        mean = totals / divisor
+        squares = total(jnp.square(x - trailing(mean, x.ndim)))
+        if self.axis_name is not None:
+            squares = jax.lax.psum(squares, self.axis_name)
+        return mean, squares / divisor, count

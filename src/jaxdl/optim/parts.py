@@ -1,0 +1,77 @@
+"""Which parameters follow which rule: masks, frozen parts, a learning rate for each part."""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import optax
+
+from jaxdl import tree
+from jaxdl.types import Array, PyTree
+
+Patterns = str | Sequence[str]
+
+
+def no_decay_on_vectors(params: PyTree) -> PyTree:
+    """A mask for weight decay: True for matrices and kernels, False for biases, norms and scales.
+
+    >>> import jax.numpy as jnp
+    >>> no_decay_on_vectors({"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)})
+    {'bias': False, 'kernel': True}
+    """
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
+def freeze(tx: optax.GradientTransformation, patterns: Patterns) -> optax.GradientTransformation:
+    """Leaves the parameters whose names match as they are; the others follow ``tx``.
+
+    Args:
+        tx: transformation of what is trained.
+        patterns: regular expressions for parameter names; see :func:`jaxdl.tree.mask`.
+
+    Raises:
+        ValueError: at ``init``, where a pattern matches no parameter.
+
+    Source: ``requires_grad_(False)``.
+    """
+    return by_pattern(
+        {"frozen": optax.set_to_zero(), "trained": tx}, {"frozen": patterns}, "trained"
+    )
+
+
+def by_pattern(
+    transformations: Mapping[str, optax.GradientTransformation],
+    patterns: Mapping[str, Patterns],
+    default: str,
+) -> optax.GradientTransformation:
+    """One transformation for each part of a model: a learning rate per layer, frozen parts, ….
+
+    Args:
+        transformations: by label.
+        patterns: regular expressions for parameter names, by label; see :func:`jaxdl.tree.mask`.
+        default: the label of the parameters that no pattern matches.
+
+    Raises:
+        ValueError: at ``init``, where a pattern matches nothing or a parameter matches the patterns
+            of two labels; or here, for a label without a transformation.
+
+    Source: parameter groups of ``torch.optim``.
+    """
+    unknown = {default, *patterns} - transformations.keys()
+    if unknown:
+        raise ValueError(
+            f"no transformation for {sorted(unknown)}; there are {sorted(transformations)}."
+        )
+
+    def label(params: PyTree) -> PyTree:
+        masks = {name: tree.mask(params, pattern) for name, pattern in patterns.items()}
+
+        def choose(path: tuple, _: Array, *matches: bool) -> str:
+            chosen = [name for name, match in zip(masks, matches, strict=True) if match]
+            if len(chosen) > 1:
+                where = tree.leaf_name(path)
+                raise ValueError(f"{where} matches the patterns of {chosen}; expected one of them.")
+            return chosen[0] if chosen else default
+
+        return jax.tree_util.tree_map_with_path(choose, params, *masks.values())
+
+    return optax.multi_transform(dict(transformations), label)
