@@ -85,3 +85,11 @@ def test_check_batch_size_refuses(batch_size):
 @pytest.mark.parametrize("batch_size", [1, 10])
 def test_check_batch_size_accepts_the_ends(batch_size):
     checks.check_batch_size(batch_size, 10)
+
+
+def test_the_label_that_is_ignored_is_allowed_but_not_everywhere():
+    checks.check_labels(np.array([0, -100, 2]), 3)
+    with pytest.raises(ValueError, match="nothing is left"):
+        checks.check_labels(np.array([-100, -100]), 3)
+    with pytest.raises(ValueError, match="got -1 at index 1"):
+        checks.check_labels(np.array([-100, -1]), 3)

@@ -30,19 +30,20 @@ ORDER = [
     "__main__",
 ]
 INSIDE = {
+    "losses": ["shapes", "labels", "binary", "regression", "pairs", "distributions", "around"],
     "optim": ["schedules", "optimizers", "parts", "wrappers", "recipe"],
     "nn": [
         "initializers",
         "dense",
         "pooling",
-        "convolution",
+        "conv",
         "normalization",
         "embedding",
         "bilinear",
         "recurrent",
-        "features",
+        "intermediates",
     ],
-    "data": ["transforms", "batches", "sources", "tfds", "named"],
+    "data": ["transforms", "batches", "generated", "text", "sources", "folders", "tfds", "named"],
     "train": ["step", "progress", "record", "diagnose", "loop"],
 }
 

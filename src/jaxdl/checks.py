@@ -125,7 +125,7 @@ def check_labels(labels: Any, num_classes: int | None = None) -> None:
             f"labels must be integers (class indices from 0), got dtype {labels.dtype}."
         )
     ignored = labels == IGNORE_LABEL
-    if ignored.all():
+    if ignored.size and ignored.all():
         raise ValueError(
             f"labels must not all be {IGNORE_LABEL} (the label that is ignored): nothing is left."
         )

@@ -219,8 +219,10 @@ def test_tfrecord_needs_tensorflow(tmp_path, small_official_set):
 
 
 def test_unknown_name():
-    with pytest.raises(ValueError, match=r"knows mnist, fashion_mnist, kmnist, got 'cifar10'"):
-        data.load_tfds("cifar10")
+    with pytest.raises(
+        ValueError, match=r"knows mnist, fashion_mnist, kmnist, cifar10, got 'cifar100'"
+    ):
+        data.load_tfds("cifar100")
 
 
 @pytest.mark.data

@@ -6,6 +6,7 @@
 
 from jaxdl.data import transforms
 from jaxdl.data.batches import epoch_order, num_batches, sequential_order, take
+from jaxdl.data.folders import image_folder, read_image
 from jaxdl.data.named import load
 from jaxdl.data.sources import Dataset, digits, idx, mean_and_std, read_idx
 from jaxdl.data.tfds import load_tfds
@@ -15,11 +16,13 @@ __all__ = [
     "digits",
     "epoch_order",
     "idx",
+    "image_folder",
     "load",
     "load_tfds",
     "mean_and_std",
     "num_batches",
     "read_idx",
+    "read_image",
     "sequential_order",
     "take",
     "transforms",

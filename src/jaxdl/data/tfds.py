@@ -20,7 +20,8 @@ import numpy as np
 
 from jaxdl.data.sources import CLASS_NAMES, IDX_FILES, Dataset, check_dataset, read_idx
 
-_NAMES = ("mnist", "fashion_mnist", "kmnist")
+_BUILT_HERE = ("mnist", "fashion_mnist", "kmnist")
+_NAMES = (*_BUILT_HERE, "cifar10")
 _PROBE_SECONDS = 3.0
 _BLOCK = 1000  # examples read and decoded in one call
 
@@ -32,10 +33,11 @@ def load_tfds(
     manual_dir: str | os.PathLike[str] | None = None,
     download: bool = True,
 ) -> Dataset:
-    """Loads a set of the MNIST family through TFDS, and prepares it first where it is not there.
+    """Loads a set through TFDS; one of the MNIST family is prepared first where it is not there.
 
     Args:
-        name: ``"mnist"``, ``"fashion_mnist"`` or ``"kmnist"``.
+        name: ``"mnist"``, ``"fashion_mnist"`` or ``"kmnist"``; or ``"cifar10"``, which is read
+            where TFDS has prepared it as array_record.
         data_dir: TFDS's folder; without it ``$TFDS_DATA_DIR``, else ``~/tensorflow_datasets``.
         manual_dir: folder with the official files under their plain names
             (``train-images-idx3-ubyte.gz``, …); what lies there is not downloaded. Without it
@@ -43,7 +45,7 @@ def load_tfds(
         download: whether files may be fetched from the network.
 
     Returns:
-        images (N, 28, 28, 1) uint8, labels (N,) int32. A set that this function has prepared is
+        images (N, H, W, C) uint8, labels (N,) int32. A set that this function has prepared is
         in the order of the official files; one that TFDS has prepared holds the same examples in
         TFDS's shuffled order.
 
@@ -66,6 +68,14 @@ def load_tfds(
     default = os.environ.get("TFDS_DATA_DIR") or Path("~", "tensorflow_datasets")
     folder = Path(data_dir or default).expanduser()
     if prepared_version(name, folder) is None:
+        if name not in _BUILT_HERE:
+            raise FileNotFoundError(
+                f"{name} is not prepared in {str(folder)!r}, and jaxdl cannot prepare it. Put its "
+                f"images into DIR/{name}/train/CLASS and DIR/{name}/test/CLASS and pass "
+                "data_dir=DIR to jaxdl.data.load (--data_dir DIR), or prepare it where TensorFlow "
+                f'is installed: tfds.builder("{name}", data_dir=..., file_format="array_record")'
+                ".download_and_prepare()."
+            )
         _prepare(name, folder, manual_dir, download)
     return _read(name, folder)
 

@@ -3,7 +3,7 @@
 What is not here (``Dropout``, ``LayerNorm``, attention, ``Sequential``, …) is Linen's.
 """
 
-from jaxdl.nn.convolution import (
+from jaxdl.nn.conv import (
     Conv,
     ConvTranspose,
     conv_output_size,
@@ -12,7 +12,6 @@ from jaxdl.nn.convolution import (
     transposed_convolution,
 )
 from jaxdl.nn.dense import Dense, flatten
-from jaxdl.nn.features import features
 from jaxdl.nn.initializers import (
     kaiming_normal,
     kaiming_uniform,
@@ -21,6 +20,7 @@ from jaxdl.nn.initializers import (
     xavier_normal,
     xavier_uniform,
 )
+from jaxdl.nn.intermediates import features
 from jaxdl.nn.normalization import BatchNorm
 from jaxdl.nn.pooling import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl import optim
+from jaxdl import losses, optim
 from jaxdl.metrics import mean
 from jaxdl.types import (
     IGNORE_LABEL,
@@ -189,7 +189,7 @@ def supervised(
                 )
             counted = _counted(y, mask) if values.shape == y.shape else mask
             if name == "loss" and partner is not None and share is not None:
-                values = share * values + (1 - share) * function(outputs, y[partner])
+                values = losses.mixup(function, outputs, y, y[partner], share)
             results[name] = mean(values, counted)
             if name == "loss" and weights is not None:
                 results[name] = results[name]._replace(count=mean(weights(y), counted).total)

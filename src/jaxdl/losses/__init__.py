@@ -1,0 +1,42 @@
+"""Losses of one example each: shape (B, ...) in, (B,) out, never reduced.
+
+:func:`jaxdl.metrics.mean` reduces them under a mask, once, in one place. They take logits and
+log-probabilities: products become sums, and extreme values stay finite. Unit: nats. Half precision
+is computed in float32, as under ``torch.autocast``. Shapes, dtypes and Python numbers are checked;
+the values of an array are not, because under ``jit`` there are none: each docstring says what
+happens to those outside the range.
+"""
+
+from jaxdl.losses.around import l1_penalty, l2_penalty, mixup
+from jaxdl.losses.binary import (
+    binary_cross_entropy,
+    binary_cross_entropy_on_probabilities,
+    binary_focal,
+)
+from jaxdl.losses.distributions import kl_divergence, kl_to_standard_normal, negative_elbo
+from jaxdl.losses.labels import cross_entropy, focal, label_weights, nll
+from jaxdl.losses.pairs import cosine_embedding, hinge_embedding, margin_ranking, triplet_margin
+from jaxdl.losses.regression import absolute_error, huber, squared_error
+
+__all__ = [
+    "absolute_error",
+    "binary_cross_entropy",
+    "binary_cross_entropy_on_probabilities",
+    "binary_focal",
+    "cosine_embedding",
+    "cross_entropy",
+    "focal",
+    "hinge_embedding",
+    "huber",
+    "kl_divergence",
+    "kl_to_standard_normal",
+    "l1_penalty",
+    "l2_penalty",
+    "label_weights",
+    "margin_ranking",
+    "mixup",
+    "negative_elbo",
+    "nll",
+    "squared_error",
+    "triplet_margin",
+]

@@ -1,0 +1,78 @@
+"""Losses of numbers."""
+
+import optax
+
+from jaxdl.checks import check_positive
+from jaxdl.losses.shapes import absolute, check_alike, floating, mean_over_features
+from jaxdl.types import Array
+
+
+def squared_error(predictions: Array, targets: Array) -> Array:
+    r"""Squared error, averaged over an example's outputs: :math:`\frac1n\sum_i (p_i - t_i)^2`.
+
+    Half of it is the loss of least squares whose gradient is the plain residual.
+
+    Args:
+        predictions: (B, ...).
+        targets: like ``predictions``.
+
+    Returns:
+        (B,) losses.
+
+    Raises:
+        ValueError: shapes that differ.
+
+    Source: ``torch.nn.functional.mse_loss``; its mean over a batch is the mean of these.
+
+    >>> import jax.numpy as jnp
+    >>> print(squared_error(jnp.array([[0.0, 1.0]]), jnp.array([[1.0, 3.0]])))
+    [2.5]
+    """
+    check_alike(predictions=predictions, targets=targets)
+    return mean_over_features(optax.losses.squared_error(*floating(predictions, targets)))
+
+
+def absolute_error(predictions: Array, targets: Array) -> Array:
+    r"""Absolute error, averaged over an example's outputs: :math:`\frac1n\sum_i |p_i - t_i|`.
+
+    Args, returns, raises: as :func:`squared_error`. The gradient is 0 where an error is.
+
+    Source: ``torch.nn.functional.l1_loss``; its mean over a batch is the mean of these.
+
+    >>> import jax.numpy as jnp
+    >>> print(absolute_error(jnp.array([[0.0, 1.0]]), jnp.array([[1.0, 3.0]])))
+    [1.5]
+    """
+    check_alike(predictions=predictions, targets=targets)
+    predictions, targets = floating(predictions, targets)
+    return mean_over_features(absolute(predictions - targets))
+
+
+def huber(predictions: Array, targets: Array, *, delta: float = 1.0) -> Array:
+    r"""Huber loss of the errors e, averaged over an example's outputs.
+
+    .. math:: \tfrac12 e^2 \text{ where } |e| \le \delta,\quad \delta(|e| - \tfrac12\delta)
+              \text{ elsewhere}
+
+    Args:
+        predictions: (B, ...).
+        targets: like ``predictions``.
+        delta: δ, greater than 0, in the unit of the targets.
+
+    Returns:
+        (B,) losses.
+
+    Raises:
+        ValueError: shapes that differ, or δ not greater than 0.
+
+    Source: ``torch.nn.functional.huber_loss``. ``smooth_l1_loss(beta=β)`` is
+    ``huber(..., delta=β) / β``.
+
+    >>> import jax.numpy as jnp
+    >>> print(huber(jnp.array([0.5, 3.0]), jnp.zeros(2)))
+    [0.125 2.5  ]
+    """
+    check_alike(predictions=predictions, targets=targets)
+    check_positive(delta=delta)
+    predictions, targets = floating(predictions, targets)
+    return mean_over_features(optax.losses.huber_loss(predictions, targets, delta=delta))
