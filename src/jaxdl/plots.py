@@ -1,4 +1,4 @@
-"""Pictures of a run: learning curves, images, predictions, a confusion matrix.
+"""Pictures of a run: learning curves, images, predictions, a confusion matrix, fits, boundaries.
 
 Every function returns a ``matplotlib.figure.Figure`` and touches no global state (no pyplot), so it
 works without a display, in notebooks and in threads. :func:`save` writes one as a PNG.
@@ -10,7 +10,7 @@ import math
 import os
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # Colours that differ for colour-blind readers too (after Okabe and Ito, 2008).
 TRAIN, TEST = "#0072B2", "#D55E00"
 OTHERS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#333333")
+CURVES = ((TEST, "-"), ("#333333", "--"), ("#CC79A7", ":"), ("#56B4E9", "-."))
 RIGHT, WRONG = "#007A5A", "#C0390B"
 
 DPI = 150
@@ -299,13 +300,7 @@ def predictions(
     check_shape("labels", labels, (len(images),))
     check_shape("probabilities", probabilities, (len(images), len(class_names)))
     check_labels(labels, len(class_names))
-    sums = probabilities.sum(axis=1)
-    if not ((probabilities >= 0).all() and (np.abs(sums - 1) < 0.05).all()):
-        raise ValueError(
-            "probabilities must be at least 0 and sum to 1 for every image, got values from "
-            f"{probabilities.min():.4g} to {probabilities.max():.4g} and sums from "
-            f"{sums.min():.4g} to {sums.max():.4g}. Logits become them by jax.nn.softmax."
-        )
+    _check_distributions(probabilities)
     predicted = probabilities.argmax(axis=1)
     titles = [
         f"{_shorten(class_names[guess])}\n{percent:.0f} %"
@@ -409,6 +404,206 @@ def confusion_matrix(matrix: Any, class_names: Sequence[str]) -> "Figure":
         bar.ax.tick_params(labelsize=9)
         bar.outline.set_visible(False)
     return figure
+
+
+def points_and_curves(
+    points: Mapping[str, tuple[Any, Any]],
+    curves: Mapping[str, tuple[Any, Any]],
+    *,
+    trace: Sequence[tuple[Any, Any]] = (),
+    trace_name: str = "earlier",
+    labels: tuple[str, str] = ("x", "y"),
+    title: str = "",
+) -> "Figure":
+    """Draws points of the plane and curves through them: a fit and its data, a boundary.
+
+    The points alone decide what part of the plane is shown; a curve that leaves it is cut off.
+
+    Args:
+        points: (x (N,), y (N,)) by name, one colour and marker a group.
+        curves: (x (M,), y (M,)) by name, one colour and dash a curve.
+        trace: earlier curves, oldest first, thin and grey, the latest darkest.
+        trace_name: what the legend calls them.
+        labels: of the two axes.
+        title: above the picture.
+
+    Returns:
+        A figure with one axes.
+
+    Raises:
+        ValueError: no points, x and y that do not match, or points that are not finite.
+
+    >>> figure = points_and_curves({"data": ([0, 1], [1, 3])}, {"fit": ([0, 1], [1.1, 2.9])})
+    >>> [line.get_label() for line in figure.axes[0].get_lines()]
+    ['data', 'fit']
+    """
+    groups = {name: _check_curve(name, pair) for name, pair in points.items()}
+    if not groups or not all(x.size and np.isfinite([x, y]).all() for x, y in groups.values()):
+        raise ValueError(
+            "points must hold at least one group of finite points, got "
+            f"{ {name: x.size for name, (x, _) in groups.items()} } points."
+        )
+    figure = _figure(6.0, 4.6)
+    axes = figure.add_subplot()
+    for index, (name, (x, y)) in enumerate(groups.items()):
+        _draw_points(axes, name, x, y, index)
+    for index, (name, pair) in enumerate(curves.items()):
+        x, y = _check_curve(name, pair)
+        color, dash = CURVES[index % len(CURVES)]
+        axes.plot(x, y, color=color, linestyle=dash, linewidth=2.0, label=name, zorder=3)
+    for index, pair in enumerate(trace):
+        x, y = _check_curve(f"trace[{index}]", pair)
+        grey = 0.88 - 0.38 * (index + 1) / len(trace)
+        label = trace_name if index == len(trace) - 1 else "_"
+        axes.plot(x, y, color=str(grey), linewidth=1.0, label=label, zorder=1)
+    _show_points(axes, list(groups.values()))
+    _finish_plane(axes, labels, title)
+    return figure
+
+
+def decision_regions(
+    predict: Callable[[np.ndarray], Any],
+    points: Mapping[str, tuple[Any, Any]],
+    class_names: Sequence[str],
+    *,
+    labels: tuple[str, str] = ("x1", "x2"),
+    title: str = "",
+) -> "Figure":
+    """Draws which class a model of two inputs predicts where, and the points it was made from.
+
+    The regions are paler where the model is less sure.
+
+    Args:
+        predict: (M, 2) float32 points → (M, C) probabilities (softmax of the logits).
+        points: (inputs (N, 2), labels (N,) integers) by the name of the split; the first has round
+            markers, the second stars.
+        class_names: C names.
+        labels: of the two axes.
+        title: above the picture.
+
+    Returns:
+        A figure with one axes.
+
+    Raises:
+        ValueError: points that are not in a plane, a label out of range, or no distribution.
+    """
+    from matplotlib.colors import to_rgb
+
+    splits = {name: (np.asarray(x), np.asarray(y)) for name, (x, y) in points.items()}
+    for name, (inputs, classes) in splits.items():
+        check_shape(f"inputs of {name!r}", inputs, ("N", 2))
+        check_shape(f"labels of {name!r}", classes, (len(inputs),))
+        check_labels(classes, len(class_names))
+    figure = _figure(6.0, 4.6)
+    axes = figure.add_subplot()
+    _show_points(axes, [(x[:, 0], x[:, 1]) for x, _ in splits.values()])
+    left, right, low, high = *axes.get_xlim(), *axes.get_ylim()
+    size = 240
+    # the middles of size x size pixels
+    across, up = (
+        start + (np.arange(size) + 0.5) / size * (stop - start)
+        for start, stop in ((left, right), (low, high))
+    )
+    grid = np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2).astype(np.float32)
+    probabilities = np.asarray(predict(grid)).astype(np.float32)
+    check_shape("predict(points)", probabilities, (len(grid), len(class_names)))
+    _check_distributions(probabilities)
+    colors = np.array([to_rgb(color) for color, _ in _markers(len(class_names))])
+    sure = probabilities.max(axis=1, keepdims=True)
+    strength = 0.12 + 0.33 * (sure - 1 / len(class_names)) / (1 - 1 / len(class_names))
+    pixels = 1 - strength * (1 - colors[probabilities.argmax(axis=1)])
+    axes.imshow(
+        pixels.reshape(size, size, 3),
+        origin="lower",
+        extent=(left, right, low, high),
+        aspect="auto",
+        interpolation="nearest",
+        zorder=0,
+    )
+    for index in range(1, len(class_names)):
+        lead = probabilities[:, index] - np.delete(probabilities, index, axis=1).max(axis=1)
+        if lead.min() < 0 < lead.max():
+            border = lead.reshape(size, size)
+            axes.contour(across, up, border, [0.0], colors="#666666", linewidths=0.8, zorder=1)
+    for split, (name, (inputs, classes)) in enumerate(splits.items()):
+        for index, class_name in enumerate(class_names):
+            x, y = inputs[classes == index].T
+            if x.size:
+                _draw_points(axes, f"{name}: {class_name}", x, y, index, star=split % 2 == 1)
+    _finish_plane(axes, labels, title)
+    axes.grid(False)
+    return figure
+
+
+def _check_curve(name: str, pair: tuple[Any, Any]) -> tuple[np.ndarray, np.ndarray]:
+    x, y = (np.asarray(values, np.float64) for values in pair)
+    check_shape(f"x of {name!r}", x, ("N",))
+    check_shape(f"y of {name!r}", y, x.shape)
+    return x, y
+
+
+def _check_distributions(probabilities: np.ndarray) -> None:
+    sums = probabilities.sum(axis=1)
+    if not ((probabilities >= 0).all() and (np.abs(sums - 1) < 0.05).all()):
+        raise ValueError(
+            "probabilities must be at least 0 and sum to 1 for every example, got values from "
+            f"{probabilities.min():.4g} to {probabilities.max():.4g} and sums from "
+            f"{sums.min():.4g} to {sums.max():.4g}. Logits become them by jax.nn.softmax."
+        )
+
+
+def _markers(number: int) -> list[tuple[str, str]]:
+    """(colour, marker) of so many groups of points."""
+    colors = (TRAIN, *OTHERS)
+    return [(colors[i % len(colors)], "os^Dv"[i % 5]) for i in range(number)]
+
+
+def _draw_points(
+    axes: "Axes", name: str, x: np.ndarray, y: np.ndarray, index: int, *, star: bool = False
+) -> None:
+    color, marker = _markers(index + 1)[index]
+    axes.plot(
+        x,
+        y,
+        label=name,
+        color=color,
+        linestyle="none",
+        marker="*" if star else marker,
+        markersize=12 if star else 6,
+        markeredgecolor="black" if star else "white",
+        markeredgewidth=0.8,
+        zorder=2,
+    )
+
+
+def _show_points(axes: "Axes", groups: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Limits with a margin about all points, whatever else is drawn."""
+    x, y = (np.concatenate(values) for values in zip(*groups, strict=True))
+    axes.set_xlim(*_with_margin(x))
+    axes.set_ylim(*_with_margin(y))
+
+
+def _with_margin(values: np.ndarray) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    margin = 0.1 * (high - low) or 0.5
+    return low - margin, high + margin
+
+
+def _finish_plane(axes: "Axes", labels: tuple[str, str], title: str) -> None:
+    axes.set_xlabel(labels[0], parse_math=False)
+    axes.set_ylabel(labels[1], parse_math=False)
+    axes.set_title(title, fontsize=11, fontweight="bold", parse_math=False)
+    axes.grid(color="#DDDDDD", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.14),
+        ncols=2,
+        fontsize=9,
+        frameon=False,
+        columnspacing=1.6,
+    )
 
 
 def save(figure: "Figure", path: str | os.PathLike[str], *, dpi: int = DPI) -> Path:

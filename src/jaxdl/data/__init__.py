@@ -4,7 +4,7 @@
 ``transforms`` normalises and augments on the device.
 """
 
-from jaxdl.data import transforms
+from jaxdl.data import generated, transforms
 from jaxdl.data.batches import epoch_order, num_batches, sequential_order, take
 from jaxdl.data.folders import image_folder, read_image
 from jaxdl.data.named import load
@@ -15,6 +15,7 @@ __all__ = [
     "Dataset",
     "digits",
     "epoch_order",
+    "generated",
     "idx",
     "image_folder",
     "load",
