@@ -31,28 +31,49 @@ from jaxdl.data import transforms
 class Config:
     """One run; every field is a flag."""
 
-    data: Literal["digits", "mnist", "fashion_mnist"] = "digits"
+    data: Literal["digits", "mnist", "fashion_mnist", "kmnist", "cifar10"] = "digits"
     """The data set."""
     data_dir: Path | None = None
-    """Folder with one folder of IDX files a set; without it TFDS provides the set."""
+    """Folder with one folder of IDX files, or of images, a set; without it TFDS provides it."""
     num_train: int | None = None
-    """Train on the first so many images only; all by default."""
-    model: Literal["mlp", "convnet", "cnn"] = "mlp"
-    """784-512-512-10 perceptron; small two-convolution network; BatchNorm network."""
+    """Train on so many images only, drawn at random; all by default."""
+    model: Literal[
+        "mlp",
+        "convnet",
+        "cnn",
+        "lenet5",
+        "mnist_cnn",
+        "bn_convnet",
+        "lstm",
+        "gru",
+        "resnet18",
+        "vit",
+    ] = "mlp"
+    """A network of jaxdl.models; mlp is 784-512-512-10, lstm and gru read an image row by row."""
     optimizer: Literal["sgd", "momentum", "adam", "adamw"] = "adam"
     """PyTorch's SGD (plain, or with Nesterov momentum 0.9), Adam or AdamW."""
     learning_rate: float = 1e-3
     """Peak learning rate."""
-    schedule: Literal["constant", "step", "cosine", "one_cycle"] = "constant"
-    """Course of the learning rate; step: a tenth after half and after three quarters."""
+    schedule: Literal["constant", "step", "cosine", "one_cycle", "plateau"] = "constant"
+    """Of the rate; step: a tenth after half and three quarters; plateau: when the test loss is."""
     weight_decay: float = 0.0
     """Of kernels, not of biases and norms."""
+    clip_norm: float | None = None
+    """Largest global norm of the gradients."""
+    accumulate: int = 1
+    """Batches whose mean gradient makes one update."""
+    ema: float | None = None
+    """Evaluate a moving average of the weights with this decay, 0.999 say."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of forward and backward; weights stay float32."""
     dropout_rate: float = 0.0
-    """Fraction of hidden units dropped in training."""
+    """Fraction of hidden units dropped in training, where the model does not fix it."""
     label_smoothing: float = 0.0
     """Share of the target that is spread over all classes."""
     augment: Literal["none", "flip", "shift", "shift_flip"] = "none"
-    """Mirror images; random shifts by up to 2 pixels; both."""
+    """Mirror images; random shifts by up to 2 pixels, 4 where images are 32 wide; both."""
+    mix: Literal["none", "mixup", "cutmix"] = "none"
+    """Blend pairs of images and their labels, or paste one into the other."""
     batch_size: int = 32
     """Examples a step."""
     num_epochs: int = 10
@@ -69,64 +90,99 @@ class Config:
     """Go on with the run in run_dir."""
 
 
-def make_model(cfg: Config) -> nn.Module:
+def make_model(cfg: Config, num_classes: int) -> nn.Module:
+    rate = cfg.dropout_rate
     match cfg.model:
         case "mlp":
-            return models.MLP((512, 512, 10), dropout_rate=cfg.dropout_rate)
+            return models.MLP((512, 512, num_classes), dropout_rate=rate)
         case "convnet":
-            return models.ConvNet(10, dropout_rate=cfg.dropout_rate)
+            return models.ConvNet(num_classes, dropout_rate=rate)
         case "cnn":
-            return models.CNN(10, dropout_rate=cfg.dropout_rate)
+            return models.CNN(num_classes, dropout_rate=rate)
+        case "lenet5":
+            return models.LeNet5(num_classes)
+        case "mnist_cnn":
+            return models.MnistCNN(num_classes)
+        case "bn_convnet":
+            return models.BatchNormConvNet(num_classes)
+        case "lstm" | "gru":
+            return models.RowRNN(num_classes, cell=cfg.model)
+        case "resnet18":
+            return models.ResNet18(num_classes=num_classes, stem="cifar")
+        case "vit":
+            return models.VisionTransformer(
+                num_classes, patch_size=4, hidden_size=128, num_layers=6, num_heads=4, mlp_size=256
+            )
 
 
 def make_optimizer(cfg: Config, num_steps: int) -> optax.GradientTransformation:
-    rate: optim.LearningRate = cfg.learning_rate
+    peak, num_steps = cfg.learning_rate, max(1, num_steps // cfg.accumulate)
+    rate: optim.LearningRate = peak
     match cfg.schedule:
         case "step":
-            boundaries = {num_steps // 2: 0.1, num_steps * 3 // 4: 0.1}
-            rate = optax.piecewise_constant_schedule(cfg.learning_rate, boundaries)
+            rate = optim.multi_step(peak, [max(1, num_steps // 2), max(1, num_steps * 3 // 4)])
         case "cosine":
-            rate = optim.warmup_cosine(cfg.learning_rate, num_steps)
+            rate = optim.warmup_cosine(peak, num_steps)
         case "one_cycle":
-            rate = optim.one_cycle(cfg.learning_rate, num_steps)
-    decay: dict[str, Any] = {"weight_decay": cfg.weight_decay, "mask": optim.no_decay_on_vectors}
-    match cfg.optimizer:
-        case "sgd":
-            return optim.sgd(rate, **decay)
-        case "momentum":
-            return optim.sgd(rate, momentum=0.9, nesterov=True, **decay)
-        case "adam":
-            return optim.adam(rate, **decay)
-        case "adamw":
-            return optim.adamw(rate, **decay)
+            rate = optim.one_cycle(peak, num_steps)
+    options: dict[str, Any] = (
+        {"momentum": 0.9, "nesterov": True} if cfg.optimizer == "momentum" else {}
+    )
+    optimizers = {"adam": optim.adam, "adamw": optim.adamw}
+    tx = optim.recipe(
+        optimizers.get(cfg.optimizer, optim.sgd),
+        rate,
+        weight_decay=cfg.weight_decay,
+        clip_norm=cfg.clip_norm,
+        accumulate=cfg.accumulate,
+        ema=cfg.ema,
+        precision=cfg.precision,
+        **options,
+    )
+    return optim.reduce_on_plateau(tx, patience=2) if cfg.schedule == "plateau" else tx
 
 
-def make_augment(cfg: Config) -> transforms.Augment | None:
+def make_augment(cfg: Config, width: int) -> transforms.Augment | None:
+    padding = 4 if width >= 32 else 2
     match cfg.augment:
         case "none":
             return None
         case "flip":
             return transforms.random_flip()
         case "shift":
-            return transforms.random_crop(padding=2)
+            return transforms.random_crop(padding=padding)
         case "shift_flip":
-            return transforms.compose(transforms.random_crop(padding=2), transforms.random_flip())
+            return transforms.compose(
+                transforms.random_crop(padding=padding), transforms.random_flip()
+            )
+
+
+MIXES = {"none": None, "mixup": transforms.mixup(0.2), "cutmix": transforms.cutmix(1.0)}
 
 
 def main(cfg: Config) -> list[dict[str, Any]]:
     """Trains, evaluates, draws; returns the history, one row an epoch."""
     dataset = data.load(cfg.data, cfg.data_dir)
-    train_data = {name: array[: cfg.num_train] for name, array in dataset.train.items()}
+    train_data = dataset.train
+    if cfg.num_train is not None:
+        chosen = np.random.default_rng(cfg.seed).permutation(len(train_data["label"]))
+        train_data = {name: array[chosen[: cfg.num_train]] for name, array in train_data.items()}
     images = train_data["image"]
     preprocess = transforms.normalize(*data.mean_and_std(images))
-    model = make_model(cfg)
+    model = make_model(cfg, len(dataset.class_names))
     tx = make_optimizer(cfg, cfg.num_epochs * data.num_batches(len(images), cfg.batch_size))
     init_key, order_key = jax.random.split(jax.random.key(cfg.seed))
     example = preprocess(jnp.asarray(images[:1]))
     state = train.init_state(model, tx, init_key, example)
     smoothed = functools.partial(losses.cross_entropy, label_smoothing=cfg.label_smoothing)
     common: dict[str, Any] = {"metrics": {"accuracy": metrics.accuracy}, "preprocess": preprocess}
-    train_loss = train.supervised(model, smoothed, augment=make_augment(cfg), **common)
+    train_loss = train.supervised(
+        model,
+        smoothed,
+        augment=make_augment(cfg, images.shape[2]),
+        mix=MIXES[cfg.mix],
+        **common,
+    )
     test_loss = train.supervised(model, losses.cross_entropy, **common)
     print(model.tabulate(init_key, example, console_kwargs={"force_terminal": False, "width": 100}))
     workdir = (
@@ -140,7 +196,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         num_epochs=cfg.num_epochs,
         batch_size=cfg.batch_size,
         key=order_key,
-        eval_fn=train.make_eval(test_loss),
+        eval_fn=train.make_eval(test_loss, averaged=cfg.ema is not None),
         eval_data=dataset.test,
         workdir=workdir,
         resume=cfg.resume,
@@ -150,11 +206,10 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     )
     seconds = time.perf_counter() - began
 
+    params = optim.averaged_params(state.opt_state) if cfg.ema is not None else state.params
     logits = train.predict(
-        lambda state, x: model.apply(
-            {"params": state.params, **state.model_state}, preprocess(x), train=False
-        ),
-        state,
+        lambda variables, x: model.apply(variables, preprocess(x), train=False),
+        {"params": params, **state.model_state},
         dataset.test["image"],
     )
     labels, names = dataset.test["label"], dataset.class_names

@@ -418,9 +418,10 @@ def points_and_curves(
     """Draws points of the plane and curves through them: a fit and its data, a boundary.
 
     The points alone decide what part of the plane is shown; a curve that leaves it is cut off.
+    Without points the curves decide.
 
     Args:
-        points: (x (N,), y (N,)) by name, one colour and marker a group.
+        points: (x (N,), y (N,)) by name, one colour and marker a group; {} shows curves only.
         curves: (x (M,), y (M,)) by name, one colour and dash a curve.
         trace: earlier curves, oldest first, thin and grey, the latest darkest.
         trace_name: what the legend calls them.
@@ -438,10 +439,11 @@ def points_and_curves(
     ['data', 'fit']
     """
     groups = {name: _check_curve(name, pair) for name, pair in points.items()}
-    if not groups or not all(x.size and np.isfinite([x, y]).all() for x, y in groups.values()):
+    shown = groups or {name: _check_curve(name, pair) for name, pair in curves.items()}
+    if not shown or not all(x.size and np.isfinite([x, y]).all() for x, y in shown.values()):
         raise ValueError(
-            "points must hold at least one group of finite points, got "
-            f"{ {name: x.size for name, (x, _) in groups.items()} } points."
+            "points, or else curves, must hold at least one group of finite points, got "
+            f"{ {name: x.size for name, (x, _) in shown.items()} } points."
         )
     figure = _figure(6.0, 4.6)
     axes = figure.add_subplot()
@@ -456,7 +458,7 @@ def points_and_curves(
         grey = 0.88 - 0.38 * (index + 1) / len(trace)
         label = trace_name if index == len(trace) - 1 else "_"
         axes.plot(x, y, color=str(grey), linewidth=1.0, label=label, zorder=1)
-    _show_points(axes, list(groups.values()))
+    _show_points(axes, list(shown.values()))
     _finish_plane(axes, labels, title)
     return figure
 

@@ -45,8 +45,14 @@ def image_folder(
     unknown = set(_folders(test)) - set(class_names)
     if unknown:
         raise ValueError(f"{test} has the class {sorted(unknown)[0]!r}, which {train} has not.")
-    splits = [_read_split(split, class_names, size) for split in (train, test)]
-    return check_dataset(Dataset(name or directory.name, *splits, tuple(class_names)))
+    return check_dataset(
+        Dataset(
+            name or directory.name,
+            train=_read_split(train, class_names, size),
+            test=_read_split(test, class_names, size),
+            class_names=tuple(class_names),
+        )
+    )
 
 
 def has_image_folders(directory: Path) -> bool:

@@ -35,6 +35,8 @@ class Conv(nn.Module):
             :func:`convolution`. Bias and ReLU give the same before and after it.
         use_bias: add a bias.
         dtype: of the computation; None infers it from input and parameters.
+        implementation: see :func:`convolution`; "lax" is the better one for large networks, whose
+            steps are long enough to be called one by one.
         kernel_init: initialiser of the (h, w, C, features) kernel.
         bias_init: initialiser of the (features,) bias; None is PyTorch's U(±1/√fan_in).
 
@@ -51,6 +53,7 @@ class Conv(nn.Module):
     dtype: jnp.dtype | None = None
     kernel_init: Initializer = uniform_fan_in()
     bias_init: Initializer | None = None
+    implementation: Implementation | None = None
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
@@ -64,7 +67,12 @@ class Conv(nn.Module):
             bias = self.param("bias", init, (self.features,))
         inputs, kernel, bias = promote_dtype(inputs, kernel, bias, dtype=self.dtype)
         outputs = convolution(
-            inputs, kernel, strides=self.strides, padding=self.padding, pool=self.pool
+            inputs,
+            kernel,
+            strides=self.strides,
+            padding=self.padding,
+            pool=self.pool,
+            implementation=self.implementation,
         )
         return outputs if bias is None else outputs + trailing(bias, outputs.ndim)
 
@@ -76,7 +84,7 @@ def convolution(
     strides: int = 1,
     padding: Padding = "VALID",
     pool: int = 1,
-    implementation: Literal["matmul", "lax"] | None = None,
+    implementation: Implementation | None = None,
 ) -> Array:
     """2-D cross-correlation of images with a kernel, and max-pooling of the result if asked.
 

@@ -1,0 +1,146 @@
+"""Fine-tuning: a backbone trained on one set, a new head for another with few examples.
+
+    python experiments/fine_tune.py
+    python experiments/fine_tune.py --data_dir DIR --source fashion_mnist --target mnist
+
+First the CNN learns the source set, by default the digits 0 to 4 of scikit-learn's digits against
+5 to 9 as the target. Then three networks learn the target set from ``num_target`` images: the new
+head alone on the frozen backbone ("head"), everything with a tenth of the rate below the head
+("all"), and everything from nothing ("scratch"). The run folder holds one run folder of each, and
+fine_tune.png with the accuracy on the target's whole test set by epoch.
+
+Source: transfer learning in PyTorch: ``requires_grad_(False)``, a replaced ``fc``, and parameter
+groups with a rate of their own.
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl import config, data, losses, metrics, models, optim, plots, train
+from jaxdl.data import transforms
+
+Source = Literal["digits", "mnist", "fashion_mnist", "kmnist"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One comparison; every field is a flag."""
+
+    source: Source = "digits"
+    """The set that the backbone learns."""
+    target: Source = "digits"
+    """The set that the new head learns; where it is the source, classes 0-4 and 5-9 are apart."""
+    data_dir: Path | None = None
+    """Folder with one folder of IDX files a set; without it TFDS provides the set."""
+    num_target: int = 50
+    """Images of the target set to learn from."""
+    source_epochs: int = 4
+    """Passes over the source set."""
+    target_epochs: int = 40
+    """Passes over the images of the target set."""
+    learning_rate: float = 3e-3
+    """Of AdamW."""
+    batch_size: int = 64
+    """Images a step, on the source; on the target 10, or this if it is less."""
+    seed: int = 0
+    """Of weights, order and choice of images."""
+    run_dir: Path | None = None
+    """Folder of the runs; runs/fine_tune_TIME by default."""
+
+
+def load(cfg: Config, name: str, half: int | None) -> tuple[Any, Any]:
+    """Train and test split of a set, or of one half of its classes, numbered from 0."""
+    dataset, splits = data.load(name, cfg.data_dir), []
+    for split in (dataset.train, dataset.test):
+        if half is not None:
+            chosen = split["label"] // 5 == half
+            split = {"image": split["image"][chosen], "label": split["label"][chosen] % 5}
+        splits.append(split)
+    return splits[0], splits[1]
+
+
+def learn(
+    cfg: Config, workdir: Path, tx: Any, start: Any, splits: Any, num_epochs: int, batch_size: int
+) -> tuple[Any, Any]:
+    """Trains the CNN, from the given parameters and statistics where there are some."""
+    train_data, test_data = splits
+    num_classes = int(test_data["label"].max()) + 1
+    preprocess = transforms.normalize(*data.mean_and_std(train_data["image"]))
+    model = models.CNN(num_classes, features=(32, 64))
+    init_key, order_key = jax.random.split(jax.random.key(cfg.seed))
+    state = train.init_state(model, tx, init_key, preprocess(jnp.asarray(train_data["image"][:1])))
+    if start is not None:
+        backbone = {name: leaf for name, leaf in start.params.items() if name != "Dense_0"}
+        params = {**state.params, **backbone}
+        state = dataclasses.replace(
+            state, params=params, model_state=start.model_state, opt_state=tx.init(params)
+        )
+    loss_fn = train.supervised(
+        model,
+        losses.cross_entropy,
+        metrics={"accuracy": metrics.accuracy},
+        preprocess=preprocess,
+    )
+    return train.run(
+        train.make_step(loss_fn, tx),
+        state,
+        train_data,
+        num_epochs=num_epochs,
+        batch_size=batch_size,
+        key=order_key,
+        eval_fn=train.make_eval(loss_fn),
+        eval_data=test_data,
+        workdir=workdir,
+        config=cfg,
+    )
+
+
+def main(cfg: Config) -> dict[str, list[dict[str, Any]]]:
+    """Trains the backbone and the three networks; returns their histories by name."""
+    workdir = cfg.run_dir or Path("runs") / f"fine_tune_{time.strftime('%Y%m%d-%H%M%S')}"
+    halves = (0, 1) if cfg.source == cfg.target else (None, None)
+    source, (target, test) = load(cfg, cfg.source, halves[0]), load(cfg, cfg.target, halves[1])
+    chosen = np.random.default_rng(cfg.seed).permutation(len(target["label"]))[: cfg.num_target]
+    few = {name: array[chosen] for name, array in target.items()}
+    rate = cfg.learning_rate
+    full = optim.recipe(optim.adamw, rate)
+    backbone, rows = learn(
+        cfg, workdir / "source", full, None, source, cfg.source_epochs, cfg.batch_size
+    )
+    recipes = {
+        "head": (backbone, optim.recipe(optim.adamw, rate, frozen="^(Conv|BatchNorm)")),
+        "all": (backbone, optim.recipe(optim.adamw, rate / 10, parts={"head": ("^Dense", rate)})),
+        "scratch": (None, full),
+    }
+    histories = {"source": rows}
+    for name, (start, tx) in recipes.items():
+        print(f"\n{name}: {len(few['label'])} images of {cfg.target}")
+        batch_size = min(10, cfg.batch_size, len(few["label"]))
+        _, histories[name] = learn(
+            cfg, workdir / name, tx, start, (few, test), cfg.target_epochs, batch_size
+        )
+    curves = {
+        f"{name} {histories[name][-1]['test/accuracy']:.1%}": (
+            np.array([row["epoch"] for row in histories[name]]),
+            np.array([row["test/accuracy"] for row in histories[name]]),
+        )
+        for name in recipes
+    }
+    figure = plots.points_and_curves(
+        {}, curves, labels=("epoch", "test accuracy"), title="fine-tuning with few images"
+    )
+    plots.save(figure, workdir / "fine_tune.png")
+    for name in recipes:
+        print(f"{name}: test accuracy {histories[name][-1]['test/accuracy']:.4f}")
+    print(f"run folder: {workdir}")
+    return histories
+
+
+if __name__ == "__main__":
+    config.main(main, Config, description=__doc__)

@@ -1,0 +1,107 @@
+"""An embedding with PyTorch's padding row, largest norm and gradient scaled by frequency."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
+
+from jaxdl.checks import check_positive
+from jaxdl.types import Array
+
+
+class Embed(nn.Module):
+    r"""A table of vectors, looked up by index; the parameter is ``embedding`` (V, F), from N(0, 1).
+
+    An index outside 0 to V - 1 gives a row of NaN, negative ones included: under ``jit`` values
+    cannot be checked, and a loss that is NaN at once is better than another word's vector. PyTorch
+    raises for them.
+
+    Args of the call: indices (...) integers. Returns: (..., features).
+
+    Raises:
+        ValueError: indices that are no integers, sizes below 1, a padding index outside the table
+            (PyTorch's negative ones too), ``max_norm`` or ``norm_type`` that is not positive.
+
+    Attributes:
+        num_embeddings: V, rows of the table.
+        features: F, length of a row.
+        padding_index: its row starts at zero and gets no gradient, so it stays what it is, zero or
+            what somebody wrote into it.
+        max_norm: a row that is looked up and longer than this is used as
+            ``row * max_norm / (norm + 1e-7)``. PyTorch writes the shortened row back into its
+            table; here the stored row keeps its length and only what is looked up is shortened.
+            Values and gradients of a call are equal (the gradient goes through as if the row had
+            not been scaled), but after updates the tables differ.
+        norm_type: p of the p-norm.
+        scale_grad_by_freq: divide the gradient of a row by how often it occurs in the call.
+        dtype: of the result; None is that of the table.
+
+    Source: ``torch.nn.Embedding``; its ``sparse`` gradients are left out. Linen's ``Embed`` starts
+    from a narrower distribution and has none of the options.
+
+    >>> embed = Embed(10, 3, padding_index=0)
+    >>> rows, variables = embed.init_with_output(jax.random.key(0), jnp.array([[4, 3, 0]]))
+    >>> rows.shape, rows[0, 2].tolist()
+    ((1, 3, 3), [0.0, 0.0, 0.0])
+    """
+
+    num_embeddings: int
+    features: int
+    padding_index: int | None = None
+    max_norm: float | None = None
+    norm_type: float = 2.0
+    scale_grad_by_freq: bool = False
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, indices: Array) -> Array:
+        size = self.num_embeddings
+        check_positive(num_embeddings=size, features=self.features, norm_type=self.norm_type)
+        if self.max_norm is not None:
+            check_positive(max_norm=self.max_norm)
+        if self.padding_index is not None and not 0 <= self.padding_index < size:
+            raise ValueError(
+                f"padding_index must lie in 0 to {size - 1} (num_embeddings - 1), "
+                f"got {self.padding_index}."
+            )
+        indices = jnp.asarray(indices)
+        if not jnp.issubdtype(indices.dtype, jnp.integer):
+            raise ValueError(f"indices must be integers, got dtype {indices.dtype}.")
+        table = self.param("embedding", self._init, (size, self.features))
+        (table,) = promote_dtype(table, dtype=self.dtype)
+        rows = jnp.take(table, jnp.where(indices < 0, size, indices), axis=0, mode="fill")
+        if self.max_norm is not None:
+            norm = jnp.linalg.norm(rows, ord=self.norm_type, axis=-1, keepdims=True)
+            scale = jnp.where(norm > self.max_norm, self.max_norm / (norm + 1e-7), 1.0)
+            rows = _straight_through(rows, (rows * scale).astype(rows.dtype))
+        if self.padding_index is None and not self.scale_grad_by_freq:
+            return rows
+        weight = jnp.ones(indices.shape, rows.dtype)
+        if self.scale_grad_by_freq:
+            counts = jnp.zeros(size, jnp.int32).at[indices].add(1)
+            weight = weight / jnp.maximum(counts[indices], 1).astype(rows.dtype)
+        if self.padding_index is not None:
+            weight = jnp.where(indices == self.padding_index, 0, weight)
+        return _scale_gradient(rows, weight[..., None])
+
+    def _init(self, key: Array, shape: tuple[int, int]) -> Array:
+        table = jax.random.normal(key, shape)
+        return table if self.padding_index is None else table.at[self.padding_index].set(0.0)
+
+
+@jax.custom_vjp
+def _scale_gradient(x: Array, factor: Array) -> Array:
+    """``x``, whose gradient is multiplied by ``factor``."""
+    return x
+
+
+_scale_gradient.defvjp(lambda x, factor: (x, factor), lambda factor, g: (g * factor, None))
+
+
+@jax.custom_vjp
+def _straight_through(x: Array, value: Array) -> Array:
+    """``value``, with the gradient as if it were ``x``."""
+    return value
+
+
+_straight_through.defvjp(lambda x, value: (value, None), lambda _, g: (g, None))

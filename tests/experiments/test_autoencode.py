@@ -1,0 +1,24 @@
+"""experiments/autoencode.py on digits."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import autoencode
+
+
+@pytest.mark.parametrize("model", ["vae", "autoencoder"])
+def test_learns_and_draws(tmp_path, model):
+    cfg = autoencode.Config(
+        model=model, num_epochs=12, batch_size=64, num_latents=2, run_dir=tmp_path / "run"
+    )
+    history = autoencode.main(cfg)
+    assert history[-1]["test/loss"] < 0.95 * history[0]["test/loss"]
+    pictures = {path.name for path in (tmp_path / "run").glob("*.png")}
+    drawn = {"reconstructions.png", "latents.png", "learning_curves.png"}
+    if model == "vae":
+        drawn |= {"samples.png", "plane.png"}
+        assert 0 < history[-1]["test/kl"] < history[-1]["test/loss"]
+    assert pictures == drawn
+    pixels = np.asarray(Image.open(tmp_path / "run" / "reconstructions.png").convert("L"))
+    assert pixels.std() > 20  # something is on it

@@ -1,0 +1,35 @@
+"""experiments/fine_tune.py on halves of the digits."""
+
+import numpy as np
+
+import fine_tune
+from jaxdl import optim, tree
+
+
+def test_three_ways_are_compared(tmp_path):
+    cfg = fine_tune.Config(
+        source_epochs=1, target_epochs=6, num_target=40, run_dir=tmp_path / "runs"
+    )
+    histories = fine_tune.main(cfg)
+    assert set(histories) == {"source", "head", "all", "scratch"}
+    assert (tmp_path / "runs" / "fine_tune.png").stat().st_size > 10_000
+    for name in ("head", "all", "scratch"):
+        assert histories[name][-1]["test/accuracy"] > histories[name][0]["test/accuracy"]
+    assert histories["all"][-1]["learning_rate/head"] == 3e-3
+    assert histories["all"][-1]["learning_rate/rest"] == 3e-4
+
+
+def test_a_frozen_backbone_stays_to_the_last_bit(tmp_path):
+    cfg = fine_tune.Config()
+    source = fine_tune.load(cfg, "digits", 0)
+    tx = optim.recipe(optim.adamw, 1e-3)
+    backbone, _ = fine_tune.learn(cfg, tmp_path / "source", tx, None, source, 1, 64)
+    frozen = optim.recipe(optim.adamw, 1e-3, frozen="^(Conv|BatchNorm)")
+    target = fine_tune.load(cfg, "digits", 1)
+    state, _ = fine_tune.learn(cfg, tmp_path / "head", frozen, backbone, target, 1, 64)
+    moved = tree.max_difference(state.params, backbone.params)
+    assert {name for name, difference in moved.items() if difference > 0} == {
+        "Dense_0/kernel",
+        "Dense_0/bias",
+    }
+    assert np.all(target[1]["label"] < 5)
