@@ -40,7 +40,7 @@ class Config:
     """784-400-20 and back with a drawn code; with convolutions; 784-400-400-20 and back."""
     num_latents: int = 20
     """Length of the code."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     """Peak of Adam's rate, which falls to 0 along a cosine."""
     batch_size: int = 128
     """Images a step."""
@@ -113,7 +113,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     draw(cfg, model, state, dataset, code_key, workdir)
     plots.save(plots.learning_curves(history), workdir / "learning_curves.png")
     unit = "squared error" if cfg.model == "autoencoder" else "nats an image (negative ELBO)"
-    print(f"{len(test_images):,} test images: {history[-1]['test/loss']:.4g} {unit}")
+    print(f"{len(test_images):,} test images: {history[-1]['test/loss']:.5g} {unit}")
     print(f"run folder: {workdir}")
     return history
 

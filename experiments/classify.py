@@ -106,7 +106,7 @@ def make_model(cfg: Config, num_classes: int) -> nn.Module:
         case "bn_convnet":
             return models.BatchNormConvNet(num_classes)
         case "lstm" | "gru":
-            return models.RowRNN(num_classes, cell=cfg.model)
+            return models.RecurrentClassifier(num_classes, cell=cfg.model)
         case "resnet18":
             return models.ResNet18(num_classes=num_classes, stem="cifar")
         case "vit":

@@ -30,7 +30,16 @@ ORDER = [
     "__main__",
 ]
 INSIDE = {
-    "losses": ["shapes", "labels", "binary", "regression", "pairs", "distributions", "around"],
+    "losses": [
+        "shapes",
+        "labels",
+        "binary",
+        "regression",
+        "pairs",
+        "distributions",
+        "around",
+        "adversarial",
+    ],
     "optim": ["schedules", "optimizers", "parts", "wrappers", "recipe"],
     "nn": [
         "initializers",
@@ -41,10 +50,23 @@ INSIDE = {
         "embedding",
         "bilinear",
         "recurrent",
+        "spectral",
         "intermediates",
     ],
     "data": ["transforms", "batches", "generated", "text", "sources", "folders", "tfds", "named"],
-    "train": ["step", "progress", "record", "diagnose", "loop"],
+    "tensorboard": [
+        "writer",
+        "grids",
+        "media",
+        "histograms",
+        "text",
+        "curves",
+        "hparams",
+        "embeddings",
+        "graph",
+    ],
+    "train": ["step", "gan", "sampling", "progress", "record", "diagnose", "loop"],
+    "interop": ["pth", "files", "layouts", "torch", "compare", "convert"],
 }
 
 

@@ -71,7 +71,11 @@ def make_jaxdl(name: Name, cfg: Config) -> tuple[Step, float]:
 
         loss_fn = train.supervised(model, elbo, targets="image")
     else:
-        model = models.RowRNN() if name == "lstm" else models.ResNet18(num_classes=10, stem="cifar")
+        model = (
+            models.RecurrentClassifier()
+            if name == "lstm"
+            else models.ResNet18(num_classes=10, stem="cifar")
+        )
         accuracy = {"accuracy": metrics.accuracy}
         loss_fn = train.supervised(model, losses.cross_entropy, metrics=accuracy)
     state = train.init_state(model, tx, jax.random.key(0), jnp.asarray(images))

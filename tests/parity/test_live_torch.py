@@ -48,8 +48,7 @@ class TorchConvNet(torch.nn.Module):
     def forward(self, x):
         for conv in (self.conv1, self.conv2):
             x = torch.nn.functional.max_pool2d(torch.relu(conv(x)), 2)
-        x = x.permute(0, 2, 3, 1).flatten(1)  # NHWC order, as ours
-        return self.fc2(torch.relu(self.fc1(x)))
+        return self.fc2(torch.relu(self.fc1(x.flatten(1))))
 
     def params(self):
         return jax.tree.map(

@@ -4,7 +4,7 @@
 ``transforms`` normalises and augments on the device.
 """
 
-from jaxdl.data import generated, transforms
+from jaxdl.data import generated, text, transforms
 from jaxdl.data.batches import epoch_order, num_batches, sequential_order, take
 from jaxdl.data.folders import image_folder, read_image
 from jaxdl.data.named import load
@@ -26,5 +26,6 @@ __all__ = [
     "read_image",
     "sequential_order",
     "take",
+    "text",
     "transforms",
 ]

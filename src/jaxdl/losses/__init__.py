@@ -7,6 +7,7 @@ the values of an array are not, because under ``jit`` there are none: each docst
 happens to those outside the range.
 """
 
+from jaxdl.losses import adversarial
 from jaxdl.losses.around import l1_penalty, l2_penalty, mixup
 from jaxdl.losses.binary import (
     binary_cross_entropy,
@@ -20,6 +21,7 @@ from jaxdl.losses.regression import absolute_error, huber, squared_error
 
 __all__ = [
     "absolute_error",
+    "adversarial",
     "binary_cross_entropy",
     "binary_cross_entropy_on_probabilities",
     "binary_focal",

@@ -1,6 +1,85 @@
 """Networks, one family a file, without losses. Each says its source and its sizes."""
 
-from jaxdl.models.convnet import CNN, ConvNet
-from jaxdl.models.mlp import MLP
+from jaxdl.models.autoencoder import VAE, Autoencoder, ConvVAE, VAEOutput
+from jaxdl.models.convnet import (
+    CNN,
+    BatchNormConvNet,
+    ConvNet,
+    MnistCNN,
+    StridedConvNet,
+    functional_cnn,
+    init_functional_cnn,
+)
+from jaxdl.models.gan import (
+    ConvDiscriminator,
+    ConvGenerator,
+    DCGANDiscriminator,
+    DCGANGenerator,
+    DenseDiscriminator,
+    DenseGenerator,
+)
+from jaxdl.models.lenet import LeNet5, LeNetMaxPool
+from jaxdl.models.linear import (
+    PolynomialRegressor,
+    init_linear_regression,
+    init_logistic_regression,
+    linear_regression,
+    logistic_regression,
+)
+from jaxdl.models.mlp import MLP, FixedWeightMLP, NestedMLP
+from jaxdl.models.recurrent import RecurrentClassifier
+from jaxdl.models.resnet import (
+    BasicBlock,
+    Bottleneck,
+    ResNet,
+    ResNet18,
+    ResNet34,
+    ResNet50,
+    ResNet152,
+)
+from jaxdl.models.text import EmbeddingClassifier
+from jaxdl.models.vgg import VGG, VGG11, VGG16
+from jaxdl.models.vit import VisionTransformer
 
-__all__ = ["CNN", "MLP", "ConvNet"]
+__all__ = [
+    "CNN",
+    "MLP",
+    "VAE",
+    "VGG",
+    "VGG11",
+    "VGG16",
+    "Autoencoder",
+    "BasicBlock",
+    "BatchNormConvNet",
+    "Bottleneck",
+    "ConvDiscriminator",
+    "ConvGenerator",
+    "ConvNet",
+    "ConvVAE",
+    "DCGANDiscriminator",
+    "DCGANGenerator",
+    "DenseDiscriminator",
+    "DenseGenerator",
+    "EmbeddingClassifier",
+    "FixedWeightMLP",
+    "LeNet5",
+    "LeNetMaxPool",
+    "MnistCNN",
+    "NestedMLP",
+    "PolynomialRegressor",
+    "RecurrentClassifier",
+    "ResNet",
+    "ResNet18",
+    "ResNet34",
+    "ResNet50",
+    "ResNet152",
+    "StridedConvNet",
+    "VAEOutput",
+    "VisionTransformer",
+    "functional_cnn",
+    "init_functional_cnn",
+    "init_linear_regression",
+    "init_logistic_regression",
+    "linear_regression",
+    "logistic_regression",
+]

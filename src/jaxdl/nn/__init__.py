@@ -3,6 +3,7 @@
 What is not here (``Dropout``, ``LayerNorm``, attention, ``Sequential``, …) is Linen's.
 """
 
+from jaxdl.nn.bilinear import Bilinear, bilinear_pool
 from jaxdl.nn.conv import (
     Conv,
     ConvTranspose,
@@ -12,6 +13,7 @@ from jaxdl.nn.conv import (
     transposed_convolution,
 )
 from jaxdl.nn.dense import Dense, flatten
+from jaxdl.nn.embedding import Embed
 from jaxdl.nn.initializers import (
     kaiming_normal,
     kaiming_uniform,
@@ -23,15 +25,24 @@ from jaxdl.nn.initializers import (
 from jaxdl.nn.intermediates import features
 from jaxdl.nn.normalization import BatchNorm
 from jaxdl.nn.pooling import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool
+from jaxdl.nn.recurrent import GRU, LSTM, RNN
+from jaxdl.nn.spectral import SpectralNorm
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "BatchNorm",
+    "Bilinear",
     "Conv",
     "ConvTranspose",
     "Dense",
+    "Embed",
+    "SpectralNorm",
     "adaptive_avg_pool",
     "adaptive_max_pool",
     "avg_pool",
+    "bilinear_pool",
     "conv_output_size",
     "conv_transpose_output_size",
     "convolution",

@@ -4,13 +4,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
+from jax.nn.initializers import Initializer
 
 from jaxdl.checks import check_positive
 from jaxdl.types import Array
 
 
 class Embed(nn.Module):
-    r"""A table of vectors, looked up by index; the parameter is ``embedding`` (V, F), from N(0, 1).
+    """A table of vectors, looked up by index; the parameter is ``embedding`` (V, F).
 
     An index outside 0 to V - 1 gives a row of NaN, negative ones included: under ``jit`` values
     cannot be checked, and a loss that is NaN at once is better than another word's vector. PyTorch
@@ -35,6 +36,7 @@ class Embed(nn.Module):
         norm_type: p of the p-norm.
         scale_grad_by_freq: divide the gradient of a row by how often it occurs in the call.
         dtype: of the result; None is that of the table.
+        embedding_init: initialiser of the table, PyTorch's N(0, 1).
 
     Source: ``torch.nn.Embedding``; its ``sparse`` gradients are left out. Linen's ``Embed`` starts
     from a narrower distribution and has none of the options.
@@ -52,6 +54,7 @@ class Embed(nn.Module):
     norm_type: float = 2.0
     scale_grad_by_freq: bool = False
     dtype: jnp.dtype | None = None
+    embedding_init: Initializer = nn.initializers.normal(1.0)
 
     @nn.compact
     def __call__(self, indices: Array) -> Array:
@@ -85,7 +88,7 @@ class Embed(nn.Module):
         return _scale_gradient(rows, weight[..., None])
 
     def _init(self, key: Array, shape: tuple[int, int]) -> Array:
-        table = jax.random.normal(key, shape)
+        table = self.embedding_init(key, shape)
         return table if self.padding_index is None else table.at[self.padding_index].set(0.0)
 
 

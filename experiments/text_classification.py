@@ -1,0 +1,148 @@
+"""Classify sentences as negative or positive (SST-2) with a bag of word and bigram embeddings.
+
+    python experiments/text_classification.py --data_dir DIR
+
+Reads DIR/sst2/train.tsv and DIR/sst2/dev.tsv: a sentence, a tab and 0 or 1 in every line (GLUE's
+SST-2.zip, with its first line or without). The 6,920 whole sentences give 80 to 81 % of the dev set
+right after five epochs, in ten seconds on two CPU cores. The run folder gets config.json,
+metrics.jsonl, TensorBoard events, checkpoints, pictures, and sentences.txt: dev sentences with
+their probabilities.
+
+Source: Joulin et al. 2016, Bag of tricks for efficient text classification; the recipe of the
+PyTorch text tutorials, ``EmbeddingBag`` and ``Linear``.
+"""
+
+import dataclasses
+import functools
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl import config, losses, metrics, optim, plots, train
+from jaxdl.data import num_batches, text
+from jaxdl.models.text import EmbeddingClassifier
+
+CLASS_NAMES = ("negative", "positive")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One run; every field is a flag."""
+
+    data_dir: Path | None = None
+    """Folder with sst2/train.tsv and sst2/dev.tsv."""
+    min_count: int = 2
+    """Words and bigrams that are rarer in the training set are unknown."""
+    bigrams: bool = True
+    """Pairs of neighbouring words count as words, too."""
+    max_tokens: int = 128
+    """Of longer sentences the rest is cut; a sentence of n words has 2n - 1 with bigrams."""
+    features: int = 64
+    """Length of an embedding."""
+    word_dropout_rate: float = 0.3
+    """Fraction of a sentence's words left out in training."""
+    dropout_rate: float = 0.0
+    """Fraction of the mean embedding dropped in training."""
+    embedding_scale: float = 0.1
+    """Deviation of the initial embeddings."""
+    learning_rate: float = 3e-3
+    """Peak of the cosine."""
+    weight_decay: float = 1e-2
+    """AdamW's, of embeddings and kernels, not of biases."""
+    label_smoothing: float = 0.0
+    """Share of the target that is spread over both classes."""
+    batch_size: int = 64
+    """Sentences a step."""
+    num_epochs: int = 5
+    """Passes over the training set."""
+    seed: int = 0
+    """Of weights, order and dropout."""
+    run_dir: Path | None = None
+    """Run folder; runs/sst2_TIME by default."""
+    resume: bool = False
+    """Go on with the run in run_dir."""
+
+
+def main(cfg: Config) -> list[dict[str, Any]]:
+    """Trains, evaluates, draws; returns the history, one row an epoch."""
+    if cfg.data_dir is None:
+        raise ValueError(
+            "SST-2 is not part of the installation: pass --data_dir DIR with DIR/sst2/train.tsv "
+            "and DIR/sst2/dev.tsv, from SST-2.zip at gluebenchmark.com/tasks."
+        )
+    splits = text.sst2(cfg.data_dir / "sst2")
+    words = {
+        split: [text.tokenize(sentence) for sentence in sentences]
+        for split, (sentences, _) in splits.items()
+    }
+    if cfg.bigrams:
+        words = {split: [text.add_bigrams(t) for t in texts] for split, texts in words.items()}
+    vocabulary = text.vocabulary(words["train"], min_count=cfg.min_count)
+    arrays = {
+        split: {"tokens": text.encode(texts, vocabulary, cfg.max_tokens), "label": splits[split][1]}
+        for split, texts in words.items()
+    }
+    model = EmbeddingClassifier(
+        len(vocabulary),
+        features=cfg.features,
+        word_dropout_rate=cfg.word_dropout_rate,
+        dropout_rate=cfg.dropout_rate,
+        embedding_scale=cfg.embedding_scale,
+    )
+    num_steps = cfg.num_epochs * num_batches(len(arrays["train"]["label"]), cfg.batch_size)
+    tx = optim.adamw(
+        optim.warmup_cosine(cfg.learning_rate, num_steps),
+        weight_decay=cfg.weight_decay,
+        mask=optim.no_decay_on_vectors,
+    )
+    init_key, order_key = jax.random.split(jax.random.key(cfg.seed))
+    state = train.init_state(model, tx, init_key, jnp.asarray(arrays["train"]["tokens"][:1]))
+    smoothed = functools.partial(losses.cross_entropy, label_smoothing=cfg.label_smoothing)
+    common: dict[str, Any] = {"metrics": {"accuracy": metrics.accuracy}, "inputs": "tokens"}
+    workdir = cfg.run_dir or Path("runs") / f"sst2_{time.strftime('%Y%m%d-%H%M%S')}"
+    print(f"{len(vocabulary):,} words and bigrams, {model.features} features")
+    state, history = train.run(
+        train.make_step(train.supervised(model, smoothed, **common), tx),
+        state,
+        arrays["train"],
+        num_epochs=cfg.num_epochs,
+        batch_size=cfg.batch_size,
+        key=order_key,
+        eval_fn=train.make_eval(train.supervised(model, losses.cross_entropy, **common)),
+        eval_data=arrays["dev"],
+        workdir=workdir,
+        resume=cfg.resume,
+        config=cfg,
+    )
+    logits = train.predict(
+        lambda state, tokens: model.apply({"params": state.params}, tokens),
+        state,
+        arrays["dev"]["tokens"],
+    )
+    sentences, labels = splits["dev"]
+    matrix = metrics.confusion_matrix(logits, jnp.asarray(labels))
+    plots.save(plots.learning_curves(history), workdir / "learning_curves.png")
+    plots.save(plots.confusion_matrix(matrix, CLASS_NAMES), workdir / "confusion_matrix.png")
+    positive = np.asarray(jax.nn.softmax(logits))[:, 1]
+    lines = [
+        f"{'right' if (p > 0.5) == label else 'WRONG'}  {p:6.1%} positive  {sentence}"
+        for p, label, sentence in zip(positive, labels, sentences, strict=True)
+    ]
+    (workdir / "sentences.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    last = history[-1]
+    print(
+        *lines[:8],
+        f"{len(labels):,} dev sentences after {last['epoch']} epochs: accuracy "
+        f"{last['test/accuracy']:.4f}, loss {last['test/loss']:.4f}",
+        f"run folder: {workdir}",
+        sep="\n",
+    )
+    return history
+
+
+if __name__ == "__main__":
+    config.main(main, Config, description=__doc__)

@@ -1,0 +1,291 @@
+"""Losses of generative adversarial networks: what both players are told, example by example.
+
+A :class:`AdversarialLoss` holds three functions of the discriminator's outputs (B, ...), each of
+which gives (B,) losses; outputs of an example, of patches say, are averaged. Penalties on the
+discriminator's gradient stand beside them.
+
+============================== ======================== ========== =================================
+loss                           discriminator gives      ideal loss generator minimises
+============================== ======================== ========== =================================
+:func:`least_squares`          probabilities, or scores 1/4        (D(G(z)) - 1)²
+:func:`on_probabilities`       probabilities            ln 2       -log D(G(z))
+:func:`non_saturating`         logits                   ln 2       -log σ(D(G(z)))
+:func:`saturating`             logits                   ln 2       log(1 - σ(D(G(z))))
+:func:`hinge`                  scores                   1          -D(G(z))
+:func:`wasserstein`            scores                   0          -D(G(z))
+============================== ======================== ========== =================================
+
+The ideal loss is the mean of the discriminator's losses on real and generated examples where it
+cannot tell them apart: at an output of ½ for probabilities, 0 for logits and scores.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxdl.checks import check_fraction, check_positive
+from jaxdl.losses.binary import binary_cross_entropy, binary_cross_entropy_on_probabilities
+from jaxdl.losses.regression import squared_error
+from jaxdl.losses.shapes import (
+    check_alike,
+    check_not_negative,
+    flatten,
+    floating,
+    mean_over_features,
+    sum_over_features,
+)
+from jaxdl.types import Array
+
+Critic = Callable[[Array], Array]
+"""The discriminator as a function of its examples alone: (B, ...) → (B, ...)."""
+
+Penalty = Callable[[Critic, Array, Array, Array], Array]
+"""``(critic, real, fake, key) -> (B,)``, added to the discriminator's losses on real examples."""
+
+
+class AdversarialLoss(NamedTuple):
+    """What the players minimise, as functions of the discriminator's outputs (B, ...) → (B,).
+
+    Attributes:
+        real: the discriminator's loss on real examples.
+        fake: the discriminator's loss on generated examples.
+        generator: the generator's loss on generated examples.
+    """
+
+    real: Callable[[Array], Array]
+    fake: Callable[[Array], Array]
+    generator: Callable[[Array], Array]
+
+
+def least_squares(*, real_target: float = 1.0, fake_target: float = 0.0) -> AdversarialLoss:
+    """Squared error: D → ``real_target`` for real, ``fake_target`` for fake, 1 for the generator.
+
+    Args:
+        real_target: 1, or 0.9 for smoothed labels.
+        fake_target: 0, or 0.1 for labels that are smoothed on both sides.
+
+    Source: ``torch.nn.MSELoss`` against constant targets; Mao et al. 2017 (LSGAN) has half of it.
+
+    >>> loss = least_squares()
+    >>> half = jnp.full((1, 1), 0.5)
+    >>> print(loss.real(half), loss.fake(half), loss.generator(half))
+    [0.25] [0.25] [0.25]
+    """
+    return _targets(squared_error, real_target, fake_target, 1.0)
+
+
+def on_probabilities(*, real_target: float = 1.0, fake_target: float = 0.0) -> AdversarialLoss:
+    """Binary cross entropy of a discriminator that ends in a sigmoid; the generator's target is 1.
+
+    As :func:`non_saturating`, which takes logits and stays exact where a sigmoid is full.
+
+    Args:
+        real_target: in [0, 1]; 1, or 0.9 for smoothed labels.
+        fake_target: in [0, 1]; 0, or 0.1 for labels that are smoothed on both sides.
+
+    Raises:
+        ValueError: a target outside [0, 1].
+
+    Source: ``torch.nn.BCELoss`` against constant targets, its clamp of the logarithm at -100
+    included.
+
+    >>> print(on_probabilities().fake(jnp.full((1, 1), 0.5)).round(4))
+    [0.6931]
+    """
+    check_fraction(real_target=real_target, fake_target=fake_target)
+    return _targets(binary_cross_entropy_on_probabilities, real_target, fake_target, 1.0)
+
+
+def non_saturating(*, real_target: float = 1.0, fake_target: float = 0.0) -> AdversarialLoss:
+    r"""Binary cross entropy from logits; the generator minimises :math:`-\log\sigma(D(G(z)))`.
+
+    Args:
+        real_target: in [0, 1]; 1, or 0.9 for smoothed labels (Salimans et al. 2016).
+        fake_target: in [0, 1]; 0, or 0.1 for labels that are smoothed on both sides.
+
+    Raises:
+        ValueError: a target outside [0, 1].
+
+    Source: ``torch.nn.BCEWithLogitsLoss`` against constant targets; Goodfellow et al. 2014,
+    section 3.
+
+    >>> loss = non_saturating(real_target=0.9)
+    >>> print(loss.real(jnp.zeros(1)).round(4), loss.generator(jnp.array([-100.0])))
+    [0.6931] [100.]
+    """
+    check_fraction(real_target=real_target, fake_target=fake_target)
+    return _targets(binary_cross_entropy, real_target, fake_target, 1.0)
+
+
+def saturating(*, real_target: float = 1.0, fake_target: float = 0.0) -> AdversarialLoss:
+    r"""The minimax game: the generator minimises :math:`\log(1 - \sigma(D(G(z))))`.
+
+    Where the discriminator is sure, the generator's gradient vanishes; :func:`non_saturating` has
+    the same fixed point without that.
+
+    Args and raises: as :func:`non_saturating`.
+
+    Source: Goodfellow et al. 2014, eq. 1.
+
+    >>> print(saturating().generator(jnp.array([0.0, -100.0])).round(4) + 0.0)
+    [-0.6931  0.    ]
+    """
+    check_fraction(real_target=real_target, fake_target=fake_target)
+    logits = _targets(binary_cross_entropy, real_target, fake_target, 0.0)
+    return logits._replace(generator=lambda outputs: -logits.generator(outputs))
+
+
+def hinge() -> AdversarialLoss:
+    """Hinge loss: max(0, 1 - D(x)) for real, max(0, 1 + D(G(z))) for fake, -D(G(z)) to generate.
+
+    The derivative at the corner is 0, as ``torch.relu`` has it.
+
+    Source: Lim & Ye 2017; Miyato et al. 2018, eq. 16 and 17.
+
+    >>> loss = hinge()
+    >>> print(loss.real(jnp.array([0.25, 2.0])), loss.generator(jnp.array([0.25])))
+    [0.75 0.  ] [-0.25]
+    """
+    return AdversarialLoss(
+        real=lambda outputs: _mean(outputs, lambda d: jax.nn.relu(1.0 - d)),
+        fake=lambda outputs: _mean(outputs, lambda d: jax.nn.relu(1.0 + d)),
+        generator=lambda outputs: -_mean(outputs, lambda d: d),
+    )
+
+
+def wasserstein() -> AdversarialLoss:
+    """Earth mover's distance: -D(x) for real, D(G(z)) for fake, -D(G(z)) to generate.
+
+    The discriminator must be kept from growing steep: :func:`wgan_gp`, or spectral normalisation.
+
+    Source: Arjovsky et al. 2017, algorithm 1.
+
+    >>> print(wasserstein().real(jnp.array([[1.0, 2.0]])))
+    [-1.5]
+    """
+    return AdversarialLoss(
+        real=lambda outputs: -_mean(outputs, lambda d: d),
+        fake=lambda outputs: _mean(outputs, lambda d: d),
+        generator=lambda outputs: -_mean(outputs, lambda d: d),
+    )
+
+
+def _targets(
+    loss: Callable[[Array, Array], Array], real: float, fake: float, generator: float
+) -> AdversarialLoss:
+    def towards(target: float) -> Callable[[Array], Array]:
+        def losses(outputs: Array) -> Array:
+            check_alike(outputs=outputs)
+            return loss(outputs, jnp.full(outputs.shape, target, jnp.float32))
+
+        return losses
+
+    return AdversarialLoss(towards(real), towards(fake), towards(generator))
+
+
+def _mean(outputs: Array, function: Callable[[Array], Array]) -> Array:
+    check_alike(outputs=outputs)
+    return mean_over_features(function(*floating(outputs)))
+
+
+def squared_gradient_norm(critic: Critic, inputs: Array) -> Array:
+    r"""The squared length of the critic's gradient at every input, :math:`\|\nabla_x D(x)\|^2`.
+
+    Where outputs depend on the whole batch (BatchNorm), the gradient is that of their sum.
+
+    Args:
+        critic: (B, ...) → (B, ...).
+        inputs: (B, ...) floating point.
+
+    Returns:
+        (B,) float32.
+
+    Source: ``torch.autograd.grad(critic(x).sum(), x, create_graph=True)``.
+
+    >>> print(squared_gradient_norm(lambda x: (x**2).sum(axis=1), jnp.array([[3.0, 4.0]])))
+    [100.]
+    """
+    return sum_over_features(jnp.square(_input_gradients(critic, inputs)))
+
+
+def gradient_penalty(critic: Critic, inputs: Array, *, target: float = 1.0) -> Array:
+    r"""How far the critic's slope is from a target: :math:`(\|\nabla_x D(x)\|_2 - t)^2`.
+
+    Args:
+        critic, inputs: as of :func:`squared_gradient_norm`.
+        target: t, at least 0.
+
+    Returns:
+        (B,) float32. Where the gradient is 0 its length has no derivative; 0 is taken, as in
+        PyTorch.
+
+    Raises:
+        ValueError: a negative target.
+
+    Source: Gulrajani et al. 2017, eq. 3.
+
+    >>> print(gradient_penalty(lambda x: (x**2).sum(axis=1), jnp.array([[3.0, 4.0]])))
+    [81.]
+    """
+    check_not_negative(target=target)
+    lengths = optax.safe_norm(flatten(_input_gradients(critic, inputs)), 0.0, axis=-1)
+    return jnp.square(lengths - target)
+
+
+def _input_gradients(critic: Critic, inputs: Array) -> Array:
+    gradients = jax.grad(lambda x: critic(x).astype(jnp.float32).sum())(inputs)
+    return gradients.astype(jnp.float32)
+
+
+def wgan_gp(weight: float = 10.0, *, target: float = 1.0) -> Penalty:
+    """The gradient penalty of WGAN-GP, at random places between real and generated examples.
+
+    Args:
+        weight: λ, greater than 0.
+        target: the slope that is asked for.
+
+    Returns:
+        ``(critic, real, fake, key) -> (B,)``: λ times :func:`gradient_penalty` at
+        ε·real + (1 - ε)·fake, one ε from U(0, 1) an example.
+
+    Raises:
+        ValueError: a weight that is not greater than 0.
+
+    Source: Gulrajani et al. 2017, algorithm 1.
+    """
+    check_positive(weight=weight)
+
+    def penalty(critic: Critic, real: Array, fake: Array, key: Array) -> Array:
+        share = jax.random.uniform(key, (real.shape[0], *(1,) * (real.ndim - 1)), real.dtype)
+        between = share * real + (1.0 - share) * fake
+        return weight * gradient_penalty(critic, between, target=target)
+
+    return penalty
+
+
+def r1(weight: float = 10.0) -> Penalty:
+    r"""R1: half the weight times the critic's squared slope at real examples.
+
+    .. math:: \tfrac{\gamma}{2} \|\nabla_x D(x)\|^2
+
+    Args:
+        weight: γ, greater than 0.
+
+    Returns:
+        ``(critic, real, fake, key) -> (B,)``.
+
+    Raises:
+        ValueError: a weight that is not greater than 0.
+
+    Source: Mescheder et al. 2018, eq. 9; for logits.
+    """
+    check_positive(weight=weight)
+
+    def penalty(critic: Critic, real: Array, fake: Array, key: Array) -> Array:
+        del fake, key  # nothing is drawn
+        return weight / 2 * squared_gradient_norm(critic, real)
+
+    return penalty

@@ -1,0 +1,137 @@
+"""Embeddings for TensorBoard's tab PROJECTOR: files beside the event file."""
+
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxdl.checks import check_shape
+from jaxdl.tensorboard.grids import make_grid
+from jaxdl.tensorboard.media import png, to_pixels
+from jaxdl.tensorboard.writer import check_tag
+
+MAX_SPRITE = 8192  # pixels: a larger texture is not drawn by browsers
+CONFIG = "projector_config.pbtxt"
+
+
+def write_embedding(
+    writer: Any,
+    tag: str,
+    vectors: Any,
+    step: int,
+    *,
+    metadata: Sequence[Any] | Mapping[str, Sequence[Any]] | None = None,
+    images: Any = None,
+) -> None:
+    """Writes vectors, what they stand for, and their images; TensorBoard projects them.
+
+    The files lie in ``projector/TAG/STEP`` of the run folder: ``tensors.tsv``, ``metadata.tsv`` and
+    ``sprite.png``. What was written for the same tag and step before is replaced. TensorBoard reads
+    the list of embeddings when it starts.
+
+    Args:
+        writer: from :func:`~jaxdl.tensorboard.open_writer`.
+        tag: ``"fc1"``.
+        vectors: (N, D), finite.
+        step: in updates.
+        metadata: a label for every vector, or several columns by name.
+        images: (N, H, W, C), H equal to W, C 1 or 3; uint8 or floating point of 0 to 1.
+
+    Raises:
+        ValueError: another shape, metadata or images of another length than the vectors, vectors
+            that are not finite, or so many images that their sprite exceeds 8192 pixels a side.
+
+    Source: ``SummaryWriter.add_embedding(mat, metadata, label_img, metadata_header)``.
+    """
+    check_tag(tag)
+    vectors = np.asarray(vectors).astype(np.float32)
+    check_shape("vectors", vectors, (None, None))
+    if not np.isfinite(vectors).all():
+        bad = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
+        raise ValueError(f"vectors must be finite, got NaN or infinity in row {bad}.")
+    columns = _columns(metadata, len(vectors))
+    sprite = None if images is None else _sprite(images, len(vectors))
+
+    run = Path(writer.logdir)
+    folder = Path("projector", re.sub(r"[^\w.-]", "_", tag), f"{step:08d}")
+    (run / folder).mkdir(parents=True, exist_ok=True)
+    lines = ["\t".join(f"{value:.9g}" for value in row) for row in vectors.tolist()]
+    _replace(run / folder / "tensors.tsv", "\n".join(lines) + "\n")
+    fields = {
+        "tensor_name": f"{tag} at {step}",
+        "tensor_path": f"{folder.as_posix()}/tensors.tsv",
+        "tensor_shape": vectors.shape,
+    }
+    if columns:
+        header = ["\t".join(columns)] if len(columns) > 1 else []
+        rows = ["\t".join(row) for row in zip(*columns.values(), strict=True)]
+        _replace(run / folder / "metadata.tsv", "\n".join(header + rows) + "\n")
+        fields["metadata_path"] = f"{folder.as_posix()}/metadata.tsv"
+    if sprite is not None:
+        _replace(run / folder / "sprite.png", png(sprite))
+        fields["sprite"] = {
+            "image_path": f"{folder.as_posix()}/sprite.png",
+            "single_image_dim": np.shape(images)[2:0:-1],
+        }
+    _add_to_config(run / CONFIG, fields)
+
+
+def _columns(metadata: Any, number: int) -> dict[str, list[str]]:
+    if metadata is None:
+        return {}
+    columns = metadata if isinstance(metadata, Mapping) else {"label": metadata}
+    for name, column in columns.items():
+        if len(column) != number:
+            raise ValueError(
+                f"metadata {name!r} must have {number} entries, one a vector, got {len(column)}."
+            )
+    # tabs and line breaks would end a cell
+    return {
+        " ".join(str(name).split()): [" ".join(str(entry).split()) for entry in column]
+        for name, column in columns.items()
+    }
+
+
+def _sprite(images: Any, number: int) -> np.ndarray:
+    """All images in one, row after row, as many columns as rows and no border."""
+    pixels = to_pixels("images", np.asarray(images), 4)
+    if len(pixels) != number:
+        raise ValueError(f"images must be {number}, one a vector, got {len(pixels)}.")
+    if pixels.shape[1] != pixels.shape[2]:
+        raise ValueError(f"images must be square, got {pixels.shape[1]} x {pixels.shape[2]}.")
+    columns = math.ceil(math.sqrt(number))
+    if columns * pixels.shape[1] > MAX_SPRITE:
+        most = (MAX_SPRITE // pixels.shape[1]) ** 2
+        raise ValueError(
+            f"{number} images of {pixels.shape[1]} pixels need a sprite of more than {MAX_SPRITE} "
+            f"pixels a side, which browsers do not draw. Write {most} or make them smaller."
+        )
+    return make_grid(pixels, num_columns=columns, padding=0)
+
+
+def _add_to_config(path: Path, fields: dict[str, Any]) -> None:
+    from google.protobuf import text_format  # type: ignore[import-untyped]
+    from tensorboard.plugins.projector import (  # type: ignore[import-untyped]
+        projector_config_pb2,
+    )
+
+    config = projector_config_pb2.ProjectorConfig()
+    if path.exists():
+        text_format.Parse(path.read_text(encoding="utf-8"), config)
+    for embedding in config.embeddings:
+        if embedding.tensor_name == fields["tensor_name"]:
+            config.embeddings.remove(embedding)
+            break
+    config.embeddings.add(**fields)
+    _replace(path, text_format.MessageToString(config))
+
+
+def _replace(path: Path, content: str | bytes) -> None:
+    """Writes a file that nobody sees half written."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    os.replace(temporary, path)

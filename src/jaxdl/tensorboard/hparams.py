@@ -1,0 +1,111 @@
+"""Hyperparameters, for TensorBoard's tab HPARAMS, in the run's own event file."""
+
+import math
+import numbers
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxdl.tensorboard.writer import check_tag, plugin_metadata, write_values
+
+
+def write_hparams(
+    writer: Any,
+    hparams: Mapping[str, Any],
+    *,
+    metrics: Sequence[str] | None = None,
+    group: str = "",
+) -> None:
+    """Says what a run was started with; its scalars, in the same file, say what came of it.
+
+    Every run folder below the log folder is a row of the table, with the last value of each metric.
+
+    Args:
+        writer: from :func:`~jaxdl.tensorboard.open_writer`.
+        hparams: numbers, bools, strings, None, or sequences of them (shown as text), by name; a
+            mapping inside is flattened, ``optimizer/learning_rate``.
+        metrics: tags of the scalars to show. TensorBoard takes the columns, hyperparameters too,
+            from the first run that gives them, so runs that are compared must give the same. With
+            None it shows all hyperparameters and all scalars of all runs.
+        group: runs of the same group, seeds of one setting say, share a row, averaged.
+
+    Raises:
+        ValueError: no hyperparameter, or one that is none of these.
+
+    Source: ``SummaryWriter.add_hparams``, which writes into a folder of its own and wants the
+    metrics' values at once.
+    """
+    from tensorboardX.proto import api_pb2, plugin_hparams_pb2
+
+    values = flatten(hparams)
+    if not values:
+        raise ValueError("hparams must hold at least one value, got none.")
+    start = plugin_hparams_pb2.SessionStartInfo(group_name=group, start_time_secs=time.time())
+    infos = []
+    for name, value in values.items():
+        kind, field = _KINDS[type(value)]
+        setattr(start.hparams[name], field, value)
+        infos.append(api_pb2.HParamInfo(name=name, type=kind))
+    if metrics is not None:
+        for tag in metrics:
+            check_tag(tag)
+        names = [api_pb2.MetricName(tag=tag) for tag in metrics]
+        shown = [api_pb2.MetricInfo(name=name, display_name=name.tag) for name in names]
+        experiment = api_pb2.Experiment(hparam_infos=infos, metric_infos=shown)
+        _write(writer, "experiment", experiment=experiment)
+    _write(writer, "session_start_info", session_start_info=start)
+
+
+def write_hparams_end(writer: Any, *, succeeded: bool = True) -> None:
+    """Says that the run has ended, and whether well; before that it is shown as running.
+
+    TensorBoard keeps the first that it reads of a run.
+    """
+    from tensorboardX.proto import api_pb2, plugin_hparams_pb2
+
+    status = api_pb2.STATUS_SUCCESS if succeeded else api_pb2.STATUS_FAILURE
+    end = plugin_hparams_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
+    _write(writer, "session_end_info", session_end_info=end)
+
+
+_KINDS = {
+    str: ("DATA_TYPE_STRING", "string_value"),
+    bool: ("DATA_TYPE_BOOL", "bool_value"),
+    float: ("DATA_TYPE_FLOAT64", "number_value"),
+}
+
+
+def flatten(hparams: Mapping[str, Any], prefix: str = "") -> dict[str, str | bool | float]:
+    """Hyperparameters as the text, truth values and numbers that TensorBoard knows.
+
+    >>> flatten({"rate": 1, "sizes": (32, 64), "optimizer": {"nesterov": True, "decay": None}})
+    {'rate': 1.0, 'sizes': '32, 64', 'optimizer/nesterov': True, 'optimizer/decay': 'None'}
+    """
+    flat: dict[str, str | bool | float] = {}
+    for key, value in hparams.items():
+        name = f"{prefix}{key}"
+        value = value.item() if getattr(value, "shape", None) == () else value
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{name}/")
+        elif isinstance(value, list | tuple):
+            flat[name] = ", ".join(map(str, value))
+        elif isinstance(value, bool | str):
+            flat[name] = value
+        elif value is None or (isinstance(value, numbers.Real) and not math.isfinite(value)):
+            flat[name] = str(value)
+        elif isinstance(value, numbers.Real):
+            flat[name] = float(value)
+        else:
+            raise ValueError(
+                f"hyperparameter {name!r} must be a number, bool, string, None, or a sequence or "
+                f"mapping of them, got {type(value).__name__}."
+            )
+    return flat
+
+
+def _write(writer: Any, tag: str, **content: Any) -> None:
+    from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
+
+    data = HParamsPluginData(version=0, **content).SerializeToString()
+    tag = f"_hparams_/{tag}"
+    write_values(writer, [{"tag": tag, "metadata": plugin_metadata("hparams", data)}], 0)

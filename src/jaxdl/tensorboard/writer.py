@@ -1,0 +1,206 @@
+"""TensorBoard event files, written by tensorboardX in a thread: no TensorFlow, no torch."""
+
+import functools
+import numbers
+import operator
+import queue
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxdl.checks import check_positive
+
+_KINDS = {"simple_value": "scalars", "histo": "histograms", "image": "images", "audio": "audio"}
+
+
+def open_writer(
+    directory: Path | str,
+    *,
+    resume_step: int | None = None,
+    flush_seconds: float = 30.0,
+    max_queue: int = 100,
+) -> Any:
+    """A ``tensorboardX.SummaryWriter`` on a run folder; end it with :func:`close_writer`.
+
+    It is a context manager, and closes at the end of ``with``. A thread writes the file: a
+    ``write_*`` function returns when its event is in the thread's queue.
+
+    Args:
+        directory: run folder; ``tensorboard --logdir`` on it or on any folder above shows it.
+        resume_step: of a run that goes on after this step: what an earlier event file says of
+            later steps is dropped by TensorBoard, so nothing is drawn twice.
+        flush_seconds: events are on disk at the latest after this many seconds.
+        max_queue: events that may wait for the thread; a further one waits for a place.
+
+    Raises:
+        OSError: the folder cannot be made or written; the message names it.
+
+    Source: ``torch.utils.tensorboard.SummaryWriter(log_dir, purge_step, max_queue, flush_secs)``.
+    """
+    check_positive(flush_seconds=flush_seconds, max_queue=max_queue)
+    from tensorboardX import SummaryWriter
+
+    purge_step = None if resume_step is None else resume_step + 1
+    try:
+        # File names have whole seconds: two writers of one second would share, and empty, a file.
+        number = len(list(Path(directory).glob("events.*")))
+        writer = SummaryWriter(
+            str(directory),
+            purge_step=purge_step,
+            filename_suffix=f".{number:04d}",
+            flush_secs=flush_seconds,
+            max_queue=max_queue,
+        )
+    except OSError as error:
+        raise type(error)(
+            f"the log folder {directory} cannot be written ({error.strerror or error}). "
+            "Choose another one or free some space."
+        ) from error
+    writer.flush = functools.partial(flush_writer, writer)
+    writer.close = functools.partial(close_writer, writer)  # the end of `with` calls it
+    return writer
+
+
+def flush_writer(writer: Any) -> None:
+    """Returns when everything written so far is in the file.
+
+    tensorboardX's own ``flush`` leaves out what still waits in the queue.
+
+    Raises:
+        OSError: the thread that writes has died.
+    """
+    events = _events_of(writer)
+    if not _is_alive(writer):
+        raise _dead()
+    events._worker.stop()  # it ends behind what was queued before
+    events.flush()
+    events._closed = True
+    events.reopen()  # the same file, a new thread
+
+
+def close_writer(writer: Any) -> None:
+    """Flushes and closes a writer; one whose thread has died is left without waiting for it."""
+    if writer.file_writer is None:
+        return
+    if _is_alive(writer):
+        type(writer).close(writer)
+    else:
+        _events_of(writer)._closed = True  # else it is closed, and waits, at exit
+
+
+def write_scalars(writer: Any, values: Mapping[str, Any], step: int) -> None:
+    """Writes every number of a mapping as a scalar of that tag; other values are left out.
+
+    Args:
+        writer: from :func:`open_writer`.
+        values: by tag: numbers and arrays of shape (). ``"test/loss"`` and ``"test/accuracy"``
+            share the section ``test``. NaN and infinity are written as they are.
+        step: position on the horizontal axis, in updates.
+
+    Raises:
+        OSError: the thread that writes has died.
+        ValueError: a tag that TensorBoard cannot show (see :func:`check_tag`).
+
+    Source: ``SummaryWriter.add_scalar``; a tag keeps its spaces, as it does there.
+    """
+    scalars = {tag: float(value) for tag, value in values.items() if _is_number(value)}
+    if scalars:
+        contents = [{"tag": tag, "simple_value": value} for tag, value in scalars.items()]
+        write_values(writer, contents, step)
+
+
+def write_values(writer: Any, contents: list[dict[str, Any]], step: int) -> None:
+    """Queues one event; what all other functions write through.
+
+    tensorboardX writes in a thread. Where that thread has died, of a full disk say, a full queue
+    would be waited for for ever; here it raises.
+
+    Args:
+        writer: from :func:`open_writer`.
+        contents: fields of the ``Summary.Value`` messages; each has a ``tag``.
+        step: position on the horizontal axis, in updates.
+
+    Raises:
+        OSError: the thread that writes has died.
+        ValueError: an odd tag, a tag that holds another kind of data, a negative step, a closed
+            writer.
+    """
+    from tensorboardX.proto.summary_pb2 import Summary
+
+    kinds = vars(writer).setdefault("kinds", {})
+    for content in contents:
+        check_tag(content["tag"])
+        kind = next(key for key in content if key != "tag")
+        kind = _KINDS.get(kind) or content["metadata"].plugin_data.plugin_name
+        # TensorBoard takes all data of a tag for what it saw first, and then cannot draw it
+        if kinds.setdefault(content["tag"], kind) != kind:
+            raise ValueError(
+                f"tag {content['tag']!r} already holds {kinds[content['tag']]}; choose another one "
+                f"for {kind}, such as {content['tag'] + '/' + kind!r}."
+            )
+    step = operator.index(step)
+    if step < 0:
+        raise ValueError(f"step must be 0 or greater, got {step}.")
+    summary = Summary(value=[Summary.Value(**content) for content in contents])
+    write_event(writer, step=step, summary=summary)
+
+
+def write_event(writer: Any, **content: Any) -> None:
+    """Queues an ``Event`` message with the fields given and the time of now."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    waiting = _events_of(writer)._event_queue
+    event = Event(wall_time=time.time(), **content)
+    while True:
+        if not _is_alive(writer):
+            raise _dead()
+        try:
+            return waiting.put(event, timeout=1.0)
+        except queue.Full:
+            continue  # unless the thread has died meanwhile
+
+
+def plugin_metadata(name: str, content: bytes = b"") -> Any:
+    """The ``SummaryMetadata`` message that hands a value to a plugin of TensorBoard."""
+    from tensorboardX.proto.summary_pb2 import SummaryMetadata
+
+    plugin = SummaryMetadata.PluginData(plugin_name=name, content=content)
+    return SummaryMetadata(plugin_data=plugin)
+
+
+def check_tag(tag: str) -> None:
+    """Raises ValueError unless a tag is printable text whose parts between slashes are not empty.
+
+    >>> check_tag("test/top 5 accuracy")
+    """
+    parts = tag.split("/") if isinstance(tag, str) else [""]
+    if not all(part and part == part.strip() and part.isprintable() for part in parts):
+        raise ValueError(
+            "a tag must be printable text such as 'test/loss', with no empty part between slashes "
+            f"and no space at the ends of one, got {tag!r}."
+        )
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, numbers.Real):
+        return not isinstance(value, bool)
+    is_scalar = hasattr(value, "dtype") and getattr(value, "shape", None) == ()
+    return is_scalar and not isinstance(value, np.bool_) and value.dtype.kind in "iufV"
+
+
+def _events_of(writer: Any) -> Any:
+    if writer.file_writer is None:
+        raise ValueError("the writer is closed; open another one with open_writer.")
+    return writer.file_writer.event_writer
+
+
+def _is_alive(writer: Any) -> bool:
+    worker = _events_of(writer)._worker
+    return worker is not None and worker.is_alive()
+
+
+def _dead() -> OSError:
+    return OSError("TensorBoard's events could not be written (is the disk full?)")

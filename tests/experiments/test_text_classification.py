@@ -1,0 +1,104 @@
+"""The text experiment from the command line: what it leaves behind, what it says of mistakes."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import text_classification
+from jaxdl import config
+
+GOOD, BAD = ["a fine film", "lovely and warm", "not dull"], ["a dull film", "cold", "not fine"]
+
+
+def call(arguments, monkeypatch):
+    """The command line in this process."""
+    monkeypatch.setattr(sys, "argv", ["text_classification.py", *map(str, arguments)])
+    config.main(
+        text_classification.main,
+        text_classification.Config,
+        description=text_classification.__doc__,
+    )
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    """Sentences that need bigrams: "not dull" is good and "not fine" is bad."""
+    rows = [f"{sentence}\t{label}" for label, part in ((1, GOOD), (0, BAD)) for sentence in part]
+    folder = tmp_path / "data" / "sst2"
+    folder.mkdir(parents=True)
+    (folder / "train.tsv").write_text("\n".join(rows * 8) + "\n")
+    (folder / "dev.tsv").write_text("\n".join(rows) + "\n")
+    return folder.parent
+
+
+def flags(data_dir, run_dir, **options):
+    options = {"batch_size": 8, "learning_rate": 0.03, "num_epochs": 10, **options}
+    listed = [part for name, value in options.items() for part in (f"--{name}", value)]
+    return ["--data_dir", data_dir, "--run_dir", run_dir, *listed]
+
+
+def test_it_learns_bigrams_and_leaves_pictures_and_sentences(
+    data_dir, tmp_path, monkeypatch, capsys
+):
+    run_dir = tmp_path / "run"
+    call(flags(data_dir, run_dir), monkeypatch)
+    out = capsys.readouterr().out
+    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").open()]
+    assert rows[-1]["test/accuracy"] == 1.0
+    assert rows[-1]["train/loss"] < rows[0]["train/loss"]
+    assert "6 dev sentences after 10 epochs: accuracy 1.0000" in out
+    assert json.loads((run_dir / "config.json").read_text())["config"]["bigrams"] is True
+    lines = (run_dir / "sentences.txt").read_text().splitlines()
+    assert [line.split("positive  ")[1] for line in lines] == GOOD + BAD
+    shares = [float(line.split()[1].rstrip("%")) for line in lines]
+    assert min(shares[:3]) > 50 > max(shares[3:])
+    assert lines[0] in out
+    for name in ("learning_curves", "confusion_matrix"):
+        picture = np.asarray(Image.open(run_dir / f"{name}.png").convert("L"))
+        assert min(picture.shape) > 300
+        assert picture.std() > 10
+
+
+def test_same_seed_same_history(data_dir, tmp_path, monkeypatch):
+    def rows(name):
+        return [
+            {k: v for k, v in json.loads(line).items() if k.startswith(("train/", "test/"))}
+            for line in (tmp_path / name / "metrics.jsonl").open()
+        ]
+
+    call(flags(data_dir, tmp_path / "a", num_epochs=2), monkeypatch)
+    call(flags(data_dir, tmp_path / "b", num_epochs=2), monkeypatch)
+    call(flags(data_dir, tmp_path / "c", num_epochs=2, seed=1), monkeypatch)
+    assert rows("a") == rows("b") != rows("c")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "pass --data_dir DIR with DIR/sst2/train.tsv"),
+        (["--data_dir", "nowhere"], "there is no 'nowhere/sst2/train.tsv'"),
+        (
+            ["--word_dropout_rate", "1.5", "--batch_size", "8"],
+            "word_dropout_rate must lie in 0 to 1",
+        ),
+        (["--batch_size", "100"], "batch_size must lie in 1 to 48"),
+        (["--max_tokens", "0"], "length must be greater than 0"),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_what_to_do(
+    arguments, message, data_dir, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    if arguments and arguments[0] != "--data_dir":
+        arguments = ["--data_dir", data_dir, *arguments]
+    with pytest.raises(SystemExit) as exit_:
+        call(arguments, monkeypatch)
+    assert exit_.value.code == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "runs").exists()
