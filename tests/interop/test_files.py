@@ -64,6 +64,13 @@ def test_content_decides_and_not_the_name(tmp_path):
         assert read_weights(tmp_path / name).keys() == read_weights(FIXTURES / source).keys()
 
 
+def test_a_header_whose_length_looks_like_json_is_still_safetensors(tmp_path):
+    header = b'{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}'
+    path = write(tmp_path / "a", header.ljust(ord("{")), b"\x01\x02")
+    assert path.read_bytes().startswith(b"{\0")
+    assert read_weights(path)["a"].tolist() == [1, 2]
+
+
 FOREIGN = {
     "nothing": (b"", "it is empty"),
     "noise": (b"\x07" * 100, r"begins with b'\\x07"),
@@ -187,6 +194,7 @@ def test_shards_are_read_by_their_index_and_by_their_folder(tmp_path):
         ({"d": "/etc/passwd"}, "outside its folder"),
         ({"d": ""}, "outside its folder"),
         ({"d": 3}, "is no index of shards"),
+        ({"d": "model.safetensors.index.json"}, "cannot be read: it begins with"),
     ],
 )
 def test_an_index_that_does_not_fit_is_refused(changes, words, tmp_path):
@@ -216,6 +224,8 @@ def test_what_is_written_is_read_again_bitwise(tmp_path):
     for name, array in arrays().items():
         np.testing.assert_array_equal(found[name], array, strict=True)
     assert read_metadata(path) == {"format": "pt", "note": "ü"}
+    (tmp_path / "b").touch()
+    assert path.stat().st_mode == (tmp_path / "b").stat().st_mode
 
 
 def test_transposed_and_big_endian_arrays_and_jaxs_are_written_as_they_read(tmp_path):

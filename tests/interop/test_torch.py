@@ -208,6 +208,8 @@ def test_partial_loading_takes_what_fits_and_keeps_the_rest():
 def test_partial_loading_of_nothing_is_an_error():
     with pytest.raises(ValueError, match=r"no array of the state_dict fits(.|\n)*loaded 0 of 2"):
         load_state_dict({"a.b": np.zeros(3)}, SMALL, strict=False)
+    with pytest.raises(ValueError, match="no array of the state_dict fits"):
+        load_state_dict({"x.b": np.zeros(3), "y": np.zeros(3)}, SMALL, strict=False, prefix="x.")
 
 
 def test_a_new_head_keeps_its_initial_weights():

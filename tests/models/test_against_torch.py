@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases_models import INPUTS, draw, draw_weight, in_order, summary
+from cases_models import INPUTS, draw, draw_constant, draw_weight, in_order, summary
 from oracle import compare, read_cases
 from small_models import quick_jit
 
@@ -14,10 +14,6 @@ from jaxdl import models
 from jaxdl.interop import from_state_dict, to_state_dict
 
 CASES = read_cases("models")
-
-
-def constant(features):
-    return abs(draw(f"constant {features}", (features, features))) % 1
 
 
 MODELS = {
@@ -45,8 +41,8 @@ MODELS = {
     "vit": models.VisionTransformer(5, 4, 12, 2, 3, 16),
 }
 CONSTANTS = {
-    "fixed_weight_mlp": {"weight": constant(6)},
-    "nested_mlp": {"fixed": {"weight": constant(6)}},
+    "fixed_weight_mlp": {"weight": draw_constant(6)},
+    "nested_mlp": {"fixed": {"weight": draw_constant(6)}},
 }
 
 

@@ -28,9 +28,9 @@ def labels(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 def linear_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """A weight or bias of the book's dense nets in PyTorch's layout, of PyTorch's size."""
-    if "norm" in name:
+    if len(shape) == 1:
         return draw_weight("gan", name, shape)
-    return (draw(f"gan/{name}", shape) / (2 * np.sqrt(shape[-1]))).astype(np.float32)
+    return (draw(f"gan/{name}", shape) / np.sqrt(shape[-1])).astype(np.float32)
 
 
 def nchw(x: np.ndarray):
@@ -292,10 +292,8 @@ def penalties() -> dict[str, dict[str, np.ndarray]]:
         x.requires_grad_()
         outputs = torch.tanh(x @ w1) @ w2
         (slope,) = torch.autograd.grad(outputs.sum(), x, create_graph=True)
-        if "squared" in name:
-            values = slope.pow(2).sum(dim=1)
-        else:
-            values = (slope.norm(2, dim=1) - 1).pow(2)
+        squared = slope.pow(2).sum(dim=1)
+        values = squared if "squared" in name else (slope.norm(2, dim=1) - 1).pow(2)
         values.sum().backward()
         results[name] = {
             "values": values.detach().numpy(),

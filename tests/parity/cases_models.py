@@ -49,6 +49,11 @@ def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return generator.normal(size=shape).astype(np.float32)
 
 
+def draw_constant(features: int) -> np.ndarray:
+    """The matrix of the fixed-weight network, in [0, 1)."""
+    return abs(draw(f"constant {features}", (features, features))) % 1
+
+
 def draw_weight(case: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """An entry of a state_dict, in PyTorch's layout, of a size that keeps signals alive."""
     name = normal_name(name)

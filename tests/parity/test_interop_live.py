@@ -319,8 +319,11 @@ def test_the_command_compares_with_the_users_module(tmp_path, monkeypatch, capsy
         "output",
     ]
     assert last == "All layers agree to 1e-04 of their largest output."
-    status, shown, _ = convert("my_torch_modules:other")
+    out = tmp_path / "out.safetensors"
+    status, shown, _ = convert("my_torch_modules:other", "--out", str(out))
     assert status == 1
+    assert "out.safetensors is not written: the models differ" in shown
+    assert not out.exists()
     assert "The first layer that differs is layer2_1. The usual cause: epsilon" in shown
     # a new head is not compared; bfloat16 has 8 bits
     flags = (

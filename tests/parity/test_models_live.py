@@ -1,7 +1,7 @@
 """Models of full size against the same network in live torch: outputs, gradients, statistics.
 
-PyTorch computes in float64: in float32 its own rounding in a ResNet's gradients is up to 2e-5 of the
-largest value, ours 3e-6.
+PyTorch computes in float64: in float32 its own rounding in a ResNet's gradients is up to 2e-5 of
+the largest value, ours 3e-6.
 """
 
 import functools

@@ -7,7 +7,7 @@ import itertools
 import math
 
 import torch
-from cases_models import draw
+from cases_models import draw_constant
 from torch import nn
 from torch.nn import functional
 
@@ -337,11 +337,6 @@ class VisionTransformer(nn.Module):
         return self.heads(self.encoder(x)[:, 0])
 
 
-def constant(features):
-    """The matrix of the fixed-weight network, uniform in [0, 1)."""
-    return abs(draw(f"constant {features}", (features, features))) % 1
-
-
 def small():
     """The networks of the fixture, by case."""
     tanh, sigmoid, relu = torch.tanh, torch.sigmoid, torch.relu
@@ -349,8 +344,8 @@ def small():
         "mlp": MLP((12, 7, 6, 3), relu),
         "mlp_tanh": MLP((5, 8, 8, 4), tanh),
         "mlp_sigmoid": MLP((5, 3, 1), sigmoid, sigmoid),
-        "fixed_weight_mlp": FixedWeightMLP(6, constant(6)),
-        "nested_mlp": NestedMLP(5, (8, 7, 4), 6, constant(6)),
+        "fixed_weight_mlp": FixedWeightMLP(6, draw_constant(6)),
+        "nested_mlp": NestedMLP(5, (8, 7, 4), 6, draw_constant(6)),
         "lenet5": LeNet5(1, 64, (9, 8), 10, functional.avg_pool2d, 2),
         "lenet_max_pool": LeNet5(3, 64, (9, 8), 10, functional.max_pool2d, 0),
         "convnet": ConvNet(2, 128, 10),

@@ -74,7 +74,7 @@ def run(options: argparse.Namespace, flags: Sequence[str]) -> int:
         flags: the rest of the command line: the model's fields.
 
     Returns:
-        0 where the weights fit and the models agree, else 1.
+        0 where the weights fit and the models agree, else 1, and then nothing is written.
 
     Raises:
         ValueError: a file that cannot be read, or weights that do not fit.
@@ -103,7 +103,9 @@ def run(options: argparse.Namespace, flags: Sequence[str]) -> int:
     )
     print(report)
     agrees = _compare(options, choice, fields, model, variables, report, arrays, shape)
-    if options.out:
+    if options.out and not agrees:
+        print(f"{options.out} is not written: the models differ (--tolerance {options.tolerance})")
+    elif options.out:
         metadata = {
             "format": "jaxdl",
             "version": jaxdl.__version__,
@@ -172,7 +174,7 @@ def _compare(
     shape: tuple[int, ...],
 ) -> bool:
     """Prints how far PyTorch's model is away; True where it agrees or cannot be run."""
-    module, reason = _torch_module(options.torch_module, choice, fields)
+    module, reason = _torch_module(options.torch_module, choice, fields, shape)
     if module is None:
         print(f"not compared with PyTorch: {reason}")
         return True
@@ -198,7 +200,9 @@ def _compare(
     return agrees
 
 
-def _torch_module(path: str | None, choice: Choice, fields: dict[str, Any]) -> tuple[Any, str]:
+def _torch_module(
+    path: str | None, choice: Choice, fields: dict[str, Any], shape: tuple[int, ...]
+) -> tuple[Any, str]:
     """PyTorch's model, or None and why there is none."""
     if importlib.util.find_spec("torch") is None:
         return None, "torch is not installed."
@@ -213,12 +217,14 @@ def _torch_module(path: str | None, choice: Choice, fields: dict[str, Any]) -> t
     remedy = "give --torch_module package.module:function, which returns it."
     if not choice.torchvision:
         return None, f"torchvision does not have this model; {remedy}"
-    if fields.keys() - {"num_classes"}:
-        return None, f"torchvision's has no {', '.join(sorted(fields))}; {remedy}"
+    others = sorted(fields.keys() - {"num_classes"})
+    if others:
+        return None, f"torchvision's has no {', '.join(others)}; {remedy}"
     if importlib.util.find_spec("torchvision") is None:
         return None, f"torchvision is not installed; {remedy}"
     make = getattr(importlib.import_module("torchvision.models"), choice.torchvision)
-    return make(**fields), ""
+    size = {"image_size": shape[0]} if choice.torchvision.startswith("vit") else {}
+    return make(**fields, **size), ""
 
 
 def _load_into(module: Any, arrays: dict[str, np.ndarray], strict: bool) -> None:

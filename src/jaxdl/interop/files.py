@@ -99,24 +99,10 @@ def read_weights(path: Path | str, *, key: str | None = None) -> dict[str, np.nd
     path = Path(path)
     if path.is_dir():
         path = _find_in(path)
-    with path.open("rb") as file:
-        head = file.read(64)
-    if head.startswith(b"PK"):
-        return _find_state_dict(read_pth(path), key, path)
-    if key is not None:
-        raise ValueError(f"{path} is no file of torch.save, so there is no key {key!r} in it.")
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**40:  # more would be text
-        return _read_safetensors(path)
-    if head.lstrip().startswith(b"{"):
+    head = _head(path)
+    if key is None and head.lstrip().startswith(b"{") and not _is_safetensors(head):
         return _read_shards(path)
-    for start, reason in FOREIGN.items():
-        if head.startswith(start):
-            raise ValueError(f"{path} cannot be read: {reason}.")
-    begin = f"it begins with {head[:16]!r}" if head else "it is empty"
-    raise ValueError(
-        f"{path} cannot be read: {begin}. Expected safetensors, a safetensors index or "
-        "a file of torch.save; if it should be one of these, it is damaged."
-    )
+    return _read_file(path, key)
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
@@ -173,7 +159,10 @@ def write_safetensors(
         raise ValueError("metadata must be text by name; use json.dumps for other values.")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         save_file(contiguous, temporary, text or None)
+        temporary.chmod(mode)  # the library leaves it to its owner alone
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -202,7 +191,7 @@ def read_variables(path: Path | str) -> PyTree:
         path: a safetensors file.
 
     Returns:
-        nested dictionaries of arrays, read-only views of the file; ``jax.device_put`` copies them.
+        nested dictionaries of arrays, read-only views of the file; ``jnp.array`` copies them.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "variables.safetensors"
@@ -218,6 +207,34 @@ def read_variables(path: Path | str) -> PyTree:
             place = place.setdefault(parent, {})
         place[leaf] = array
     return variables
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(64)
+
+
+def _is_safetensors(head: bytes) -> bool:
+    """The length of a JSON header, and the header; as a length, text would be enormous."""
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**40
+
+
+def _read_file(path: Path, key: str | None = None) -> dict[str, np.ndarray]:
+    head = _head(path)
+    if head.startswith(b"PK"):
+        return _find_state_dict(read_pth(path), key, path)
+    if key is not None:
+        raise ValueError(f"{path} is no file of torch.save, so there is no key {key!r} in it.")
+    if _is_safetensors(head):
+        return _read_safetensors(path)
+    for start, reason in FOREIGN.items():
+        if head.startswith(start):
+            raise ValueError(f"{path} cannot be read: {reason}.")
+    begin = f"it begins with {head[:16]!r}" if head else "it is empty"
+    raise ValueError(
+        f"{path} cannot be read: {begin}. Expected safetensors, a safetensors index or "
+        "a file of torch.save; if it should be one of these, it is damaged."
+    )
 
 
 def _find_in(folder: Path) -> Path:
@@ -270,7 +287,7 @@ def _read_shards(index: Path) -> dict[str, np.ndarray]:
     for file in files:
         if not (index.parent / file).is_file():
             raise ValueError(f"{index}: the shard {file} is missing.")
-        for name, array in read_weights(index.parent / file).items():
+        for name, array in _read_file(index.parent / file).items():
             if places.get(name) != file:
                 raise ValueError(f"{index}: {name} is in {file} and not where the index says.")
             arrays[name] = array

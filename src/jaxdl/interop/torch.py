@@ -213,7 +213,7 @@ def load_state_dict(
             "Rename (renames=), take off a prefix (prefix=), leave out what is meant to differ "
             "(leave_out=), or load only what fits (strict=False)."
         )
-    if leaves and not loaded and not left_out:
+    if not loaded and not leaves.keys() <= set(left_out):
         raise ValueError(f"no array of the state_dict fits the model:\n{report}")
     return _replace(like, values), report
 

@@ -1,6 +1,7 @@
 """A dense layer that starts as PyTorch's does, and PyTorch's order of flattening."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax.nn.initializers import Initializer
@@ -43,6 +44,7 @@ class Dense(nn.Module):
         return outputs if bias is None else outputs + trailing(bias, outputs.ndim)
 
 
+@jax.named_scope("flatten")
 def flatten(maps: Array) -> Array:
     """Flattens feature maps in PyTorch's order: channels first.
 

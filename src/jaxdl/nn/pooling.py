@@ -2,6 +2,7 @@
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -9,6 +10,7 @@ from jaxdl.checks import check_positive
 from jaxdl.types import Array
 
 
+@jax.named_scope("max_pool")
 def max_pool(
     inputs: Array, window: int = 2, *, strides: int | None = None, padding: int = 0
 ) -> Array:
@@ -57,6 +59,7 @@ def max_pool(
     return functools.reduce(first_maximum, places)
 
 
+@jax.named_scope("avg_pool")
 def avg_pool(inputs: Array, window: int = 2) -> Array:
     """The mean over ``window`` x ``window`` squares that do not overlap.
 
@@ -78,6 +81,7 @@ def avg_pool(inputs: Array, window: int = 2) -> Array:
     return inside.reshape(batch, rows, window, columns, window, channels).mean((2, 4))
 
 
+@jax.named_scope("adaptive_avg_pool")
 def adaptive_avg_pool(inputs: Array, output_size: int | tuple[int, int]) -> Array:
     """Means over regions, as many as asked for whatever the size of the image.
 
@@ -101,6 +105,7 @@ def adaptive_avg_pool(inputs: Array, output_size: int | tuple[int, int]) -> Arra
     return jnp.einsum("bhwc,ih,jw->bijc", inputs, *weights)
 
 
+@jax.named_scope("adaptive_max_pool")
 def adaptive_max_pool(inputs: Array, output_size: int | tuple[int, int]) -> Array:
     """Maxima over the regions of :func:`adaptive_avg_pool`; shapes as there.
 

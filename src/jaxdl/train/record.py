@@ -130,6 +130,8 @@ class Record:
         """Says of any failure to write, whatever library it comes from, where and what to do."""
         try:
             yield
+        except ValueError:  # a tag or value that was not as it must be; the disk is not to blame
+            raise
         except Exception as error:
             reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
             raise OSError(

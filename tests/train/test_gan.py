@@ -1,0 +1,626 @@
+"""GANs: the book's loops and DCGAN's against PyTorch, masks, keys, averages, resume, bad input."""
+
+import functools
+import math
+
+import cases_gan
+import flax.linen as linen
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from cases_gan import DCGAN, NUM_DCGAN_STEPS, NUM_STEPS
+from oracle import compare, read_cases
+from small_gans import drawn, numbers
+
+from jaxdl import losses, models, nn, optim, train, tree
+from jaxdl.data import transforms
+from jaxdl.losses import adversarial
+from jaxdl.train.gan import Player
+
+CASES = read_cases("gan")
+# without LLVM's optimisations, which take longer than what they speed up in small tests
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def assert_same(a, b):
+    assert max(tree.max_difference(a, b).values()) == 0
+
+
+def largest_difference(a, b):
+    return max(tree.max_difference(a, b).values())
+
+
+# PyTorch's loops
+
+
+def book_nets(case, output_activation):
+    if case == "pattern":
+        options = {"activation": linen.sigmoid, "layer_norm": False}
+        generator = models.DenseGenerator((3,), (4,), 1, **options)
+        return generator, models.DenseDiscriminator(
+            (3,), output_activation=output_activation, **options
+        )
+    num_classes = 10 if case == "conditional" else None
+    return (
+        models.DenseGenerator(num_classes=num_classes),
+        models.DenseDiscriminator(num_classes=num_classes, output_activation=output_activation),
+    )
+
+
+def book_batches(case):
+    """NUM_STEPS batches of one example each."""
+    if case == "pattern":
+        return {
+            "image": cases_gan.pattern(NUM_STEPS)[:, None],
+            "noise": np.full((NUM_STEPS, 1, 2, 1), 0.5, np.float32),
+        }
+    images = cases_gan.uniform(f"{case}/images", (NUM_STEPS, 784))
+    noise = cases_gan.draw(f"{case}/noise", (NUM_STEPS, 2, 100))
+    batches = {"image": images.reshape(-1, 1, 28, 28, 1), "noise": noise[:, None]}
+    if case == "conditional":
+        real, *fake = (cases_gan.labels(f"{case}/labels{i}", (NUM_STEPS,)) for i in range(3))
+        batches |= {"label": real[:, None], "fake_label": np.stack(fake, 1)[:, None]}
+    return batches
+
+
+def play(generator, discriminator, optimizers, loss, state, batches, **options):
+    """The final state, and (steps, 3) losses on real, on fake, of the generator."""
+    step = train.make_gan_step(generator, discriminator, *optimizers, loss, **options)
+    state, found = jax.jit(lambda state, batches: jax.lax.scan(step, state, batches))(
+        state, batches
+    )
+    names = ("real_loss", "fake_loss", "generator_loss")
+    return state, np.stack([found[name].total / found[name].count for name in names], axis=1)
+
+
+def with_weights(state, case, draw):
+    def player(name):
+        old = getattr(state, name)
+        return Player(drawn(old.params, f"{case}/{name}", draw), old.model_state, old.opt_state)
+
+    return state.replace(generator=player("generator"), discriminator=player("discriminator"))
+
+
+@pytest.mark.parametrize(
+    ("case", "loss", "output_activation"),
+    [
+        ("pattern", adversarial.least_squares(), linen.sigmoid),
+        ("improved", adversarial.on_probabilities(), linen.sigmoid),
+        ("improved", adversarial.non_saturating(), None),
+        ("conditional", adversarial.on_probabilities(), linen.sigmoid),
+    ],
+)
+def test_a_hundred_steps_of_the_books_loop_equal_pytorchs(case, loss, output_activation):
+    nets = book_nets(case, output_activation)
+    make = (lambda: optim.sgd(0.01)) if case == "pattern" else (lambda: optim.adam(1e-4))
+    optimizers = (make(), make())
+    state = train.init_gan_state(*nets, *optimizers, jax.random.key(0))
+    state = with_weights(state, case, cases_gan.linear_weight)
+    batches = book_batches(case)
+    options = {"separate_updates": True}
+    state, found = play(*nets, optimizers, loss, state, batches, **options)
+    name = f"GAN {case}, 100 steps" + ("" if output_activation else " (logits)")
+    compare(f"{name}, losses", found, CASES[case]["losses"], 1e-4)
+    for player in ("generator", "discriminator"):
+        ours, theirs = numbers(getattr(state, player).params), CASES[case][player]
+        compare(f"{name}, weights", ours, theirs, 1e-4)
+    # the players moved: the losses at the end are not those of the beginning
+    assert abs(found[-1] - found[0]).max() > 0.005
+
+
+def test_ten_steps_of_dcgan_equal_pytorchs():
+    shape = (DCGAN["size"], DCGAN["size"], DCGAN["channels"])
+    generator = models.DCGANGenerator(shape, DCGAN["latents"], DCGAN["features"])
+    discriminator = models.DCGANDiscriminator(DCGAN["features"])
+    optimizers = (optim.adam(2e-4, b1=0.5), optim.adam(2e-4, b1=0.5))
+    state = train.init_gan_state(generator, discriminator, *optimizers, jax.random.key(0))
+    state = with_weights(state, "dcgan", lambda n, s: cases_gan.draw_weight("gan", n, s))
+    steps = range(NUM_DCGAN_STEPS)
+    batches = {
+        "image": np.stack([cases_gan.dcgan_images(i) for i in steps]),
+        "noise": np.stack([cases_gan.dcgan_noise(i)[:, None] for i in steps]),
+    }
+    loss = adversarial.non_saturating(real_target=0.9)
+    options = {"fresh_noise": False}
+    state, found = play(generator, discriminator, optimizers, loss, state, batches, **options)
+    expected = CASES["dcgan"]
+    compare("DCGAN, 10 steps, losses", found, expected["losses"], 1e-4)
+    compare("DCGAN, 10 steps, weights", numbers(state.generator.params), expected["generator"])
+    ours = numbers(state.discriminator.params)
+    compare("DCGAN, 10 steps, weights", ours, expected["discriminator"])
+    statistics = [
+        leaf[name]
+        for player in (state.generator, state.discriminator)
+        for _, leaf in sorted(player.model_state["batch_stats"].items())
+        for name in ("mean", "var")
+    ]
+    compare("DCGAN, 10 steps, statistics", np.concatenate(statistics), expected["statistics"])
+
+
+# Small players for everything else
+
+
+class Generator(linen.Module):
+    """With BatchNorm and dropout, so that nothing is left out."""
+
+    num_latents: int = 3
+    num_classes: int | None = None
+    dropout_rate: float = 0.0
+
+    @linen.compact
+    def __call__(self, noise, label=None, *, mask=None, train=False):
+        x = nn.Dense(6)(noise)
+        if label is not None:
+            x = x + nn.Dense(6)(jax.nn.one_hot(label, self.num_classes))
+        x = nn.BatchNorm()(x, mask=mask, train=train)
+        x = linen.Dropout(self.dropout_rate, deterministic=not train)(jnp.tanh(x))
+        return linen.sigmoid(nn.Dense(4)(x)).reshape(-1, 2, 2, 1)
+
+
+class Discriminator(linen.Module):
+    num_classes: int | None = None
+    dropout_rate: float = 0.0
+
+    @linen.compact
+    def __call__(self, x, label=None, *, mask=None, train=False):
+        x = nn.SpectralNorm(nn.Dense(5))(nn.flatten(x), train=train)
+        if label is not None:
+            x = x + nn.Dense(5)(jax.nn.one_hot(label, self.num_classes))
+        x = jnp.tanh(nn.BatchNorm()(x, mask=mask, train=train))
+        x = linen.Dropout(self.dropout_rate, deterministic=not train)(x)
+        return nn.Dense(1)(x)
+
+
+def setup(
+    num_classes=None,
+    dropout_rate=0.0,
+    optimizers=(optax.sgd(0.5), optax.sgd(0.25)),
+    loss=adversarial.non_saturating(),
+    **options,
+):
+    nets = (
+        Generator(num_classes=num_classes, dropout_rate=dropout_rate),
+        Discriminator(num_classes=num_classes, dropout_rate=dropout_rate),
+    )
+    init = quick_jit(lambda key: train.init_gan_state(*nets, *optimizers, key))
+    step = train.make_gan_step(*nets, *optimizers, loss, **options)
+    return step, init(jax.random.key(0)), nets[0]
+
+
+def make_data(number, seed=0):
+    generator = np.random.default_rng(seed)
+    return {
+        "image": generator.uniform(size=(number, 2, 2, 1)).astype(np.float32),
+        "label": generator.integers(0, 3, number).astype(np.int32),
+        "noise": generator.normal(size=(number, 2, 3)).astype(np.float32),
+        "fake_label": generator.integers(0, 3, (number, 2)).astype(np.int32),
+    }
+
+
+def test_the_initial_state_is_a_function_of_the_key():
+    _, state, _ = setup(3)
+    _, again, _ = setup(3)
+    assert_same(state, again)
+    assert int(state.step) == 0
+    assert state.step.dtype == jnp.int32
+    assert set(state.discriminator.model_state) == {"batch_stats", "spectral_norm"}
+    # the root key is none of those that drew the weights
+    drawn_from = jax.random.key_data(jax.random.split(jax.random.key(0), 3))
+    np.testing.assert_array_equal(jax.random.key_data(state.key), drawn_from[2])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"penalty": adversarial.r1(3.0), "separate_updates": True},
+        {"penalty": adversarial.r1(3.0), "fresh_noise": False},
+    ],
+    ids=["plain", "separate", "shared"],
+)
+def test_a_step_under_a_mask_equals_that_on_the_slice(options):
+    step, state, _ = setup(3, **options)
+    batch = make_data(8)
+    sliced = {name: array[:5] for name, array in batch.items()}
+    garbage = {name: np.array(array) for name, array in batch.items()}
+    garbage["image"][5:], garbage["noise"][5:] = 50.0, -50.0
+    garbage["mask"] = (np.arange(8) < 5).astype(np.float32)
+    step = quick_jit(step)
+    masked, values = step(state, garbage)
+    expected, expected_values = step(state, sliced)
+    assert largest_difference(masked, expected) < 2e-6
+    # the step did something, to every part of both players
+    moved = tree.max_difference(expected, state)
+    still = {name for name, by in moved.items() if by < 1e-6}
+    assert still == {"key"}
+    assert set(values) == set(expected_values)
+    for name, value in values.items():
+        assert float(value.count) == 5
+        np.testing.assert_allclose(value, expected_values[name], rtol=1e-5, atol=1e-6)
+
+
+def test_metrics_are_what_the_discriminator_says():
+    """Of a discriminator that knows nothing and does not learn: the ideal losses."""
+    still = (optax.sgd(0.0), optax.sgd(0.0))
+    for loss, output, ideal in (
+        (adversarial.non_saturating(), 0.0, math.log(2)),
+        (adversarial.on_probabilities(), 0.5, math.log(2)),
+        (adversarial.least_squares(), 0.5, 0.25),
+        (adversarial.hinge(), 0.0, 1.0),
+        (adversarial.wasserstein(), 0.0, 0.0),
+    ):
+        step, state, _ = setup(optimizers=still, loss=loss)
+        params = jax.tree.map(jnp.zeros_like, state.discriminator.params)
+        params["Dense_1"]["bias"] += output
+        # a matrix of zeros cannot be normalised
+        params["Dense_0"] = state.discriminator.params["Dense_0"]
+        state = state.replace(discriminator=state.discriminator.replace(params=params))
+        _, values = quick_jit(step)(state, make_data(4))
+        assert {float(value.count) for value in values.values()} == {4.0}
+        means = {name: float(value.total / value.count) for name, value in values.items()}
+        assert means["real_output"] == means["fake_output"] == output
+        np.testing.assert_allclose(means["discriminator_loss"], ideal, rtol=1e-6)
+        half = (means["real_loss"] + means["fake_loss"]) / 2
+        np.testing.assert_allclose(half, ideal, rtol=1e-6)
+
+
+def test_one_update_on_both_losses_is_the_sum_of_their_gradients():
+    """Of a discriminator without statistics that the first pass would change for the second."""
+    generator, discriminator = (
+        models.DenseGenerator((5,), (2, 2, 1), 3),
+        models.DenseDiscriminator((4,)),
+    )
+    optimizers = (optax.sgd(0.5), optax.sgd(0.25))
+    loss = adversarial.non_saturating(real_target=0.9)
+    state = train.init_gan_state(generator, discriminator, *optimizers, jax.random.key(0))
+    batch = make_data(6)
+    step = train.make_gan_step(generator, discriminator, *optimizers, loss)
+    new, _ = quick_jit(step)(state, batch)
+
+    def judge(params, x):
+        return discriminator.apply({"params": params}, x)
+
+    def objective(params):
+        fake = generator.apply({"params": state.generator.params}, batch["noise"][:, 0])
+        real_loss = losses.binary_cross_entropy(
+            judge(params, batch["image"]), jnp.full((6, 1), 0.9)
+        )
+        fake_loss = losses.binary_cross_entropy(judge(params, fake), jnp.zeros((6, 1)))
+        return (real_loss + fake_loss).mean()
+
+    gradients = jax.grad(objective)(state.discriminator.params)
+    expected = jax.tree.map(lambda p, g: p - 0.25 * g, state.discriminator.params, gradients)
+    assert largest_difference(new.discriminator.params, expected) < 1e-6
+
+    def deceive(params):
+        fake = generator.apply({"params": params}, batch["noise"][:, 1])
+        return losses.binary_cross_entropy(judge(expected, fake), jnp.ones((6, 1))).mean()
+
+    gradients = jax.grad(deceive)(state.generator.params)
+    expected = jax.tree.map(lambda p, g: p - 0.5 * g, state.generator.params, gradients)
+    assert largest_difference(new.generator.params, expected) < 1e-6
+
+    both = quick_jit(step.gradients)(state, batch)
+    assert (
+        largest_difference(both["discriminator"], jax.grad(objective)(state.discriminator.params))
+        < 1e-6
+    )
+    assert set(both) == {"discriminator", "generator"}
+
+
+def test_the_generator_plays_every_kth_step_only():
+    tx = (optim.adam(0.1), optim.adam(0.01))
+    step, state, _ = setup(optimizers=tx, discriminator_steps=3)
+    step, batch = quick_jit(step), make_data(4)
+    del batch["noise"]
+    moved, counts = [], []
+    for _ in range(6):
+        new, values = step(state, batch)
+        moved.append(largest_difference(new.generator.params, state.generator.params) > 0)
+        assert largest_difference(new.discriminator.params, state.discriminator.params) > 0
+        counts.append(float(values["generator_loss"].count))
+        state = new
+    assert moved == [False, False, True, False, False, True]
+    assert counts == [0, 0, 4, 0, 0, 4]
+    assert optim.learning_rates(state) == {
+        "learning_rate/generator": 0.1,
+        "learning_rate/discriminator": 0.01,
+    }
+
+
+def test_noise_and_labels_come_from_the_step_and_differ_between_the_players():
+    seen = []
+
+    def noise(key, shape):
+        values = jax.random.normal(key, shape)
+        jax.debug.callback(lambda z: seen.append(np.array(z)), values)
+        return values
+
+    step, state, _ = setup(noise=noise)
+    batch = {"image": make_data(4)["image"]}
+    step = jax.jit(step)
+    first, _ = step(state, batch)
+    again, _ = step(state, batch)
+    step(first, batch)
+    jax.effects_barrier()
+    assert_same(first, again)
+    sets = {array.tobytes() for array in seen}
+    assert len(seen) == 6
+    assert len(sets) == 4  # two players, two steps; the repeated one drew the same
+
+
+def test_conditions_matter_and_labels_to_generate_are_even():
+    class Teller(Generator):
+        """Puts the label into its images."""
+
+        @linen.compact
+        def __call__(self, noise, label=None, *, mask=None, train=False):
+            scale = self.param("scale", linen.initializers.ones, ())
+            return scale * jnp.broadcast_to(
+                label.astype(jnp.float32).reshape(-1, 1, 1, 1), (*noise.shape[:1], 2, 2, 1)
+            )
+
+    class Mean(linen.Module):
+        num_classes: int = 4
+
+        @linen.compact
+        def __call__(self, x, label, *, train=False):
+            scale = self.param("scale", linen.initializers.ones, ())
+            return scale * (x.mean(axis=(1, 2, 3)) - label)
+
+    nets, still = (Teller(num_classes=4), Mean()), (optax.sgd(0.0), optax.sgd(0.0))
+    state = train.init_gan_state(*nets, *still, jax.random.key(0))
+    step = train.make_gan_step(*nets, *still, adversarial.least_squares())
+    number = 4000
+    label = np.arange(number, dtype=np.int32) % 4
+    batch = {"image": np.full((number, 2, 2, 1), 3.0, np.float32), "label": label}
+    _, values = jax.jit(step)(state, batch)
+    # a generated image is its label, so the discriminator that was told the same label says 0;
+    # of the real ones, all 3, it says 3 minus their own labels
+    assert float(values["fake_output"].total) == 0.0
+    assert float(values["real_output"].total / number) == 1.5
+    found = train.sample(nets[0], state, jax.random.key(1), number, batch_size=1000)[:, 0, 0, 0]
+    shares = np.bincount(np.asarray(found, int), minlength=4) / number
+    np.testing.assert_allclose(shares, 0.25, atol=0.03)
+    asked = train.sample(nets[0], state, jax.random.key(1), 7, label=jnp.arange(7) % 4)
+    assert asked[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 0, 1, 2]
+
+
+def test_the_generators_average_is_that_of_its_weights():
+    ema = optim.ema(optim.adam(0.05), 0.75)
+    step, state, generator = setup(optimizers=(ema, optim.adam(0.05)))
+    step = quick_jit(step)
+    average = state.generator.params
+    for index in range(4):
+        state, _ = step(state, make_data(6, seed=index))
+        decay = 0.75 if index else 0.0
+        average = jax.tree.map(
+            lambda a, p, d=decay: d * a + (1 - d) * p, average, state.generator.params
+        )
+    assert largest_difference(optim.averaged_params(state.generator.opt_state), average) < 1e-6
+    noise = jnp.asarray(make_data(5)["noise"][:, 0])
+    expected = state.replace(generator=state.generator.replace(params=average))
+    averaged = train.generate(generator, state, noise, averaged=True)
+    np.testing.assert_allclose(averaged, train.generate(generator, expected, noise), atol=1e-6)
+    assert abs(averaged - train.generate(generator, state, noise)).max() > 1e-3
+
+
+def test_samples_do_not_depend_on_the_batch_size_but_batch_statistics_do():
+    step, state, generator = setup()
+    state, _ = quick_jit(step)(state, make_data(6))
+    key = jax.random.key(3)
+    many = train.sample(generator, state, key, 11, batch_size=4)
+    np.testing.assert_allclose(many, train.sample(generator, state, key, 11), atol=1e-6)
+    assert len(np.unique(np.asarray(many[:, 0, 0, 0]))) == 11
+    noise = jax.random.normal(jax.random.split(key)[0], (11, 3))
+    np.testing.assert_allclose(many, train.generate(generator, state, noise), atol=1e-6)
+    normalised = train.generate(generator, state, noise, train=True)
+    assert abs(normalised - many).max() > 1e-3
+
+
+# Augmentation
+
+
+def test_augmentation_moves_cuts_and_colours_and_lets_gradients_through():
+    image = jax.random.uniform(jax.random.key(0), (8, 8, 3), minval=0.2)
+    keys = jax.random.split(jax.random.key(1), 20)
+
+    def apply(image, **options):
+        settings = {"translation": 0.0, "cutout": 0.0, "color": False} | options
+        augment = train.differentiable_augment(**settings)
+        return jax.vmap(augment, (0, None))(keys, image)
+
+    np.testing.assert_array_equal(apply(image), jnp.stack([image] * 20))
+    cut = apply(image, cutout=0.5)
+    assert ((cut == 0).sum(axis=(1, 2, 3)) == 4 * 4 * 3).all()
+    moved = apply(image, translation=0.25)
+    shifts = {
+        (down, right)
+        for one in np.asarray(moved)
+        for down in range(-2, 3)
+        for right in range(-2, 3)
+        if np.array_equal(
+            one[max(down, 0) : 8 + min(down, 0), max(right, 0) : 8 + min(right, 0)],
+            image[max(-down, 0) : 8 + min(-down, 0), max(-right, 0) : 8 + min(-right, 0)],
+        )
+    }
+    assert len(shifts) > 8
+    # colours: differences of channels and of pixels are scaled, the brightness is added
+    coloured = apply(image, color=True)
+    shift = coloured.mean(axis=(1, 2, 3)) - image.mean()
+    assert (abs(shift) <= 0.5).all()
+    assert shift.max() - shift.min() > 0.4
+
+    def spread(x):
+        return x.mean(axis=-1).std(axis=(-2, -1))
+
+    contrast = spread(coloured) / spread(image)
+    assert ((contrast >= 0.5) & (contrast <= 1.5)).all()
+    saturation = (coloured.max(-1) - coloured.min(-1)).mean((1, 2)) / contrast
+    saturation = saturation / (image.max(-1) - image.min(-1)).mean()
+    assert ((saturation >= 0) & (saturation <= 2)).all()
+    assert saturation.max() > 1.3
+
+    gradient = jax.grad(lambda image: apply(image, cutout=0.5).sum())(image)
+    assert gradient.min() > 0  # every pixel is seen in some of the twenty
+    np.testing.assert_allclose(gradient.sum(), 20 * 8 * 8 * 3 * 0.75, rtol=1e-5)
+
+
+def test_both_kinds_of_examples_are_augmented_and_the_generator_feels_it():
+    def blank(key, image):
+        return 0.0 * image
+
+    step, state, _ = setup(augment=blank, optimizers=(optax.sgd(1.0), optax.sgd(0.0)))
+    new, values = quick_jit(step)(state, make_data(6))
+    outputs = [values[name].total for name in ("real_output", "fake_output")]
+    np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-6)
+    assert largest_difference(new.generator.params, state.generator.params) == 0
+
+
+# The loops
+
+
+def run(step, state, num_epochs=3, **options):
+    arguments = {"num_epochs": num_epochs, "batch_size": 8, "key": jax.random.key(1)}
+    arguments |= {"progress": False, **options}
+    data = make_data(20)
+    del data["noise"], data["fake_label"]
+    return train.run(step, state, data, **arguments)
+
+
+def full_setup():
+    """Everything that a step can have, on 20 examples in batches of 8: the last one is ragged."""
+    tx = (optim.ema(optim.adam(0.01), 0.9), optim.adam(0.02))
+    return setup(
+        3,
+        dropout_rate=0.3,
+        optimizers=tx,
+        penalty=adversarial.wgan_gp(0.5),
+        augment=train.differentiable_augment(cutout=0.0),
+        discriminator_steps=2,
+    )
+
+
+def test_resumed_after_an_epoch_equals_uninterrupted(tmp_path):
+    step, state, _ = full_setup()
+    expected, expected_history = run(step, state)
+
+    def kill(end):
+        if end.row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(step, state, workdir=tmp_path, hooks=[kill], save_every_seconds=0.0)
+    resumed, history = run(step, state, workdir=tmp_path, resume=True)
+    assert_same(resumed, expected)
+    assert int(resumed.step) == 9
+
+    def without_times(rows):
+        return [{n: x for n, x in row.items() if n.startswith("train/")} for row in rows]
+
+    assert without_times(history) == without_times(expected_history)
+    assert all(math.isfinite(x) for row in without_times(history) for x in row.values())
+
+
+def test_seeds_train_together_as_each_alone():
+    step, _, _ = full_setup()
+    nets = (Generator(num_classes=3, dropout_rate=0.3), Discriminator(3, 0.3))
+    tx = (optim.ema(optim.adam(0.01), 0.9), optim.adam(0.02))
+    data = {name: make_data(20)[name] for name in ("image", "label")}
+
+    def whole(seed):
+        state = train.init_gan_state(*nets, *tx, jax.random.key(seed))
+        options = {"num_epochs": 1, "batch_size": 8, "key": jax.random.key(5)}
+        return train.fit(step, state, data, **options)
+
+    together, alone = quick_jit(lambda: (jax.vmap(whole)(jnp.arange(3)), whole(jnp.int32(2))))()
+    third = jax.tree.map(lambda leaf: leaf[2], together)
+    assert largest_difference(third, alone) < 1e-5
+    first = jax.tree.map(lambda leaf: leaf[0], together)
+    assert largest_difference(first[0].generator.params, third[0].generator.params) > 0.1
+
+
+def test_the_step_is_traced_once_for_three_steps():
+    traces = []
+
+    def noise(key, shape):
+        traces.append(shape)
+        return jax.random.normal(key, shape)
+
+    step, state, _ = setup(noise=noise)
+    step = quick_jit(step)
+    batch = {"image": make_data(4)["image"]}
+    for _ in range(3):
+        state, _ = step(state, batch)
+    assert traces == [(4, 3), (4, 3)]  # once for each player
+    assert int(state.step) == 3
+
+
+def test_a_player_that_diverges_is_named_and_the_state_before_it_kept(tmp_path):
+    step, state, _ = setup(
+        optimizers=(optax.sgd(1e30), optax.sgd(1e30)), loss=adversarial.wasserstein()
+    )
+    with pytest.raises(FloatingPointError, match=r"largest gradient is .* in (gen|discr)"):
+        run(step, state, num_epochs=20, workdir=tmp_path)
+    assert (tmp_path / "checkpoints/last").is_dir()
+
+
+# Bad input
+
+
+def test_players_that_do_not_fit_are_named():
+    tx = (optax.sgd(0.1), optax.sgd(0.1))
+    key = jax.random.key(0)
+    with pytest.raises(ValueError, match="same num_classes, got 3 and None"):
+        train.init_gan_state(Generator(num_classes=3), Discriminator(), *tx, key)
+    with pytest.raises(ValueError, match="Discriminator must have an attribute num_latents"):
+        train.init_gan_state(Discriminator(), Discriminator(), *tx, key)
+    with pytest.raises(ValueError, match="discriminator_steps must be greater than 0, got 0"):
+        setup(discriminator_steps=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image": np.zeros((4, 3, 3, 1), np.float32)}, r"shape \(2, 2, 1\), the real ones have"),
+        ({"image": np.zeros((4, 2, 2, 3), np.float32)}, r"real ones have \(2, 2, 3\)"),
+        ({"image": np.zeros((4, 2, 2, 1), np.uint8)}, "floating point .* got uint8: give prepro"),
+        ({"noise": np.zeros((4, 2, 5), np.float32)}, r"noise must have shape \(4, 3\)"),
+        ({"image": None}, "the batch has no 'image', only"),
+        ({"label": None}, r"conditional \(3 classes\) but the batch has no 'label'"),
+    ],
+)
+def test_batches_that_do_not_fit_are_named(change, message):
+    step, state, _ = setup(3)
+    batch = make_data(4) | change
+    batch = {name: array for name, array in batch.items() if array is not None}
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(step, state, batch)
+
+
+def test_bytes_are_welcome_where_they_are_preprocessed():
+    step, state, _ = setup(preprocess=transforms.to_float)
+    batch = make_data(4)
+    scaled, _ = quick_jit(step)(state, batch | {"image": np.full((4, 2, 2, 1), 51, np.uint8)})
+    floats = np.full((4, 2, 2, 1), 51 / 255, np.float32)
+    expected, _ = quick_jit(setup()[0])(state, batch | {"image": floats})
+    assert largest_difference(scaled, expected) < 1e-6
+
+
+def test_mixed_precision_around_an_optimizer_is_refused():
+    step, state, _ = setup(optimizers=(optim.mixed_precision(optax.sgd(0.1)), optax.sgd(0.1)))
+    with pytest.raises(ValueError, match=r"dtype=jnp\.bfloat16 instead"):
+        jax.eval_shape(step, state, make_data(4))
+
+
+def test_sampling_checks_what_it_is_asked():
+    _, state, generator = setup(3)
+    key = jax.random.key(0)
+    with pytest.raises(ValueError, match=r"label must have shape \(4\), got \(2,\)"):
+        train.sample(generator, state, key, 4, label=jnp.zeros(2, jnp.int32))
+    with pytest.raises(ValueError, match="number must be greater than 0"):
+        train.sample(generator, state, key, 0)
+    with pytest.raises(ValueError, match="holds 0 averages"):
+        train.sample(generator, state, key, 4, averaged=True)
