@@ -16,6 +16,13 @@ jax.config.update("jax_debug_key_reuse", True)
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forget_what_was_compiled():
+    """Thousands of compiled programs would fill gigabytes; a file shares few with the next."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def fashion_mnist():
     """Fashion-MNIST where ../shared/data is there, else scikit-learn's digits."""
