@@ -295,3 +295,14 @@ def test_no_checkpoint_is_an_error_that_names_those_there_are(folder, tmp_path, 
         checkpoint.restore(open_manager(folder), LIKE, step=7)
     with pytest.raises(FileNotFoundError, match=r"no checkpoint in .*empty; there are \[\]"):
         checkpoint.restore(open_manager(tmp_path / "empty"), LIKE)
+
+
+def test_metadata_may_change_right_after_saving(tmp_path, open_manager):
+    """Orbax writes JSON in a thread of its own; a history that grows meanwhile is not torn."""
+    manager, history = open_manager(tmp_path / "last", keep=1), [{"epoch": 1}]
+    checkpoint.save(manager, make_state(1), {"history": history})
+    history[0]["epoch"] = 9
+    history.append({"epoch": 2})
+    manager.wait_until_finished()
+    _, metadata = checkpoint.restore(manager, make_state(0))
+    assert metadata == {"history": [{"epoch": 1}]}

@@ -5,6 +5,7 @@ and dtypes of the state and a checksum of its bytes, so that another model is to
 file, and a damaged file from a good one.
 """
 
+import copy
 import json
 import shutil
 import warnings
@@ -48,7 +49,8 @@ def save(manager: Any, state: PyTree, metadata: dict[str, Any] | None = None) ->
     if step in manager.all_steps():
         return
     content = {
-        "metadata": metadata or {},
+        # a copy: Orbax writes it in a thread of its own while the caller goes on changing it
+        "metadata": copy.deepcopy(metadata or {}),
         "structure": tree.describe(state),
         "checksum": _checksum(state),
     }

@@ -406,7 +406,6 @@ def conv_nets(activation):
 
 def conv() -> dict[str, dict[str, np.ndarray]]:
     """The book's convolutional nets one behind the other: outputs, gradients of the generator."""
-    import torch
     from torch import nn
 
     results = {}

@@ -105,7 +105,8 @@ def test_killed_and_resumed_is_never_killed(tmp_path):
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
             kills += 1
-        process.communicate()
+        process.wait()
+        process.stdout.close()
         steps = sorted(p.name for p in (killed / "checkpoints/last").glob("[0-9]*"))
         print(f"{kills} kills, {killed.name}: checkpoints {steps}, exit {process.returncode}")
         if process.returncode == 0:
