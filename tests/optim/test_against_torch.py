@@ -111,10 +111,6 @@ PLATEAUS = {
         "factor": 0.5,
     },
 }
-VALUES = [
-    1.0, 0.9, 0.95, 0.9, 0.91, 0.89995, 0.92, 0.93, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.49, 0.7,
-    0.7, 0.7, 0.7, 0.7, 0.7,
-]  # fmt: skip
 
 
 def rates_on(values, **options):
@@ -128,7 +124,7 @@ def rates_on(values, **options):
 
 @pytest.mark.parametrize("name", PLATEAUS)
 def test_plateau(name):
-    rates = rates_on(VALUES, **PLATEAUS[name], min_scale=0.01)
+    rates = rates_on(CASES[f"plateau {name}"]["values"], **PLATEAUS[name], min_scale=0.01)
     assert len(set(rates)) > 2
     compare(f"plateau {name}", np.array(rates), CASES[f"plateau {name}"]["rates"], 1e-6)
 

@@ -95,7 +95,10 @@ def cases() -> dict[str, dict[str, np.ndarray]]:
         for value in PLATEAU_VALUES:
             scheduler.step(value)
             rates.append(optimizer.param_groups[0]["lr"])
-        results[f"plateau {name}"] = {"rates": np.array(rates, np.float32)}
+        results[f"plateau {name}"] = {
+            "values": np.array(PLATEAU_VALUES, np.float32),
+            "rates": np.array(rates, np.float32),
+        }
     for name, average in {
         "ema": {"multi_avg_fn": torch.optim.swa_utils.get_ema_multi_avg_fn(0.8)},
         "swa": {},

@@ -69,7 +69,25 @@ class Autoencoder(nn.Module):
         return unflatten(self.decoder(code), self.shape)
 
 
-class VAE(nn.Module):
+class _Variational(nn.Module):
+    """The call of a variational autoencoder that encodes and decodes."""
+
+    def __call__(self, x: Array, *, train: bool = False, sample: bool | None = None) -> VAEOutput:
+        mean, log_variance = self.encode(x)
+        code = mean
+        if train if sample is None else sample:
+            noise = jax.random.normal(self.make_rng("dropout"), mean.shape, mean.dtype)
+            code = mean + jnp.exp(log_variance / 2) * noise
+        return VAEOutput(self.decode(code), mean, log_variance)
+
+    def encode(self, x: Array) -> tuple[Array, Array]:
+        raise NotImplementedError
+
+    def decode(self, code: Array) -> Array:
+        raise NotImplementedError
+
+
+class VAE(_Variational):
     """Variational autoencoder with dense layers: 784-400-(20, 20), 20-400-784, 652,824 parameters.
 
     The code of an example is drawn from N(mean, exp(log_variance)); ReLU after the hidden layers.
@@ -104,11 +122,6 @@ class VAE(nn.Module):
         self.fc3 = Dense(self.hidden, dtype=self.dtype)
         self.fc4 = Dense(math.prod(self.shape), dtype=self.dtype)
 
-    def __call__(self, x: Array, *, train: bool = False, sample: bool | None = None) -> VAEOutput:
-        mean, log_variance = self.encode(x)
-        code = _code(self, mean, log_variance, train if sample is None else sample)
-        return VAEOutput(self.decode(code), mean, log_variance)
-
     def encode(self, x: Array) -> tuple[Array, Array]:
         check_shape("x", x, ("B", *self.shape))
         hidden = nn.relu(self.fc1(flatten(x)))
@@ -119,7 +132,7 @@ class VAE(nn.Module):
         return unflatten(self.fc4(nn.relu(self.fc3(code))), self.shape)
 
 
-class ConvVAE(nn.Module):
+class ConvVAE(_Variational):
     """Variational autoencoder with convolutions and transposed convolutions.
 
     Maps 28 → 14 → 7 with 32 and 64 channels (3x3, stride 2), codes of 20, and back by 4x4 kernels
@@ -159,11 +172,6 @@ class ConvVAE(nn.Module):
         self.deconv1 = ConvTranspose(first, (4, 4), strides=2, padding=1, dtype=self.dtype)
         self.deconv2 = ConvTranspose(channels, (4, 4), strides=2, padding=1, dtype=self.dtype)
 
-    def __call__(self, x: Array, *, train: bool = False, sample: bool | None = None) -> VAEOutput:
-        mean, log_variance = self.encode(x)
-        code = _code(self, mean, log_variance, train if sample is None else sample)
-        return VAEOutput(self.decode(code), mean, log_variance)
-
     def encode(self, x: Array) -> tuple[Array, Array]:
         check_shape("x", x, ("B", *self.shape))
         hidden = flatten(nn.relu(self.conv2(nn.relu(self.conv1(x)))))
@@ -187,10 +195,3 @@ def unflatten(x: Array, shape: Sequence[int]) -> Array:
         return x.reshape(x.shape[0], *shape)
     height, width, channels = shape
     return x.reshape(x.shape[0], channels, height, width).transpose(0, 2, 3, 1)
-
-
-def _code(module: nn.Module, mean: Array, log_variance: Array, sample: bool) -> Array:
-    if not sample:
-        return mean
-    noise = jax.random.normal(module.make_rng("dropout"), mean.shape, mean.dtype)
-    return mean + jnp.exp(log_variance / 2) * noise

@@ -332,7 +332,23 @@ class LSTM(_Recurrent):
         return outputs, (h, c)
 
 
-class GRU(_Recurrent):
+class _OneState(_Recurrent):
+    """A cell whose state is h alone."""
+
+    def __call__(
+        self,
+        inputs: Array,
+        lengths: Array | None = None,
+        initial_state: Array | None = None,
+        *,
+        train: bool = False,
+    ) -> tuple[Array, Array]:
+        initial = None if initial_state is None else (initial_state,)
+        outputs, (h,) = self._run(inputs, lengths, initial, train)
+        return outputs, h
+
+
+class GRU(_OneState):
     r"""Gated recurrent units over sequences, in several layers and both directions.
 
     .. math:: r, z = \sigma(W x_t + b + U h_{t-1} + d),\quad
@@ -356,20 +372,8 @@ class GRU(_Recurrent):
 
     cell: ClassVar[_Cell] = _GRU
 
-    def __call__(
-        self,
-        inputs: Array,
-        lengths: Array | None = None,
-        initial_state: Array | None = None,
-        *,
-        train: bool = False,
-    ) -> tuple[Array, Array]:
-        initial = None if initial_state is None else (initial_state,)
-        outputs, (h,) = self._run(inputs, lengths, initial, train)
-        return outputs, h
 
-
-class RNN(_Recurrent):
+class RNN(_OneState):
     r"""The plain recurrent network :math:`h_t = \tanh(W x_t + b + U h_{t-1} + d)`.
 
     Parameters, call, returns and attributes as :class:`GRU`, with one gate: (…, H).
@@ -383,15 +387,3 @@ class RNN(_Recurrent):
     """
 
     cell: ClassVar[_Cell] = _RNN
-
-    def __call__(
-        self,
-        inputs: Array,
-        lengths: Array | None = None,
-        initial_state: Array | None = None,
-        *,
-        train: bool = False,
-    ) -> tuple[Array, Array]:
-        initial = None if initial_state is None else (initial_state,)
-        outputs, (h,) = self._run(inputs, lengths, initial, train)
-        return outputs, h

@@ -38,14 +38,8 @@ def sgd(
 
     Source: ``torch.optim.SGD`` (dampening 0), equal to it.
     """
-
-    def make(learning_rate: LearningRate) -> optax.GradientTransformation:
-        return optax.chain(
-            _coupled_decay(weight_decay, mask),
-            optax.sgd(learning_rate, momentum or None, nesterov),
-        )
-
-    return _with_learning_rate(make, learning_rate)
+    trace = optax.trace(momentum, nesterov) if momentum else optax.identity()
+    return _coupled(learning_rate, weight_decay, mask, trace)
 
 
 def adam(
@@ -69,14 +63,7 @@ def adam(
 
     Source: ``torch.optim.Adam``, equal to it. For decay apart from the gradient see :func:`adamw`.
     """
-
-    def make(learning_rate: LearningRate) -> optax.GradientTransformation:
-        return optax.chain(
-            _coupled_decay(weight_decay, mask),
-            optax.adam(learning_rate, b1, b2, eps),
-        )
-
-    return _with_learning_rate(make, learning_rate)
+    return _coupled(learning_rate, weight_decay, mask, optax.scale_by_adam(b1, b2, eps))
 
 
 def adamw(
@@ -125,16 +112,8 @@ def rmsprop(
     and the learning rate inside the momentum.
     """
     scale = optax.scale_by_stddev if centered else optax.scale_by_rms
-
-    def make(learning_rate: LearningRate) -> optax.GradientTransformation:
-        return optax.chain(
-            _coupled_decay(weight_decay, mask),
-            scale(decay, eps, eps_in_sqrt=False),
-            optax.trace(momentum) if momentum else optax.identity(),
-            optax.scale_by_learning_rate(learning_rate),
-        )
-
-    return _with_learning_rate(make, learning_rate)
+    trace = optax.trace(momentum) if momentum else optax.identity()
+    return _coupled(learning_rate, weight_decay, mask, scale(decay, eps, eps_in_sqrt=False), trace)
 
 
 class SumOfSquares(NamedTuple):
@@ -174,14 +153,7 @@ def adagrad(
         updates = jax.tree.map(lambda g, s: g / (jnp.sqrt(s) + eps), updates, sums)
         return updates, SumOfSquares(sums)
 
-    def make(learning_rate: LearningRate) -> optax.GradientTransformation:
-        return optax.chain(
-            _coupled_decay(weight_decay, mask),
-            optax.GradientTransformation(init, update),
-            optax.scale_by_learning_rate(learning_rate),
-        )
-
-    return _with_learning_rate(make, learning_rate)
+    return _coupled(learning_rate, weight_decay, mask, optax.GradientTransformation(init, update))
 
 
 def adadelta(
@@ -203,15 +175,7 @@ def adadelta(
 
     Source: ``torch.optim.Adadelta``, equal to it.
     """
-
-    def make(learning_rate: LearningRate) -> optax.GradientTransformation:
-        return optax.chain(
-            _coupled_decay(weight_decay, mask),
-            optax.scale_by_adadelta(rho, eps),
-            optax.scale_by_learning_rate(learning_rate),
-        )
-
-    return _with_learning_rate(make, learning_rate)
+    return _coupled(learning_rate, weight_decay, mask, optax.scale_by_adadelta(rho, eps))
 
 
 def lamb(
@@ -280,8 +244,19 @@ def muon(
     return _with_learning_rate(make, learning_rate)
 
 
-def _coupled_decay(weight_decay: float, mask: Mask) -> optax.GradientTransformation:
-    return optax.add_decayed_weights(weight_decay, mask) if weight_decay else optax.identity()
+def _coupled(
+    learning_rate: LearningRate,
+    weight_decay: float,
+    mask: Mask,
+    *transformations: optax.GradientTransformation,
+) -> optax.GradientTransformation:
+    """Decay joins the gradient, then come the transformations, then the learning rate."""
+    decay = optax.add_decayed_weights(weight_decay, mask) if weight_decay else optax.identity()
+
+    def make(learning_rate: LearningRate) -> optax.GradientTransformation:
+        return optax.chain(decay, *transformations, optax.scale_by_learning_rate(learning_rate))
+
+    return _with_learning_rate(make, learning_rate)
 
 
 def _with_learning_rate(

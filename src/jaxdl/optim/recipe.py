@@ -7,7 +7,7 @@ import optax
 
 from jaxdl.checks import check_positive
 from jaxdl.optim.optimizers import LearningRate
-from jaxdl.optim.parts import Patterns, by_pattern, no_decay_on_vectors
+from jaxdl.optim.parts import Patterns, by_pattern, freeze, no_decay_on_vectors
 from jaxdl.optim.wrappers import ema as with_ema
 from jaxdl.optim.wrappers import mixed_precision
 
@@ -72,12 +72,8 @@ def recipe(
     if frozen:
         rules["frozen"], patterns["frozen"] = optax.set_to_zero(), frozen
     tx = by_pattern(rules, patterns, "rest") if patterns else rules["rest"]
-    if frozen:
-        # what is frozen must not count in the norm
-        no_gradient = by_pattern(
-            {"frozen": optax.set_to_zero(), "rest": optax.identity()}, {"frozen": frozen}, "rest"
-        )
-    chain = [no_gradient] if frozen and clip_norm is not None else []
+    # what is frozen must not count in the norm
+    chain = [freeze(optax.identity(), frozen)] if frozen and clip_norm is not None else []
     chain += [optax.clip(clip_value)] if clip_value is not None else []
     chain += [optax.clip_by_global_norm(clip_norm)] if clip_norm is not None else []
     tx = optax.chain(*chain, tx) if chain else tx

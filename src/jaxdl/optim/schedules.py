@@ -103,7 +103,8 @@ def warmup(rate: Rate, num_steps: int, start_factor: float = 0.0) -> Schedule:
 
     def schedule(step: Array) -> Array:
         fraction = jnp.minimum(jnp.asarray(step) / num_steps, 1.0)
-        return at(rate, step) * (start_factor + (1 - start_factor) * fraction)
+        value = rate(step) if callable(rate) else rate
+        return value * (start_factor + (1 - start_factor) * fraction)
 
     return schedule
 
@@ -153,25 +154,19 @@ def cosine_restarts(
     0.50
     """
     _check_length(num_steps=num_steps, growth=growth)
+    starts = [0]  # of all restarts, as far as steps are counted in int32
+    while growth > 1 and (start := starts[-1] + num_steps * growth ** (len(starts) - 1)) < 2**31:
+        starts.append(start)
 
     def schedule(step: Array) -> Array:
         step = jnp.asarray(step)
-        if growth == 1:
-            position, length = step % num_steps, jnp.asarray(num_steps)
-        else:
-            # restart n is at num_steps (growth^n - 1) / (growth - 1)
-            starts = [num_steps * (growth**n - 1) // (growth - 1) for n in range(_MOST_RESTARTS)]
-            starts = [start for start in starts if start < 2**31]
-            number = (jnp.asarray(starts) <= step).sum() - 1
-            position = step - jnp.asarray(starts)[number]
-            length = num_steps * jnp.power(growth, number)
+        number = (jnp.asarray(starts) <= step).sum() - 1
+        length = num_steps * jnp.power(growth, number)
+        position = (step - jnp.asarray(starts)[number]) % length
         cosine = 0.5 * (1 + jnp.cos(jnp.pi * position / length))
         return learning_rate * (final_factor + (1 - final_factor) * cosine)
 
     return schedule
-
-
-_MOST_RESTARTS = 31  # of lengths that at least double, before the step leaves int32
 
 
 def one_cycle(learning_rate: float, num_steps: int) -> Schedule:
@@ -222,11 +217,6 @@ def chained(learning_rate: float, *factors: Schedule) -> Schedule:
         return rate
 
     return schedule
-
-
-def at(rate: Rate | Array, step: Array) -> Array:
-    """The value of a number or a schedule at a step."""
-    return rate(step) if callable(rate) else jnp.asarray(rate)
 
 
 def _check_length(**lengths: int) -> None:

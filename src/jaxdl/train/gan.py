@@ -6,10 +6,9 @@ beside their parameters (BatchNorm's running statistics, the vectors of spectral
 pass to pass, as in PyTorch's loops.
 """
 
-import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import flax.struct
@@ -22,6 +21,7 @@ from jaxdl.checks import check_fraction, check_positive, check_shape
 from jaxdl.data import transforms
 from jaxdl.losses.adversarial import AdversarialLoss, Penalty
 from jaxdl.metrics import mean
+from jaxdl.train.step import apply_model
 from jaxdl.types import Array, Batch, Mean, Metrics, PyTree, StepFn
 
 Noise = Callable[[Array, tuple[int, ...]], Array]
@@ -403,16 +403,8 @@ def _apply(
 ) -> tuple[Array, PyTree]:
     """A pass in training mode: outputs and new model state."""
     labels = () if examples.label is None else (examples.label,)
-    options: dict[str, Any] = {"train": True}
-    if "mask" in inspect.signature(type(model).__call__).parameters:
-        options["mask"] = examples.mask
-    return model.apply(
-        {"params": params, **model_state},
-        examples.x,
-        *labels,
-        mutable=list(model_state),
-        rngs={"dropout": key},
-        **options,
+    return apply_model(
+        model, params, model_state, examples.x, *labels, mask=examples.mask, key=key, train=True
     )
 
 

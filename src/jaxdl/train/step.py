@@ -113,6 +113,28 @@ def make_eval(loss_fn: LossFn, *, averaged: bool = False) -> EvalFn:
     return eval_fn
 
 
+def apply_model(
+    model: nn.Module,
+    params: PyTree,
+    model_state: PyTree,
+    *inputs: Array,
+    mask: Array | None,
+    key: Array,
+    train: bool,
+) -> tuple[Any, PyTree]:
+    """Outputs and new model state; a model whose call has a ``mask`` parameter gets the mask."""
+    takes_mask = "mask" in inspect.signature(type(model).__call__).parameters
+    options: dict[str, Any] = {"mask": mask} if takes_mask else {}
+    return model.apply(
+        {"params": params, **model_state},
+        *inputs,
+        train=train,
+        mutable=list(model_state),
+        rngs={"dropout": key},
+        **options,
+    )
+
+
 def supervised(
     model: nn.Module,
     loss: Callable[[Any, Array], Array],
@@ -153,7 +175,6 @@ def supervised(
         metrics ``"loss"`` and those given, as :class:`~jaxdl.types.Mean`.
     """
     per_example = {"loss": loss, **(metrics or {})}
-    takes_mask = "mask" in inspect.signature(type(model).__call__).parameters
 
     def loss_fn(
         params: PyTree, model_state: PyTree, batch: Batch, *, key: Array, train: bool
@@ -168,13 +189,8 @@ def supervised(
         if train and mix is not None:
             x, partner, share = mix(jax.random.fold_in(augment_key, 1), x)
         x = _cast(x, dtype) if (dtype := _half(params)) is not None else x
-        options: dict[str, Any] = {"train": train} | ({"mask": mask} if takes_mask else {})
-        outputs, model_state = model.apply(
-            {"params": params, **model_state},
-            x,
-            mutable=list(model_state),
-            rngs={"dropout": dropout_key},
-            **options,
+        outputs, model_state = apply_model(
+            model, params, model_state, x, mask=mask, key=dropout_key, train=train
         )
         if dtype is not None:
             outputs = jax.tree.map(lambda leaf: _cast(leaf, jnp.float32), outputs)
