@@ -27,6 +27,7 @@ ORDER = [
     "train",
     "interop",
     "doctor",
+    "commands",
     "__main__",
 ]
 INSIDE = {

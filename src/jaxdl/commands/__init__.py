@@ -1,0 +1,14 @@
+"""The subcommands of ``python -m jaxdl``, one a module.
+
+Each module has ``add_parser(commands)``, which adds its own parser, and ``run(options)``, which
+does the work and returns the exit status; a ValueError or OSError from it becomes one line. At
+import they load argparse only. One with ``TAKES_REST`` finds flags that its parser does not know
+in ``options.rest``.
+"""
+
+from types import ModuleType
+
+from jaxdl.commands import convert, doctor
+
+COMMANDS: dict[str, ModuleType] = {"doctor": doctor, "convert": convert}
+"""By name, in the order of ``--help``."""
