@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,3 +47,21 @@ def draw_variables(model, x):
 
     like = jax.eval_shape(model.init, jax.random.key(0), x)
     return jax.tree_util.tree_map_with_path(values, like)
+
+
+def dense(params, x):
+    """x W + b."""
+    return np.asarray(x) @ np.asarray(params["kernel"]) + np.asarray(params["bias"])
+
+
+def convolve(params, x, padding):
+    """XLA's convolution of stride 1, and the bias."""
+    outputs = jax.lax.conv_general_dilated(
+        x, params["kernel"], (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    return outputs + params["bias"].reshape(1, 1, 1, -1) if "bias" in params else outputs
+
+
+def pool(x):
+    """The maximum of every 2x2 square."""
+    return nn.max_pool(x, (2, 2), (2, 2))

@@ -5,29 +5,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_models import SMALL, draw, draw_variables, quick_jit
+from small_models import SMALL, convolve, dense, draw, draw_variables, pool, quick_jit
 
 from jaxdl import models, tree
-
-
-def dense(params, x):
-    return np.asarray(x) @ np.asarray(params["kernel"]) + np.asarray(params["bias"])
-
-
-def convolve(params, x, padding):
-    outputs = jax.lax.conv_general_dilated(
-        x, params["kernel"], (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    return outputs + params["bias"].reshape(1, 1, 1, -1) if "bias" in params else outputs
 
 
 def normalise(params, x, mean, var):
     x = (x - mean) / np.sqrt(var + 1e-5)
     return np.maximum(x * np.asarray(params["scale"]) + np.asarray(params["bias"]), 0)
-
-
-def pool(x):
-    return linen.max_pool(x, (2, 2), (2, 2))
 
 
 def channels_first(maps):
