@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import pickle
 import struct
 import sys
 import time
@@ -75,7 +76,7 @@ def test_prepares_from_manual_dir_without_a_network(tmp_path, small_official_set
         np.testing.assert_array_equal(got["image"], ARRAYS[split][0][..., None])  # in file order
         np.testing.assert_array_equal(got["label"], ARRAYS[split][1])
     assert (dataset.train["image"].dtype, dataset.train["label"].dtype) == (np.uint8, np.int32)
-    assert dataset.class_names == data.sources.CLASS_NAMES["fashion_mnist"]
+    assert dataset.class_names == data.image_sets.CLASS_NAMES["fashion_mnist"]
     assert no_network == []
     assert "tensorflow" not in sys.modules
     # Only the finished set stays, and it is read again without its source files.
@@ -158,7 +159,7 @@ def test_no_network_fails_at_once_and_says_what_to_do(tmp_path, no_network):
 def test_a_host_that_never_answers_is_given_up(tmp_path, monkeypatch):
     import requests
 
-    monkeypatch.setattr("jaxdl.data.tfds._PROBE_SECONDS", 0.05)
+    monkeypatch.setattr("jaxdl.data.tfds_build._PROBE_SECONDS", 0.05)
 
     def hang(self, method, url, **kwargs):
         time.sleep(1)
@@ -186,7 +187,7 @@ def test_a_download_that_breaks_off_is_reported(
     tmp_path, small_official_set, no_network, monkeypatch
 ):
     (small_official_set / "t10k-labels-idx1-ubyte.gz").unlink()
-    monkeypatch.setattr("jaxdl.data.tfds._unreachable", lambda url: None)
+    monkeypatch.setattr("jaxdl.data.tfds_build._unreachable", lambda url: None)
     root = tmp_path / "tfds"
     with pytest.raises(
         ConnectionError, match=r"/t10k-labels-idx1-ubyte\.gz could not be fetched.*resolve the host"
@@ -216,6 +217,61 @@ def test_tfrecord_needs_tensorflow(tmp_path, small_official_set):
         path.rename(version / path.name.replace("array_record", "tfrecord"))
     with pytest.raises(ValueError, match=r"3\.0\.1 is not prepared as array_record.*TensorFlow"):
         data.load("fashion_mnist", tmp_path)
+
+
+# Any set, one split, as a source
+
+
+def test_a_split_is_a_source(tmp_path, small_official_set, no_network):
+    options = {"data_dir": tmp_path, "manual_dir": small_official_set}
+    source = data.tfds_source("fashion_mnist", "train", **options)
+    source = pickle.loads(pickle.dumps(source))
+    assert len(source) == LENGTHS["train"]
+    assert source.class_names[9] == "Ankle boot"
+    batch = source.__getitems__([1202, 7])
+    np.testing.assert_array_equal(batch["image"][..., 0], ARRAYS["train"][0][[1202, 7]])
+    np.testing.assert_array_equal(batch["label"], ARRAYS["train"][1][[1202, 7]])
+    assert batch["label"].dtype == np.int32
+    part = data.tfds_source("fashion_mnist", "train[100:200]", data_dir=tmp_path)
+    np.testing.assert_array_equal(part[-1]["image"][..., 0], ARRAYS["train"][0][199])
+    with pytest.raises(IndexError, match="index 100 "):
+        part[100]
+    with pytest.raises(ValueError, match="'dev'"):
+        data.tfds_source("fashion_mnist", "dev", data_dir=tmp_path)
+    assert no_network == []
+
+
+def test_a_set_of_another_kind_that_tfds_has_prepared(tmp_path):
+    """Text, of a builder that TFDS does not ship: read by its folder alone."""
+    import tensorflow_datasets as tfds
+
+    class Verses(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
+        name = "verses"
+
+        def _info(self):
+            features = {"text": tfds.features.Text(), "length": np.int64}
+            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            for index in range(3):
+                yield index, {"text": f"ü{index}", "length": index}
+
+    builder = Verses(data_dir=tmp_path, file_format="array_record")
+    builder.download_and_prepare()
+    source = data.tfds_source("verses", data_dir=tmp_path)
+    examples = {int(one["length"]): one["text"].item() for one in source}
+    assert examples == {0: "ü0", 1: "ü1", 2: "ü2"}
+
+
+def test_a_set_that_is_not_there(tmp_path, no_network):
+    with pytest.raises(FileNotFoundError, match=r"verses is not prepared in .*download=True"):
+        data.tfds_source("verses", data_dir=tmp_path)
+    with pytest.raises(ValueError, match="TFDS cannot prepare 'no_such_set'"):
+        data.tfds_source("no_such_set", data_dir=tmp_path, download=True)
 
 
 def test_unknown_name():

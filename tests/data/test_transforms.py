@@ -13,12 +13,16 @@ IMAGES = {
     "float32": jnp.asarray(RNG.random((6, 8, 10, 3), dtype=np.float32)),
 }
 AUGMENTATIONS = {
+    "jitter": transforms.color_jitter(0.4, 0.4, 0.4, 0.1),
+    "blur": transforms.random_blur(3),
+    "resized crop": transforms.random_resized_crop((8, 10)),
     "flip": transforms.random_flip(),
     "crop": transforms.random_crop(padding=(1, 3)),
     "erase": transforms.random_erase(0.7),
     "affine": transforms.random_affine(30, translate=(0.2, 0.1), scale=(0.8, 1.2)),
     "chain": transforms.compose(transforms.random_crop(2), transforms.random_flip()),
 }
+ROUNDED = ("affine", "jitter", "blur", "resized crop")  # sums, in whatever order
 
 
 def column(*values):
@@ -42,6 +46,27 @@ def test_to_float():
     assert transforms.to_float(half) is half
     with pytest.raises(ValueError, match=r"uint8 \(0 to 255\) or floating point, got int32"):
         transforms.to_float(jnp.array([1]))
+
+
+def test_to_uint8_is_the_inverse_and_keeps_to_its_range():
+    levels = jnp.arange(256).astype(jnp.uint8)
+    for scaled in (transforms.to_float(levels), transforms.to_float(levels).astype(jnp.float16)):
+        np.testing.assert_array_equal(transforms.to_uint8(scaled), levels)
+    assert transforms.to_uint8(levels) is levels
+    # torchvision: floor(255.999 x)
+    outside = jnp.array([-0.1, 0.0039, 0.00391, 0.5, 0.99999, 1.2])
+    assert transforms.to_uint8(outside).tolist() == [0, 0, 1, 127, 255, 255]
+
+
+def test_denormalize_undoes_normalize():
+    statistics = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    images = IMAGES["uint8"]
+    restored = transforms.denormalize(*statistics)(transforms.normalize(*statistics)(images))
+    np.testing.assert_allclose(restored, transforms.to_float(images), atol=1e-6)
+    # a value between two levels may be cut off to the lower one
+    assert jnp.abs(transforms.to_uint8(restored + 1e-5) - images).max() == 0
+    with pytest.raises(ValueError, match="std must be greater than 0"):
+        transforms.denormalize(0.0, 0.0)
 
 
 def test_normalize_black_and_white_of_fashion_mnist():
@@ -87,13 +112,17 @@ def test_vmap_equals_loop_equals_jit(name, dtype):
     def keys():  # made afresh each time, because a key may be used once
         return jax.random.split(jax.random.key(0), len(images))
 
-    mapped = jax.vmap(augment)(keys(), images)
+    mapped = jax.jit(jax.vmap(augment))(keys(), images)
     assert (mapped.shape, mapped.dtype) == (images.shape, images.dtype)
-    tolerance = {"atol": 1e-5 if dtype == "float32" else 1} if name == "affine" else {"atol": 0}
-    for run in (augment, jax.jit(augment)):
-        looped = jnp.stack([run(key, image) for key, image in zip(keys(), images, strict=True)])
+    tolerance = {"atol": 1e-5 if dtype == "float32" else 1} if name in ROUNDED else {"atol": 0}
+    # One image without vmap; and without jit where that is quick.
+    runs = [] if dtype == "float32" else [jax.jit(augment)]
+    for run in [*runs, augment] if name in ("flip", "crop") else runs:
         np.testing.assert_allclose(
-            looped.astype(jnp.float32), mapped.astype(jnp.float32), rtol=0, **tolerance
+            run(keys()[2], images[2]).astype(jnp.float32),
+            mapped[2].astype(jnp.float32),
+            rtol=0,
+            **tolerance,
         )
     changed = (mapped != images).any(axis=(1, 2, 3))
     assert changed.any()
@@ -106,7 +135,7 @@ def test_a_batch_is_refused_with_the_remedy(name):
 
 
 def test_integers_other_than_uint8_are_refused():
-    with pytest.raises(ValueError, match="uint8 or floating point, got int32"):
+    with pytest.raises(ValueError, match=r"uint8 \(0 to 255\) or floating point, got int32"):
         transforms.random_flip()(jax.random.key(0), jnp.zeros((2, 2, 1), jnp.int32))
 
 
@@ -161,7 +190,91 @@ def test_crop_errors():
         transforms.random_crop((1, -2))
 
 
+def test_crop_by_numbers_and_by_traced_numbers():
+    image = jnp.asarray(RNG.integers(0, 256, (28, 28, 1), dtype=np.uint8))
+    cut = transforms.crop(image, 5, 5, 18, 18)
+    np.testing.assert_array_equal(cut, image[5:23, 5:23])
+    traced = jax.jit(lambda top, left: transforms.crop(image, top, left, 18, 18))(5, 5)
+    np.testing.assert_array_equal(traced, cut)
+    batch = transforms.crop(IMAGES["uint8"], 1, 2, 3, 4)
+    np.testing.assert_array_equal(batch, IMAGES["uint8"][:, 1:4, 2:6])
+
+
+def test_center_crop_of_a_celebrity():
+    image = jnp.asarray(RNG.integers(0, 256, (218, 178, 3), dtype=np.uint8))
+    np.testing.assert_array_equal(transforms.center_crop(image, 128), image[45:173, 25:153])
+    # torchvision rounds halves to even: (8 − 3) / 2 -> 2, (10 − 7) / 2 -> 2
+    batch = IMAGES["uint8"]
+    np.testing.assert_array_equal(transforms.center_crop(batch, (3, 7)), batch[:, 2:5, 2:9])
+
+
+def test_random_crop_of_a_size_reaches_every_place():
+    image = jnp.arange(20, dtype=jnp.uint8).reshape(4, 5, 1)
+    crops = draws(transforms.random_crop(size=(3, 4)), image, 400)
+    assert crops.shape == (400, 3, 4, 1)
+    corners, counts = np.unique(crops[:, 0, 0, 0], return_counts=True)
+    assert corners.tolist() == [0, 1, 5, 6]
+    assert (abs(counts - 100) < 4 * np.sqrt(400 * 3 / 16)).all()
+
+
+def test_pad_in_every_mode():
+    row = jnp.array([1, 2, 3], jnp.uint8).reshape(1, 3, 1)
+    expected = {
+        "constant": [9, 9, 1, 2, 3, 9],
+        "edge": [1, 1, 1, 2, 3, 3],
+        "reflect": [3, 2, 1, 2, 3, 2],
+        "symmetric": [2, 1, 1, 2, 3, 3],
+    }
+    for mode, values in expected.items():
+        padded = transforms.pad(row, (0, (2, 1)), mode, 9)
+        assert padded.ravel().tolist() == values
+        assert padded.dtype == jnp.uint8
+    assert transforms.pad(IMAGES["uint8"], (1, 2)).shape == (6, 10, 14, 3)
+    moved = draws(transforms.random_crop((0, 1), mode="reflect"), column(1, 2, 3), 50)
+    assert {tuple(r) for r in moved[:, 0, :, 0].tolist()} == {(2, 1, 2), (1, 2, 3), (2, 3, 2)}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: transforms.center_crop(x, 9), r"9x9 is larger than the image of 8x10.*pad or"),
+        (lambda x: transforms.crop(x, 6, 0, 3, 3), r"top must lie in 0 to 5 for 3 of 8.*got 6"),
+        (lambda x: transforms.crop(x, 0, -1, 3, 3), r"left must lie in 0 to 7 for 3 of 10.*got -1"),
+        (lambda x: transforms.crop(x, 0, 0, 0, 3), r"the crop must be a whole number above 0"),
+        (lambda x: transforms.pad(x, 1, "wrap"), r"mode must be one of constant, edge.*got 'wrap'"),
+        (lambda x: transforms.pad(x, (8, 0), "reflect"), r"at most 7 pixels to a side of 8, got 8"),
+        (lambda x: transforms.pad(x, -1), r"padding must be 0 or greater, got -1"),
+        (lambda x: transforms.pad(x[..., 0], 1), r"image \(H, W, C\).*got shape \(8, 10\)"),
+    ],
+)
+def test_crop_and_pad_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(IMAGES["uint8"][0])
+
+
+def test_random_crop_larger_than_the_padded_image():
+    with pytest.raises(ValueError, match=r"crop of 13x13 is larger than the image of 12x14"):
+        transforms.random_crop(2, size=13)(jax.random.key(0), IMAGES["uint8"][0])
+
+
+def test_flip_top_to_bottom():
+    images = IMAGES["uint8"]
+    np.testing.assert_array_equal(transforms.flip(images, vertical=True), images[:, ::-1])
+    np.testing.assert_array_equal(transforms.flip(images), images[:, :, ::-1])
+    flip = transforms.random_flip(1.0, vertical=True)
+    np.testing.assert_array_equal(flip(jax.random.key(0), images[0]), images[0, ::-1])
+
+
 # Erase
+
+
+def test_erase_writes_a_value_a_channel():
+    image = jnp.zeros((3, 4, 2), jnp.uint8)
+    erased = transforms.erase(image, 1, 2, 5, 1, [7, 9])
+    assert erased[..., 0].tolist() == [[0, 0, 0, 0], [0, 0, 7, 0], [0, 0, 7, 0]]
+    assert erased[1, 2].tolist() == [7, 9]
+    with pytest.raises(ValueError, match=r"one for each of 2 channels, got shape \(3,\)"):
+        transforms.erase(image, 0, 0, 1, 1, [1, 2, 3])
 
 
 def test_erase_writes_one_rectangle_within_its_limits():
@@ -309,6 +422,60 @@ def test_compose_applies_in_order_with_a_key_each():
 def test_compose_of_nothing_is_the_identity():
     image = IMAGES["uint8"][0]
     np.testing.assert_array_equal(transforms.compose()(jax.random.key(0), image), image)
+
+
+# Pillow
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA")])
+def test_pillow_and_back_is_the_identity(channels, mode):
+    image = RNG.integers(0, 256, (5, 7, channels), dtype=np.uint8)
+    picture = transforms.to_pil(jnp.asarray(image))
+    assert (picture.mode, picture.size) == (mode, (7, 5))
+    assert picture.getpixel((6, 2)) == (image[2, 6, 0] if channels == 1 else tuple(image[2, 6]))
+    back = transforms.from_pil(picture)
+    np.testing.assert_array_equal(back, image)
+    back[0, 0] = 1  # writable, and its own
+    np.testing.assert_array_equal(
+        transforms.from_pil(transforms.to_pil(transforms.to_float(image))), image
+    )
+    np.testing.assert_array_equal(np.asarray(transforms.to_pil(image[..., 0])), image[..., 0])
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        ("1", r"got '1'\. Convert it first: image\.convert\('L'\)"),
+        ("P", r"got 'P'\. Convert it first: image\.convert\('RGB'\)"),
+        ("LA", r"image\.convert\('RGBA'\)"),
+        ("CMYK", r"image\.convert\('RGB'\)"),
+        ("I;16", r"more than eight bits"),
+        ("F", r"more than eight bits"),
+    ],
+)
+def test_from_pil_refuses_other_modes(mode, message):
+    from PIL import Image
+
+    with pytest.raises(ValueError, match=message):
+        transforms.from_pil(Image.new(mode, (2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((2, 3, 2), np.uint8), r"1, 3 or 4 channels, got shape \(2, 3, 2\)"),
+        (np.zeros((1, 2, 3, 3), np.uint8), r"one image .*got shape \(1, 2, 3, 3\)"),
+        (np.full((2, 2, 1), -0.1, np.float32), r"from 0 to 1, got float32 from -0\.1.*denormalize"),
+        (np.full((2, 2, 1), np.nan, np.float32), r"from 0 to 1, got float32 from nan"),
+        (np.zeros((2, 2, 1), np.int32), r"to_pil takes uint8.*got int32"),
+    ],
+)
+def test_to_pil_errors(image, message):
+    with pytest.raises(ValueError, match=message):
+        transforms.to_pil(image)
+
+
+# Mixing
 
 
 def test_mixup_blends_and_cutmix_pastes():

@@ -52,19 +52,21 @@ def _fill(order: Array, num_examples: int, batch_size: int) -> Array:
     return filled.reshape(rows, batch_size).astype(jnp.int32)
 
 
-def take(data: Batch, order: Array, index: Array | int) -> Batch:
+def take(data: Batch, order: Array, index: Array | int, num_examples: int | None = None) -> Batch:
     """Batch number ``index`` of an order.
 
     Args:
         data: arrays (N, ...) on the device.
         order: (num_batches, B) from :func:`epoch_order` or :func:`sequential_order`.
         index: number of the batch, int32, shape ().
+        num_examples: how many indices of the order are no filling; N by default.
 
     Returns:
         arrays (B, ...). Where B does not divide N, ``"mask"`` (B,) float32 is 0 for the examples
         that fill up the last batch; a ``"mask"`` that the data has is multiplied by it.
     """
-    num_examples = next(iter(data.values())).shape[0]
+    if num_examples is None:
+        num_examples = next(iter(data.values())).shape[0]
     rows, batch_size = order.shape
     batch = {name: array[order[index]] for name, array in data.items()}
     if rows * batch_size != num_examples:

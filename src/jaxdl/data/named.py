@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 
 from jaxdl.data.folders import has_image_folders, image_folder
-from jaxdl.data.sources import CLASS_NAMES, IDX_FILES, Dataset, digits, has_idx_files, idx
-from jaxdl.data.tfds import load_tfds, prepared_version
+from jaxdl.data.image_sets import CLASS_NAMES, IDX_FILES, Dataset, digits, has_idx_files, idx
+from jaxdl.data.tfds import load_tfds
+from jaxdl.data.tfds_build import prepared_version
 
 
 def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:

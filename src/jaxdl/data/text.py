@@ -22,6 +22,34 @@ PADDING, UNKNOWN = "<pad>", "<unk>"
 _TOKEN = re.compile(r"\w+(?:'\w+)*|'(?:s|re|ve|ll|m|d|t)\b|[^\w\s]")
 
 
+def read_text(path: str | os.PathLike[str]) -> str:
+    """The text of a file in UTF-8, without a byte order mark; line ends stay as they are.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not UTF-8; the message has the byte's offset from 0, and the line.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {str(path)!r}; expected text in UTF-8.")
+    return decode_utf8(path.read_bytes(), path)
+
+
+def decode_utf8(
+    content: bytes, path: str | os.PathLike[str], *, offset: int = 0, line: int = 1
+) -> str:
+    """Decodes bytes that begin at an offset and a line of a file; the error names the place."""
+    try:
+        decoded = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{os.fspath(path)}: expected text in UTF-8, got byte 0x{content[error.start]:02x} at "
+            f"offset {offset + error.start}, line {line + content[: error.start].count(10)} "
+            f"({error.reason}). Convert it first, for instance with iconv -t UTF-8."
+        ) from error
+    return decoded.removeprefix("\ufeff") if offset == 0 else decoded
+
+
 def read_tsv(
     path: str | os.PathLike[str], columns: Sequence[str] | Sequence[int]
 ) -> tuple[list[str], ...]:
@@ -43,12 +71,7 @@ def read_tsv(
     The counterpart of ``pandas.read_csv(path, sep="\\t", usecols=columns)``.
     """
     path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {str(path)!r}; expected tab-separated text.")
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected text in UTF-8, got other bytes ({error}).") from error
+    lines = read_text(path).split("\n")
     rows = [(i, line.rstrip("\r").split("\t")) for i, line in enumerate(lines, 1) if line.strip()]
     numbers = [column for column in columns if isinstance(column, int)]
     if len(numbers) < len(columns):
@@ -117,6 +140,24 @@ def tokenize(text: str) -> list[str]:
     return _TOKEN.findall(text.lower())
 
 
+def whitespace(text: str) -> list[str]:
+    """Splits a text at white space; signs and case stay.
+
+    >>> whitespace("It's  best.")
+    ["It's", 'best.']
+    """
+    return text.split()
+
+
+def characters(text: str) -> list[str]:
+    """Splits a text into its characters.
+
+    >>> characters("a b")
+    ['a', ' ', 'b']
+    """
+    return list(text)
+
+
 def add_bigrams(tokens: Sequence[str]) -> list[str]:
     """Words, then every pair of neighbours: what tells "not good" from "good" without order.
 
@@ -129,37 +170,49 @@ def add_bigrams(tokens: Sequence[str]) -> list[str]:
 
 
 def vocabulary(
-    texts: Iterable[Sequence[str]], *, min_count: int = 1, max_size: int | None = None
+    texts: Iterable[Sequence[str]],
+    *,
+    min_count: int = 1,
+    max_size: int | None = None,
+    specials: Sequence[str] = (PADDING, UNKNOWN),
 ) -> dict[str, int]:
     """Numbers words by how often they occur: 0 is padding, 1 an unknown word, 2 the most frequent.
 
     Args:
         texts: words of every text, of the training set only.
         min_count: rarer words are unknown.
-        max_size: at most so many entries, padding and unknown included; None takes all.
+        max_size: at most so many entries, the specials included; None takes all.
+        specials: words that stand for something else, first of all, in this order; the first is
+            padding. ``("<pad>", "<unk>", "<bos>", "<eos>")`` marks beginnings and ends too.
 
     Returns:
         word → index. Equally frequent words come in the order of their first occurrence.
 
     Raises:
-        ValueError: no words at all, ``min_count`` below 1, ``max_size`` below 3.
+        ValueError: no words at all, ``min_count`` below 1, ``max_size`` that leaves no room for a
+            word, a special that comes twice or a first one that is not ``"<pad>"``.
 
     >>> vocabulary([["a", "boy"], ["a", "girl"]], min_count=2)
     {'<pad>': 0, '<unk>': 1, 'a': 2}
     """
     check_positive(min_count=min_count)
-    if max_size is not None and max_size < 3:
+    if not specials or specials[0] != PADDING or len(set(specials)) < len(specials):
         raise ValueError(
-            f"max_size must be at least 3 (padding, unknown and a word), got {max_size}."
+            f"specials must begin with {PADDING!r} and be different, got {list(specials)}."
+        )
+    if max_size is not None and max_size <= len(specials):
+        raise ValueError(
+            f"max_size must be at least {len(specials) + 1} ({', '.join(specials)} and a word), "
+            f"got {max_size}."
         )
     counts = Counter(word for text in texts for word in text)
-    counts.pop(PADDING, None)
-    counts.pop(UNKNOWN, None)
+    for special in specials:
+        counts.pop(special, None)
     if not counts:
         raise ValueError("the texts hold no words; expected sequences of words.")
-    frequent = counts.most_common(None if max_size is None else max_size - 2)
+    frequent = counts.most_common(None if max_size is None else max_size - len(specials))
     words = [word for word, count in frequent if count >= min_count]
-    return {word: index for index, word in enumerate([PADDING, UNKNOWN, *words])}
+    return {word: index for index, word in enumerate([*specials, *words])}
 
 
 def encode(
@@ -199,3 +252,25 @@ def encode(
                 )
             row[column] = index
     return indices
+
+
+def decode(indices: Iterable[int], vocabulary: Mapping[str, int], *, join: str = " ") -> str:
+    """The words of indices as a text, without padding; :func:`encode` backwards.
+
+    Args:
+        indices: (T,) integers.
+        vocabulary: word → index.
+        join: between words; ``""`` where they are characters.
+
+    Raises:
+        ValueError: an index that the vocabulary has not.
+
+    >>> decode([2, 3, 0], {"<pad>": 0, "<unk>": 1, "a": 2, "boy": 3})
+    'a boy'
+    """
+    words = {index: word for word, index in vocabulary.items()}
+    numbers = [int(index) for index in indices]
+    unknown = [number for number in numbers if number not in words]
+    if unknown:
+        raise ValueError(f"index {unknown[0]} is not in the vocabulary of {len(words)} words.")
+    return join.join(words[number] for number in numbers if words[number] != PADDING)

@@ -1,29 +1,22 @@
-"""TensorFlow Datasets without TensorFlow, for MNIST and the sets in its format.
+"""TensorFlow Datasets without TensorFlow: the MNIST family as arrays, any prepared set as a source.
 
-TFDS reads array_record files without TensorFlow but needs it to build these sets: to unpack gzip,
-to read the files and to write PNG. A small builder does those three in Python; downloading,
-checksums, the folder layout and reading stay TFDS's.
+TFDS reads array_record files without TensorFlow; :mod:`jaxdl.data.tfds_build` builds those sets
+that TFDS cannot build without it.
 """
 
-import contextlib
-import io
 import os
-import shutil
-import tempfile
-import threading
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
 
 import numpy as np
 
-from jaxdl.data.sources import CLASS_NAMES, IDX_FILES, Dataset, check_dataset, read_idx
+from jaxdl.data.image_sets import CLASS_NAMES, Dataset, check_dataset
+from jaxdl.data.source import BaseSource, Example, as_example, check_index, check_indices
+from jaxdl.data.tfds_build import BUILT_HERE, prepare, prepared_version, quiet
+from jaxdl.data.views import source_to_arrays
 
-_BUILT_HERE = ("mnist", "fashion_mnist", "kmnist")
-_NAMES = (*_BUILT_HERE, "cifar10")
-_PROBE_SECONDS = 3.0
-_BLOCK = 1000  # examples read and decoded in one call
+_NAMES = (*BUILT_HERE, "cifar10")
 
 
 def load_tfds(
@@ -68,7 +61,7 @@ def load_tfds(
     default = os.environ.get("TFDS_DATA_DIR") or Path("~", "tensorflow_datasets")
     folder = Path(data_dir or default).expanduser()
     if prepared_version(name, folder) is None:
-        if name not in _BUILT_HERE:
+        if name not in BUILT_HERE:
             raise FileNotFoundError(
                 f"{name} is not prepared in {str(folder)!r}, and jaxdl cannot prepare it. Put its "
                 f"images into DIR/{name}/train/CLASS and DIR/{name}/test/CLASS and pass "
@@ -76,203 +69,135 @@ def load_tfds(
                 f'is installed: tfds.builder("{name}", data_dir=..., file_format="array_record")'
                 ".download_and_prepare()."
             )
-        _prepare(name, folder, manual_dir, download)
-    return _read(name, folder)
-
-
-def prepared_version(name: str, data_dir: Path) -> str | None:
-    """The version of a set that is prepared in TFDS's folder, the newest, or None."""
-    found = [path.parent.name for path in (data_dir / name).glob("*.*.*/dataset_info.json")]
-    numbered = [version for version in found if version.replace(".", "").isdigit()]
-    return max(numbered, key=lambda v: [int(part) for part in v.split(".")], default=None)
-
-
-def _read(name: str, data_dir: Path) -> Dataset:
-    import tensorflow_datasets as tfds
-
-    version = prepared_version(name, data_dir)
-    with _quiet():
-        try:
-            sources = tfds.data_source(
-                f"{name}:{version}",
-                split=["train", "test"],
-                data_dir=os.fspath(data_dir),
-                download=False,
-            )
-        except NotImplementedError as error:
-            raise ValueError(
-                f"{data_dir / name / str(version)} is not prepared as array_record, the format "
-                "that can be read without TensorFlow. Pass another data_dir, or delete that "
-                "folder and load again."
-            ) from error
-        train, test = (_decode(source) for source in sources)
+        prepare(name, folder, manual_dir, download)
+    train, test = (
+        source_to_arrays(tfds_source(name, split, data_dir=folder), block=1000)
+        for split in ("train", "test")
+    )
     return check_dataset(Dataset(name, train, test, CLASS_NAMES[name]))
 
 
-def _decode(source: Any) -> dict[str, np.ndarray]:
-    image = np.empty((len(source), *source.dataset_info.features["image"].shape), np.uint8)
-    label = np.empty(len(source), np.int32)
-    for start in range(0, len(source), _BLOCK):
-        block = range(start, min(start + _BLOCK, len(source)))
-        for index, example in zip(block, source.__getitems__(block), strict=True):
-            image[index], label[index] = example["image"], example["label"]
-    return {"image": image, "label": label}
+class TFDSSource(BaseSource):
+    """One split of a set that TFDS has prepared; see :func:`tfds_source`."""
+
+    def __init__(self, name: str, split: str, data_dir: Path, version: str) -> None:
+        self.name, self.split = f"{name}:{version}", split
+        self.data_dir = os.fspath(data_dir.absolute())
+        self._source: Any = None
+        self._process = 0
+        features = self._data().dataset_info.features
+        names = getattr(features["label"], "names", None) if "label" in features else None
+        self.class_names = None if not names else tuple(names)
+        self._length = len(self._data())
+
+    def _data(self) -> Any:
+        """TFDS's data source, opened once a process."""
+        if self._source is None or self._process != os.getpid():
+            import tensorflow_datasets as tfds
+
+            try:
+                with quiet():
+                    builder = tfds.builder(self.name, data_dir=self.data_dir)
+                    self._source = builder.as_data_source(split=self.split)
+                    if len(self._source):  # the first image asks for OpenCV, which is not needed
+                        self._source[0]
+            except NotImplementedError as error:
+                folder = Path(self.data_dir, *self.name.split(":"))
+                raise ValueError(
+                    f"{folder} is not prepared as array_record, the format that can be read "
+                    "without TensorFlow. Pass another data_dir, or delete that folder and prepare "
+                    'the set again, with file_format="array_record".'
+                ) from error
+            self._process = os.getpid()
+        return self._source
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_source": None}
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Example:
+        return self.examples([check_index(index, len(self))])[0]
+
+    def examples(self, indices: Sequence[int] | np.ndarray) -> list[Example]:
+        rows = [int(row) for row in check_indices(indices, len(self))]
+        return [as_example(_tidy(element)) for element in self._data().__getitems__(rows)]
 
 
-def _prepare(
-    name: str, data_dir: Path, manual_dir: str | os.PathLike[str] | None, download: bool
-) -> None:
-    """Builds a set in a folder beside its final place and moves it there when it is whole."""
-    import tensorflow_datasets as tfds
+def _tidy(element: dict[str, Any]) -> dict[str, Any]:
+    """Labels int32, strings as text; TFDS has int64 and bytes."""
+    tidied = {}
+    for name, value in element.items():
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", "replace")
+        tidied[name] = np.int32(value) if name == "label" and np.ndim(value) == 0 else value
+    return tidied
 
-    manual = Path(manual_dir or data_dir / "downloads" / "manual").expanduser()
-    if manual_dir is not None and not manual.is_dir():
-        raise FileNotFoundError(f"manual_dir {str(manual)!r} is not a folder.")
-    builder_cls = tfds.builder_cls(name)
-    files = [f"{file}.gz" for files in IDX_FILES.values() for file in files]
-    urls = [urljoin(builder_cls.URL, file) for file in files if not (manual / file).is_file()]
-    if urls:
-        remedy = _remedy(name, urls)
+
+def tfds_source(
+    name: str,
+    split: str = "train",
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    manual_dir: str | os.PathLike[str] | None = None,
+    download: bool = False,
+) -> TFDSSource:
+    """A split of any TFDS set as a source, without TensorFlow; examples are read when needed.
+
+    Args:
+        name: TFDS's, with a configuration where it has several: ``"emnist/letters"``.
+        split: TFDS's, with its slices: ``"train"``, ``"test[:100]"``, ``"train[20%:]"``.
+        data_dir: TFDS's folder; without it ``$TFDS_DATA_DIR``, else ``~/tensorflow_datasets``.
+        manual_dir: folder with files that were downloaded by hand.
+        download: prepare the set where it is not there, downloading what is missing. The MNIST
+            family is built without TensorFlow, as in :func:`load_tfds`, from ``manual_dir`` also
+            where ``download`` is False; whether another set can be is up to its builder.
+
+    Returns:
+        the features of the set; labels int32, text of dtype object.
+
+    Raises:
+        FileNotFoundError: the set is not prepared in ``data_dir`` and may not be.
+        ValueError: TFDS does not know it, cannot build it without TensorFlow, or it is prepared in
+            a format that needs TensorFlow; an unknown split.
+    """
+    default = os.environ.get("TFDS_DATA_DIR") or Path("~", "tensorflow_datasets")
+    folder = Path(data_dir or default).expanduser()
+    version = prepared_version(name, folder)
+    if version is None and name in BUILT_HERE:
+        prepare(name, folder, manual_dir, download)
+    elif version is None:
         if not download:
             raise FileNotFoundError(
-                f"{name} is not prepared in {str(data_dir)!r}, {len(urls)} of 4 source files are "
-                f"not in {str(manual)!r}, and download is False. {remedy}"
+                f"{name} is not prepared in {str(folder)!r}. Pass download=True to let TFDS "
+                "prepare it, or the data_dir where it is."
             )
-        reason = _unreachable(urls[0])
-        if reason:
-            raise ConnectionError(
-                f"{name} is not prepared in {str(data_dir)!r}, {len(urls)} of 4 source files are "
-                f"not in {str(manual)!r}, and {urls[0]} cannot be fetched: {reason}. {remedy}"
-            )
-
-    created = [path for path in (data_dir / name, *(data_dir / name).parents) if not path.exists()]
-    data_dir.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix="incomplete.", dir=data_dir))
+        _prepare_stock(name, folder, manual_dir)
+    version = prepared_version(name, folder)
+    if version is None:
+        raise FileNotFoundError(f"TFDS has prepared nothing in {str(folder / name)!r}.")
     try:
-        with _quiet():
-            builder = _without_tensorflow(builder_cls)(data_dir=os.fspath(work))
-            builder.download_and_prepare(
-                download_dir=os.fspath(work / "downloads"),
-                download_config=tfds.download.DownloadConfig(
-                    manual_dir=os.fspath(manual), try_download_gcs=False
-                ),
-                file_format="array_record",
-            )
-        version = str(builder.version)
-        (data_dir / name).mkdir(exist_ok=True)
-        try:
-            (work / name / version).rename(data_dir / name / version)
-        except OSError:
-            if prepared_version(name, data_dir) is None:  # else another process was quicker
-                raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-        for path in created:  # the folders made here, the innermost first, where they are empty
-            with contextlib.suppress(OSError):
-                path.rmdir()
+        return TFDSSource(name, split, folder, version)
+    except (KeyError, AssertionError) as error:
+        raise ValueError(f"{name}: cannot read the split {split!r}: {error}") from error
 
 
-def _without_tensorflow(base: type) -> type:
-    """TFDS's builder of a set, with the steps that need TensorFlow done in Python."""
+def _prepare_stock(name: str, data_dir: Path, manual_dir: str | os.PathLike[str] | None) -> None:
+    """Lets TFDS's own builder prepare a set; many need no TensorFlow for it."""
     import tensorflow_datasets as tfds
-    from PIL import Image
-    from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
-    from tqdm import tqdm
 
-    class Builder(base, skip_registration=True):  # type: ignore[call-arg]
-        name = base.name  # type: ignore[attr-defined]
-
-        def _info(self) -> Any:
-            stock = super()._info()
-            info = tfds.core.DatasetInfo(
-                builder=self,
-                description=stock.description,
-                features=stock.features,
-                supervised_keys=stock.supervised_keys,
-                homepage=stock.homepage,
-                citation=stock.citation,
-                disable_shuffling=True,  # keep the order of the files
-            )
-            info.initialize_from_bucket = lambda: None  # it would leave a temporary folder behind
-            return info
-
-        def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-            return {
-                split: self._generate_examples(
-                    split, *(self._fetch(dl_manager, file + ".gz") for file in files)
-                )
-                for split, files in IDX_FILES.items()
-            }
-
-        def _fetch(self, dl_manager: Any, file: str) -> Path:
-            url = urljoin(self.URL, file)
-            try:
-                return Path(dl_manager.download(url))
-            except NonMatchingChecksumError as error:
-                found = str(error).partition("\nTo debug")[0]
-                raise ValueError(
-                    f"{file} is not the official file of {self.name}. {found}\nDownload it again "
-                    f"from {url}. To use files of your own, put them into DIR/{self.name} and "
-                    "pass data_dir=DIR to jaxdl.data.load."
-                ) from error
-            except (OSError, tfds.download.DownloadError) as error:
-                raise ConnectionError(
-                    f"{url} could not be fetched: {error}. {_remedy(self.name, [url])}"
-                ) from error
-
-        def _generate_examples(self, split: str, images: Path, labels: Path) -> Iterator[Any]:
-            pairs = zip(read_idx(images), read_idx(labels), strict=True)
-            progress = tqdm(
-                pairs, desc=f"Preparing {self.name} {split}", unit=" examples", leave=False
-            )
-            for index, (image, label) in enumerate(progress):
-                yield index, {"image": Image.fromarray(image), "label": int(label)}
-
-    return Builder
-
-
-def _remedy(name: str, urls: list[str]) -> str:
-    return (
-        f"On a machine with a network download {', '.join(urls)}; put the four files of the set "
-        f"into DIR/{name} and pass data_dir=DIR to jaxdl.data.load (--data_dir DIR on a command "
-        "line), or pass the folder that holds them as manual_dir to jaxdl.data.load_tfds."
-    )
-
-
-def _unreachable(url: str) -> str | None:
-    """Why a URL cannot be fetched, or None where it can; without TFDS's minutes of retries.
-
-    The request runs in a thread because the search for the host's address knows no time limit.
-    """
-    import requests
-
-    outcome: list[str | None] = []
-
-    def probe() -> None:
-        try:
-            with requests.get(url, stream=True, timeout=_PROBE_SECONDS) as response:
-                outcome.append(None if response.ok else f"HTTP status {response.status_code}")
-        except Exception as error:  # whatever it is, it is the reason
-            outcome.append(f"{type(error).__name__}: {error}")
-
-    thread = threading.Thread(target=probe, daemon=True)
-    thread.start()
-    thread.join(2 * _PROBE_SECONDS)
-    return outcome[0] if outcome else f"no answer within {2 * _PROBE_SECONDS:g} seconds"
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences TFDS's bars, which overwrite ours, its prints, and its hint to install OpenCV."""
-    from absl import logging
-    from tensorflow_datasets.core.utils import tqdm_utils
-
-    verbosity, bars = logging.get_verbosity(), tqdm_utils._active
-    logging.set_verbosity(logging.ERROR)
-    tqdm_utils.display_progress_bar(False)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-        tqdm_utils.display_progress_bar(bars)
+        builder = tfds.builder(name, data_dir=os.fspath(data_dir), file_format="array_record")
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(
+                manual_dir=None if manual_dir is None else os.fspath(manual_dir),
+                try_download_gcs=False,
+            )
+        )
+    except Exception as error:  # an unknown name, no network, no TensorFlow, a checksum
+        raise ValueError(
+            f"TFDS cannot prepare {name!r}: {type(error).__name__}: {error}. Where the reason is "
+            "TensorFlow, prepare it where TensorFlow is installed, with "
+            'file_format="array_record", and copy the folder.'
+        ) from error

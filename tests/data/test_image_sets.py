@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxdl import data
-from jaxdl.data.sources import CLASS_NAMES, check_dataset
+from jaxdl.data.image_sets import CLASS_NAMES, check_dataset
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 real_data = pytest.mark.skipif(not DATA.exists(), reason="the folder ../shared/data is not there")
@@ -269,49 +269,6 @@ def test_real_sets_have_the_published_statistics(name, mean, std):
     if name == "fashion_mnist":  # 6,000 of each; the first is an ankle boot
         assert np.bincount(dataset.train["label"]).tolist() == [6000] * 10
         assert dataset.train["label"][0] == 9
-
-
-# mean_and_std
-
-
-def test_mean_and_std_by_hand():
-    # One row a pixel, one column a channel; 255 is 1 and 51 is .2.
-    image = np.array([[0, 51, 0], [0, 51, 51], [255, 51, 102], [255, 51, 255]], np.uint8)
-    mean, std = data.mean_and_std(image.reshape(2, 2, 1, 3))
-    np.testing.assert_allclose(mean, [0.5, 0.2, 0.4], rtol=1e-15)
-    # (.16 + .04 + 0 + .36) / 4 = .14
-    np.testing.assert_allclose(std, [0.5, 0, np.sqrt(0.14)], rtol=1e-15)
-
-
-def test_mean_and_std_in_chunks_equals_all_at_once(monkeypatch):
-    images = np.random.default_rng(0).integers(0, 256, (50, 5, 7, 3), dtype=np.uint8)
-    whole = data.mean_and_std(images)
-    monkeypatch.setattr("jaxdl.data.sources._CHUNK", 3 * 5 * 7 * 3)  # three images, 50 = 16·3 + 2
-    for chunked, at_once in zip(data.mean_and_std(images), whole, strict=True):
-        np.testing.assert_allclose(chunked, at_once, rtol=1e-14)
-    np.testing.assert_allclose(whole[0], images.mean((0, 1, 2)) / 255, rtol=1e-14)
-    np.testing.assert_allclose(whole[1], images.std((0, 1, 2)) / 255, rtol=1e-14)
-
-
-def test_mean_and_std_of_floats_is_not_scaled_and_does_not_cancel():
-    offset = np.float32(4096.0)
-    images = offset + np.array([0, 1, 0, 1], np.float32).reshape(1, 2, 2, 1)
-    mean, std = data.mean_and_std(images)
-    assert (mean[0], std[0]) == (4096.5, 0.5)
-
-
-@pytest.mark.parametrize(
-    ("images", "message"),
-    [
-        (np.zeros((2, 3, 3), np.uint8), r"\(N, H, W, C\), got uint8 \(2, 3, 3\)"),
-        (np.zeros((2, 3, 3, 1), np.int32), r"uint8 or floating point.*got int32"),
-        (np.zeros((0, 3, 3, 1), np.uint8), r"at least one value, got shape \(0, 3, 3, 1\)"),
-        (np.full((1, 1, 1, 1), np.nan, np.float32), r"finite, got a mean of \[nan\]"),
-    ],
-)
-def test_mean_and_std_errors(images, message):
-    with pytest.raises(ValueError, match=message):
-        data.mean_and_std(images)
 
 
 def test_import_is_light():

@@ -11,7 +11,7 @@ import math
 import os
 import zlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -59,7 +59,6 @@ IDX_FILES = {
 # The type code in an IDX header, its third byte; everything in a file is big-endian.
 _IDX_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _GZIP_MAGIC = b"\x1f\x8b"
-_CHUNK = 2**21  # values that mean_and_std converts to float64 at a time: 16 MiB
 
 
 class Dataset(NamedTuple):
@@ -278,54 +277,3 @@ def check_dataset(dataset: Dataset) -> Dataset:
             f"{sizes[0]} for training and {sizes[1]} for testing. Are the files of one set?"
         )
     return dataset
-
-
-def mean_and_std(images: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The mean and standard deviation of every channel, for ``transforms.normalize``.
-
-    Two passes in float64, some megabytes at a time: sums of uint8 are exact, and the deviations
-    are taken from the final mean, so nothing cancels. The standard deviation is that of the
-    population (divided by N, not N − 1).
-
-    Args:
-        images: (N, H, W, C); uint8, which is divided by 255, or floating point, which is not.
-
-    Returns:
-        mean (C,) and std (C,), float64, on the scale 0 to 1 for uint8.
-
-    Raises:
-        ValueError: another rank or dtype, no images, NaN or infinity.
-
-    >>> mean_and_std(np.array([0, 255, 0, 255], np.uint8).reshape(1, 2, 2, 1))
-    (array([0.5]), array([0.5]))
-    """
-    images = np.asarray(images)
-    if images.ndim != 4 or not (
-        images.dtype == np.uint8 or np.issubdtype(images.dtype, np.floating)
-    ):
-        raise ValueError(
-            "images must be uint8 or floating point of shape (N, H, W, C), got "
-            f"{images.dtype} {images.shape}."
-        )
-    if images.size == 0:
-        raise ValueError(f"images must hold at least one value, got shape {images.shape}.")
-    num_channels = images.shape[-1]
-    rows = max(1, _CHUNK // math.prod(images.shape[1:]))
-    chunks = [images[start : start + rows] for start in range(0, len(images), rows)]
-    count = images.size // num_channels
-
-    def total(function: Any) -> np.ndarray:
-        return sum(
-            (function(chunk.reshape(-1, num_channels).astype(np.float64)) for chunk in chunks),
-            start=np.zeros(num_channels),
-        )
-
-    mean = total(lambda x: x.sum(axis=0)) / count
-    if not np.isfinite(mean).all():
-        raise ValueError(
-            f"images must be finite, got a mean of {mean}: they hold NaN or infinity. "
-            "jaxdl.checks.check_data names the first such image."
-        )
-    std = np.sqrt(total(lambda x: np.square(x - mean[None]).sum(axis=0)) / count)
-    scale = 255.0 if images.dtype == np.uint8 else 1.0
-    return mean / scale, std / scale

@@ -1,0 +1,322 @@
+"""Sources: anything with a length and examples by index.
+
+A :class:`Source` is PyTorch's map-style ``Dataset`` with two additions: a batch of examples can be
+asked for at once, and what an example looks like is known before one is read. Sources of files open
+them when an example is first read, once a process, so that a source can be pickled and sent to a
+worker.
+"""
+
+import mmap
+import operator
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+
+Example = dict[str, np.ndarray]
+"""One example: arrays by name, without a batch axis; ``"image"`` (H, W, C), ``"label"`` (), …"""
+
+Spec = dict[str, jax.ShapeDtypeStruct]
+"""Shape and dtype of every array of an example."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Examples by index, from 0 to the length.
+
+    The counterpart of ``torch.utils.data.Dataset``. An index out of range raises IndexError (a
+    negative one counts from the end), so that ``for example in source`` ends, as in PyTorch.
+
+    Attributes:
+        class_names: a name for every label, in order, or None.
+    """
+
+    class_names: tuple[str, ...] | None
+
+    @property
+    def spec(self) -> Spec:
+        """Shape and dtype of one example's arrays."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Example:
+        """One example."""
+
+    def __getitems__(self, indices: Sequence[int] | np.ndarray) -> Example:
+        """The examples of several indices, stacked: arrays (B, ...)."""
+
+
+class BaseSource:
+    """What most sources have in common; a subclass adds ``__len__`` and ``__getitem__``.
+
+    ``spec`` is that of example 0, read once. Examples of a batch are read one by one and stacked.
+
+    >>> class Squares(BaseSource):
+    ...     def __len__(self):
+    ...         return 4
+    ...
+    ...     def __getitem__(self, index):
+    ...         return {"input": np.float32(check_index(index, len(self)) ** 2)}
+    >>> Squares().__getitems__([3, 1])
+    {'input': array([9., 1.], dtype=float32)}
+    """
+
+    class_names: tuple[str, ...] | None = None
+    _spec: Spec | None = None
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> Example:
+        raise NotImplementedError
+
+    def __getitems__(self, indices: Sequence[int] | np.ndarray) -> Example:
+        checked = check_indices(indices, len(self))
+        return stack_examples(self.examples(checked), checked, self.spec)
+
+    def examples(self, indices: Sequence[int] | np.ndarray) -> list[Example]:
+        """The examples of several indices, not stacked: they may differ in shape."""
+        return [self[int(index)] for index in indices]
+
+    @property
+    def spec(self) -> Spec:
+        if self._spec is None:
+            if not len(self):
+                raise ValueError(f"{type(self).__name__} is empty: it has no first example.")
+            self._spec = spec_of(self[0])
+        return self._spec
+
+
+def check_index(index: int, length: int) -> int:
+    """An index counted from 0; a negative one counts from the end.
+
+    Raises:
+        IndexError: the index is not in [-length, length); it is never clamped.
+        TypeError: not an integer.
+
+    >>> check_index(-1, 10)
+    9
+    """
+    number = operator.index(index)
+    if not -length <= number < length:
+        raise IndexError(f"index {number} is out of range for a source of {length} examples.")
+    return number + length if number < 0 else number
+
+
+def check_indices(indices: Sequence[int] | np.ndarray | range, length: int) -> np.ndarray:
+    """As :func:`check_index` for many: (B,) int64, all in [0, length).
+
+    Raises:
+        IndexError: an index out of range; the message has the first one.
+        TypeError: not integers of rank 1 (a mask becomes indices with ``np.flatnonzero``).
+
+    >>> check_indices([0, -1], 10)
+    array([0, 9])
+    """
+    array = np.asarray(indices)
+    if array.size == 0 and array.ndim == 1:
+        return np.zeros(0, np.int64)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise TypeError(
+            f"indices must be integers of shape (B,), got {array.dtype} {array.shape}. "
+            "A mask becomes indices with np.flatnonzero(mask)."
+        )
+    bad = (array < -length) | (array >= length)
+    if bad.any():
+        first = int(bad.argmax())
+        raise IndexError(
+            f"index {array[first]} (at position {first}) is out of range for a source of "
+            f"{length} examples."
+        )
+    array = array.astype(np.int64)
+    return np.where(array < 0, array + length, array)
+
+
+def spec_of(example: Mapping[str, Any]) -> Spec:
+    """Shape and dtype of an example's arrays.
+
+    >>> spec_of({"input": np.zeros((2, 3), np.float32)})["input"].shape
+    (2, 3)
+    """
+    return {
+        name: jax.ShapeDtypeStruct(value.shape, value.dtype)
+        for name, value in ((name, np.asarray(value)) for name, value in example.items())
+    }
+
+
+def as_example(element: Any, names: Sequence[str] | None = None) -> Example:
+    """An element of a foreign data set as an example.
+
+    Args:
+        element: a mapping of arrays or numbers; or, with ``names``, one of them or a tuple or list.
+        names: what to call the parts of an element that is no mapping.
+
+    Returns:
+        NumPy arrays by name. Python's integers become int32, its floats float32, its strings
+        arrays of dtype object and shape (); arrays keep their dtype.
+
+    Raises:
+        ValueError: the element is no mapping and ``names`` is missing or of another number.
+
+    >>> as_example((2.0, 1), ("input", "label"))
+    {'input': array(2., dtype=float32), 'label': array(1, dtype=int32)}
+    """
+    if isinstance(element, Mapping):
+        return {str(name): _as_array(value) for name, value in element.items()}
+    parts = tuple(element) if isinstance(element, tuple | list) else (element,)
+    if names is None:
+        raise ValueError(
+            "an element must be a mapping of arrays such as {'image': …, 'label': …}, got "
+            f"{type(element).__name__}; pass names=('image', 'label') to name its parts."
+        )
+    if len(parts) != len(names):
+        raise ValueError(f"an element has {len(parts)} parts, names has {len(names)}: {names}.")
+    return {name: _as_array(part) for name, part in zip(names, parts, strict=True)}
+
+
+def _as_array(value: Any) -> np.ndarray:
+    if isinstance(value, str | bytes):
+        return np.array(value, object)
+    if isinstance(value, bool | np.generic | np.ndarray):
+        return np.asarray(value)
+    if isinstance(value, int):
+        return np.asarray(value, np.int32 if -(2**31) <= value < 2**31 else np.int64)
+    return np.asarray(value, np.float32 if isinstance(value, float) else None)
+
+
+def stack_examples(
+    examples: Sequence[Mapping[str, Any]],
+    indices: Sequence[int] | np.ndarray | None = None,
+    spec: Spec | None = None,
+) -> Example:
+    """Examples as one batch: arrays (B, ...).
+
+    Args:
+        examples: of equal names and shapes.
+        indices: their numbers, for the message.
+        spec: what to give where there are no examples: arrays (0, ...).
+
+    Raises:
+        ValueError: names or shapes differ; the message has the two examples.
+
+    Counterpart: ``torch.utils.data.default_collate``.
+
+    >>> stack_examples([{"label": np.int32(3)}, {"label": np.int32(4)}])
+    {'label': array([3, 4], dtype=int32)}
+    """
+    if not examples:
+        return {n: np.zeros((0, *s.shape), s.dtype) for n, s in (spec or {}).items()}
+    numbers = range(len(examples)) if indices is None else indices
+    names = examples[0].keys()
+    for number, example in zip(numbers, examples, strict=True):
+        if example.keys() != names:
+            raise ValueError(
+                f"example {number} has the arrays {sorted(example)}, example {numbers[0]} has "
+                f"{sorted(names)}; the examples of a batch must have the same."
+            )
+        for name in names:
+            shape, first = np.shape(example[name]), np.shape(examples[0][name])
+            if shape != first:
+                raise ValueError(
+                    f"{name!r} has shape {shape} in example {number} and {first} in example "
+                    f"{numbers[0]}: they cannot be stacked. Resize or pad them with map_source, "
+                    "or give the loader a collate function that pads."
+                )
+    return {name: np.stack([example[name] for example in examples]) for name in names}
+
+
+def unstack(batch: Mapping[str, np.ndarray]) -> list[Example]:
+    """A batch as a list of examples; :func:`stack_examples` backwards.
+
+    >>> unstack({"label": np.array([3, 4])})
+    [{'label': array(3)}, {'label': array(4)}]
+    """
+    length = len(next(iter(batch.values()))) if batch else 0
+    return [
+        {name: np.asarray(array[row, ...]) for name, array in batch.items()}
+        for row in range(length)
+    ]
+
+
+def examples_of(source: Source, indices: Sequence[int] | np.ndarray) -> list[Example]:
+    """The examples of several indices, not stacked, fetched together where the source can.
+
+    This is what a collate function that pads gets.
+    """
+    checked = check_indices(indices, len(source))
+    fetch = getattr(source, "examples", None)
+    return fetch(checked) if fetch else [source[int(index)] for index in checked]
+
+
+class ArraySource(BaseSource):
+    """Arrays in memory or mapped from a file, one example a row.
+
+    Args:
+        arrays: (N, ...) by name. A memory-mapped array is opened again in a worker, not sent.
+        class_names: a name for every label.
+
+    Raises:
+        ValueError: no arrays, or arrays of different length.
+
+    Counterpart: ``torch.utils.data.TensorDataset``.
+
+    >>> source = ArraySource({"input": np.arange(6).reshape(3, 2), "label": np.array([0, 1, 0])})
+    >>> source[-1]
+    {'input': array([4, 5]), 'label': array(0)}
+    """
+
+    def __init__(self, arrays: Mapping[str, Any], class_names: Sequence[str] | None = None) -> None:
+        self.arrays = {name: _host_array(array) for name, array in arrays.items()}
+        lengths = {name: len(array) for name, array in self.arrays.items() if array.ndim}
+        if not self.arrays or len(lengths) < len(self.arrays) or len(set(lengths.values())) > 1:
+            shapes = {name: array.shape for name, array in self.arrays.items()}
+            raise ValueError(
+                f"arrays must have a leading axis of one length, the examples; got {shapes}."
+            )
+        self.class_names = None if class_names is None else tuple(class_names)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+    def __getitem__(self, index: int) -> Example:
+        row = check_index(index, len(self))
+        return {name: np.asarray(array[row, ...]) for name, array in self.arrays.items()}
+
+    def __getitems__(self, indices: Sequence[int] | np.ndarray) -> Example:
+        rows = check_indices(indices, len(self))
+        return {name: np.asarray(array[rows]) for name, array in self.arrays.items()}
+
+    def examples(self, indices: Sequence[int] | np.ndarray) -> list[Example]:
+        return unstack(self.__getitems__(indices))
+
+    @property
+    def spec(self) -> Spec:
+        return {n: jax.ShapeDtypeStruct(a.shape[1:], a.dtype) for n, a in self.arrays.items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "arrays": {n: _pack(a) for n, a in self.arrays.items()}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= {**state, "arrays": {n: _unpack(a) for n, a in state["arrays"].items()}}
+
+
+def _host_array(array: Any) -> np.ndarray:
+    return array if isinstance(array, np.ndarray) else np.asarray(array)
+
+
+def _pack(array: np.ndarray) -> Any:
+    # Pickle would copy a mapped file into the message; a view of one has no offset to reopen at.
+    whole = isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap)
+    if not whole or not isinstance(array, np.memmap) or array.filename is None:
+        return np.asarray(array)
+    order = "C" if array.flags.c_contiguous else "F"
+    return (os.fspath(array.filename), array.dtype, array.offset, array.shape, order)
+
+
+def _unpack(packed: Any) -> np.ndarray:
+    if isinstance(packed, np.ndarray):
+        return packed
+    name, dtype, offset, shape, order = packed
+    return np.memmap(name, dtype, "r", offset, shape, order)

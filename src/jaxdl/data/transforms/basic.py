@@ -1,0 +1,229 @@
+"""Normalising, and transforms of transforms: chains, chance and choice."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl.data.transforms.images import Augment, check_probability, to_float
+from jaxdl.types import Array
+
+
+def normalize(mean: Any, std: Any) -> Callable[[Array], Array]:
+    """Makes the function image ↦ (to_float(image) − mean) / std.
+
+    Args:
+        mean: a number, or one for every channel (C,), on the scale 0 to 1.
+        std: likewise, greater than 0; ``jaxdl.data.mean_and_std`` measures both.
+
+    Returns:
+        a function of one image (H, W, C) or a batch (B, H, W, C), uint8 or floating point, to
+        floating point of the same shape.
+
+    Raises:
+        ValueError: a std of 0 or less; mean or std of rank above 1; when called, C that differs.
+
+    Counterpart: ``torchvision.transforms.Normalize`` after ``ToTensor``.
+
+    >>> print(normalize(0.5, 0.25)(jnp.array([[[0.0], [1.0]]])).ravel())
+    [-2.  2.]
+    """
+    statistics = _statistics(mean, std)
+
+    def apply(image: Array) -> Array:
+        image = to_float(image)
+        return (image - _fit(statistics, "mean", image)) / _fit(statistics, "std", image)
+
+    return apply
+
+
+def denormalize(mean: Any, std: Any) -> Callable[[Array], Array]:
+    """Makes the inverse of :func:`normalize`: image ↦ image · std + mean.
+
+    For looking at what a model sees: ``to_uint8(denormalize(mean, std)(batch))``.
+
+    Args:
+        mean: as it was given to :func:`normalize`.
+        std: likewise.
+
+    Returns:
+        a function of floating-point images, whose result is on the scale 0 to 1.
+
+    Raises:
+        ValueError: as :func:`normalize`.
+
+    >>> print(denormalize(0.5, 0.25)(jnp.array([[[-2.0], [2.0]]])).ravel())
+    [0. 1.]
+    """
+    statistics = _statistics(mean, std)
+
+    def apply(image: Array) -> Array:
+        image = to_float(image)
+        return image * _fit(statistics, "std", image) + _fit(statistics, "mean", image)
+
+    return apply
+
+
+def _statistics(mean: Any, std: Any) -> dict[str, np.ndarray]:
+    statistics = {"mean": np.asarray(mean, np.float32), "std": np.asarray(std, np.float32)}
+    for name, value in statistics.items():
+        if value.ndim > 1 or not np.isfinite(value).all():
+            raise ValueError(
+                f"{name} must be a finite number or one for every channel (C,), got shape "
+                f"{value.shape}: {value}."
+            )
+    if not (statistics["std"] > 0).all():
+        raise ValueError(
+            f"std must be greater than 0, got {statistics['std']}. A channel that never changes "
+            "has std 0; use 1 for it."
+        )
+    return statistics
+
+
+def _fit(statistics: dict[str, np.ndarray], name: str, image: Array) -> Array:
+    """A statistic in the dtype and the rank of an image."""
+    value = jnp.asarray(statistics[name], image.dtype)
+    if value.ndim and (image.ndim == 0 or value.shape[0] not in (1, image.shape[-1])):
+        raise ValueError(
+            f"{name} has {value.shape[0]} channels, got images of shape {image.shape} "
+            "(channels are the last axis)."
+        )
+    return value.reshape((1,) * (image.ndim - 1) + (-1,)) if value.ndim else value
+
+
+def fixed(function: Callable[..., Array], *arguments: Any, **options: Any) -> Augment:
+    """Makes an augmentation without chance of a function of images, for :func:`compose`.
+
+    Args:
+        function: ``(image, *arguments, **options) -> image``, :func:`grayscale` say.
+        *arguments: passed on after the image.
+        **options: likewise.
+
+    >>> from jaxdl.data.transforms import center_crop, random_flip
+    >>> augment = compose(random_flip(), fixed(center_crop, 24), fixed(normalize(0.5, 0.5)))
+    >>> augment(jax.random.key(0), jnp.zeros((28, 28, 1), jnp.uint8)).shape
+    (24, 24, 1)
+    """
+    if not callable(function):
+        raise ValueError(
+            f"fixed takes a function and its arguments, got {type(function).__name__}: "
+            "fixed(center_crop, 24), not fixed(center_crop(image, 24))."
+        )
+
+    def apply(key: Array, image: Array) -> Array:
+        return function(image, *arguments, **options)
+
+    return apply
+
+
+def compose(*transforms: Augment) -> Augment:
+    """Chains augmentations from left to right; each gets its own part of the key.
+
+    Counterpart: ``torchvision.transforms.Compose``, with the randomness as an argument.
+
+    >>> from jaxdl.data.transforms import random_crop, random_flip
+    >>> augment = compose(random_crop(padding=4), random_flip())
+    >>> augment(jax.random.key(0), jnp.zeros((28, 28, 1), jnp.uint8)).shape
+    (28, 28, 1)
+    """
+
+    def apply(key: Array, image: Array) -> Array:
+        if not transforms:
+            return image
+        keys = jax.random.split(key, len(transforms))
+        for index, transform in enumerate(transforms):
+            image = transform(keys[index], image)
+        return image
+
+    return apply
+
+
+def random_apply(transform: Augment, probability: float = 0.5) -> Augment:
+    """Makes an augmentation that changes an image with the given probability.
+
+    Args:
+        transform: an augmentation that keeps shape and dtype; ``fixed(invert)`` for a function.
+        probability: of applying it.
+
+    Raises:
+        ValueError: a probability outside 0 to 1; when called, a shape or dtype that changes.
+
+    Counterpart: ``torchvision.transforms.RandomApply``; with :func:`fixed` also ``RandomInvert``,
+    ``RandomGrayscale``, ``RandomSolarize``, ``RandomPosterize``, ``RandomEqualize``,
+    ``RandomAutocontrast`` and ``RandomAdjustSharpness``.
+
+    >>> from jaxdl.data.transforms import invert
+    >>> augment = random_apply(fixed(invert), 1.0)
+    >>> augment(jax.random.key(0), jnp.zeros((1, 2, 1), jnp.uint8)).ravel().tolist()
+    [255, 255]
+    """
+    check_probability(probability)
+
+    def apply(key: Array, image: Array) -> Array:
+        image = jnp.asarray(image)
+        coin, inner = jax.random.split(key)
+        changed = transform(inner, image)
+        _check_same("random_apply", [image, changed])
+        return jnp.where(jax.random.bernoulli(coin, probability), changed, image)
+
+    return apply
+
+
+def random_choice(*transforms: Augment, weights: Sequence[float] | None = None) -> Augment:
+    """Makes an augmentation that applies one of several, drawn for every image.
+
+    Under ``vmap`` all of them are computed and one is kept, as for ``jax.lax.switch``.
+
+    Args:
+        *transforms: augmentations whose results have one shape and dtype.
+        weights: how likely each is, in proportion; evenly by default.
+
+    Raises:
+        ValueError: no augmentation, weights that are not as many, negative or all 0; when called,
+            results of several shapes or dtypes.
+
+    Counterpart: ``torchvision.transforms.RandomChoice(transforms, p)``.
+
+    >>> from jaxdl.data.transforms import flip, invert
+    >>> augment = random_choice(fixed(flip), fixed(invert), weights=(0, 1))
+    >>> augment(jax.random.key(0), jnp.zeros((1, 2, 1), jnp.uint8)).ravel().tolist()
+    [255, 255]
+    """
+    if not transforms:
+        raise ValueError("random_choice needs at least one augmentation, got none.")
+    shares = np.ones(len(transforms)) if weights is None else np.asarray(weights, np.float64)
+    valid = shares.shape == (len(transforms),) and np.isfinite(shares).all() and (shares >= 0).all()
+    if not valid or shares.sum() == 0:
+        raise ValueError(
+            f"weights must be {len(transforms)} numbers, one an augmentation, none below 0 and "
+            f"not all 0, got {weights}."
+        )
+
+    def apply(key: Array, image: Array) -> Array:
+        image = jnp.asarray(image)
+        choice, inner = jax.random.split(key)
+        _check_same(
+            "random_choice", [jax.eval_shape(branch, inner, image) for branch in transforms]
+        )
+        index = jax.random.choice(choice, len(transforms), p=jnp.asarray(shares / shares.sum()))
+        # One branch uses the key: it goes in as data, or debug_key_reuse would count them all.
+        kind = jax.random.key_impl(inner)
+
+        def with_key(transform: Augment) -> Augment:
+            return lambda data, image: transform(jax.random.wrap_key_data(data, impl=kind), image)
+
+        branches = [with_key(transform) for transform in transforms]
+        return jax.lax.switch(index, branches, jax.random.key_data(inner), image)
+
+    return apply
+
+
+def _check_same(name: str, results: Sequence[Any]) -> None:
+    kinds = [(result.shape, str(result.dtype)) for result in results]
+    if len(set(kinds)) > 1:
+        raise ValueError(
+            f"{name} needs one shape and dtype whatever the chance, got {kinds}. Convert or resize "
+            "before or after it."
+        )
