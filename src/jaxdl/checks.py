@@ -7,6 +7,7 @@ NaN) are checked on the host, where data enters.
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -16,20 +17,22 @@ from jaxdl.types import IGNORE_LABEL
 def check_positive(**values: float) -> None:
     """Raises ValueError unless every value is greater than 0.
 
+    A value that JAX traces, as a sweep does with its hyperparameters, cannot be looked at.
+
     >>> check_positive(batch_size=32)
     """
     for name, value in values.items():
-        if not value > 0:
+        if not isinstance(value, jax.core.Tracer) and not value > 0:
             raise ValueError(f"{name} must be greater than 0, got {value!r}.")
 
 
 def check_fraction(**values: float) -> None:
-    """Raises ValueError unless every value lies in 0 to 1.
+    """Raises ValueError unless every value lies in 0 to 1; see :func:`check_positive`.
 
     >>> check_fraction(dropout_rate=0.3)
     """
     for name, value in values.items():
-        if not 0 <= value <= 1:
+        if not isinstance(value, jax.core.Tracer) and not 0 <= value <= 1:
             raise ValueError(f"{name} must lie in 0 to 1, got {value!r}.")
 
 

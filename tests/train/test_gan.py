@@ -492,10 +492,10 @@ def test_both_kinds_of_examples_are_augmented_and_the_generator_feels_it():
 # The loops
 
 
-def run(step, state, num_epochs=3, **options):
+def run(step, state, num_epochs=3, number=20, **options):
     arguments = {"num_epochs": num_epochs, "batch_size": 8, "key": jax.random.key(1)}
     arguments |= {"progress": False, **options}
-    data = make_data(20)
+    data = make_data(number)
     del data["noise"], data["fake_label"]
     return train.run(step, state, data, **arguments)
 
@@ -504,22 +504,32 @@ def mirror(key, image):
     return jnp.where(jax.random.bernoulli(key), image[:, ::-1], image)
 
 
-def test_resumed_after_an_epoch_equals_uninterrupted(tmp_path):
+def test_killed_in_an_epoch_and_resumed_equals_uninterrupted(tmp_path):
     """Averages, norms, dropout, augmentation, a resting generator; the last batch is ragged."""
+    calls, deadly = [], [None]
+
+    def noise(key, shape):
+        def count(_):
+            calls.append(1)
+            if len(calls) == deadly[0]:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        values = jax.random.normal(key, shape)
+        jax.debug.callback(count, values[0, 0])
+        return values
+
     tx = (optim.ema(optim.adam(0.01), 0.9), optim.adam(0.02))
-    options = {"dropout_rate": 0.3, "augment": mirror, "discriminator_steps": 2}
+    options = {"dropout_rate": 0.3, "augment": mirror, "discriminator_steps": 2, "noise": noise}
     step, state, _ = setup(optimizers=tx, **options)
-    expected, expected_history = run(step, state)
-
-    def kill(end):
-        if end.row["epoch"] == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with pytest.raises(train.Interrupted, match="stopped at step 6 of 9"):
-        run(step, state, workdir=tmp_path, hooks=[kill])
-    resumed, history = run(step, state, workdir=tmp_path, resume=True)
+    sizes = {"num_epochs": 2, "number": 31, "batch_size": 3}  # eleven steps an epoch
+    expected, expected_history = run(step, state, **sizes)
+    calls.clear()
+    deadly[0] = 3  # in the second step, which the device makes together with the next ones
+    with pytest.raises(train.Interrupted, match=r"stopped at step [2-9] of 22"):
+        run(step, state, workdir=tmp_path, **sizes)
+    resumed, history = run(step, state, workdir=tmp_path, resume=True, **sizes)
     assert_same(resumed, expected)
-    assert int(resumed.step) == 9
+    assert int(resumed.step) == 22
 
     def without_times(rows):
         return [{n: x for n, x in row.items() if n.startswith("train/")} for row in rows]

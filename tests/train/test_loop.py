@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from jaxdl import checkpoint, data, losses, metrics, models, optim, train
-from jaxdl.train import loop
+from jaxdl.train import feed, loop
 
 TIMES = ("epoch_seconds", "eval_seconds", "examples_per_second")
 
@@ -198,11 +198,11 @@ class LaxNet(nn.Module):
 def test_lax_convolutions_are_stepped_on_cpu_with_the_same_result(monkeypatch):
     parts = setup(LaxNet(), optim.adam(1e-3))
     calls = []
-    original = loop._step_by_step
-    monkeypatch.setattr(loop, "_step_by_step", lambda *args: calls.append(1) or original(*args))
+    original = feed._step_by_step
+    monkeypatch.setattr(feed, "_step_by_step", lambda *args: calls.append(1) or original(*args))
     stepped, history = run(parts)
     assert calls == [1]
-    monkeypatch.setattr(loop, "_has_convolution", lambda jaxpr: False)
+    monkeypatch.setattr(feed, "has_convolution", lambda jaxpr: False)
     looped, looped_history = run(parts)
     assert calls == [1]
     # the backward convolutions are compiled differently inside a loop

@@ -8,7 +8,15 @@ in ``options.rest``.
 
 from types import ModuleType
 
-from jaxdl.commands import convert, doctor
+from jaxdl.commands import compare, convert, data, doctor, export, inspect, predict
 
-COMMANDS: dict[str, ModuleType] = {"doctor": doctor, "convert": convert}
+COMMANDS: dict[str, ModuleType] = {
+    "doctor": doctor,
+    "convert": convert,
+    "data": data,
+    "export": export,
+    "predict": predict,
+    "inspect": inspect,
+    "compare": compare,
+}
 """By name, in the order of ``--help``."""

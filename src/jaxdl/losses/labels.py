@@ -55,7 +55,7 @@ def cross_entropy(
     weights = None if class_weights is None else _class_weights(class_weights, logits)
     if weights is not None:
         losses *= _take(weights, index)
-    if label_smoothing > 0.0:
+    if isinstance(label_smoothing, jax.core.Tracer) or label_smoothing > 0.0:
         of_class = jax.nn.logsumexp(logits, axis=-1, keepdims=True) - logits
         if weights is not None:
             of_class *= jnp.broadcast_to(weights, logits.shape)

@@ -38,7 +38,7 @@ def sgd(
 
     Source: ``torch.optim.SGD`` (dampening 0), equal to it.
     """
-    trace = optax.trace(momentum, nesterov) if momentum else optax.identity()
+    trace = optax.identity() if _is_zero(momentum) else optax.trace(momentum, nesterov)
     return _coupled(learning_rate, weight_decay, mask, trace)
 
 
@@ -112,7 +112,7 @@ def rmsprop(
     and the learning rate inside the momentum.
     """
     scale = optax.scale_by_stddev if centered else optax.scale_by_rms
-    trace = optax.trace(momentum) if momentum else optax.identity()
+    trace = optax.identity() if _is_zero(momentum) else optax.trace(momentum)
     return _coupled(learning_rate, weight_decay, mask, scale(decay, eps, eps_in_sqrt=False), trace)
 
 
@@ -251,12 +251,18 @@ def _coupled(
     *transformations: optax.GradientTransformation,
 ) -> optax.GradientTransformation:
     """Decay joins the gradient, then come the transformations, then the learning rate."""
-    decay = optax.add_decayed_weights(weight_decay, mask) if weight_decay else optax.identity()
+    none = _is_zero(weight_decay)
+    decay = optax.identity() if none else optax.add_decayed_weights(weight_decay, mask)
 
     def make(learning_rate: LearningRate) -> optax.GradientTransformation:
         return optax.chain(decay, *transformations, optax.scale_by_learning_rate(learning_rate))
 
     return _with_learning_rate(make, learning_rate)
+
+
+def _is_zero(value: float | Array) -> bool:
+    """Whether a number is known to be 0, so that its part can be left out; a traced one is not."""
+    return not isinstance(value, jax.core.Tracer) and not value
 
 
 def _with_learning_rate(

@@ -1,5 +1,6 @@
 """Where and why a loss stopped being finite."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -7,36 +8,34 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import optim, tree
-from jaxdl.data.batches import take
-from jaxdl.types import Array, Batch, PyTree, StepFn
+from jaxdl.train.locate import first_non_finite
+from jaxdl.types import Batch, PyTree, StepFn
 
 
 def find_non_finite(
-    step: StepFn, state: PyTree, data: Batch, order: Array, start: int, stop: int
+    step: StepFn, state: PyTree, batches: Iterable[tuple[Batch, np.ndarray | None]], start: int
 ) -> tuple[PyTree, Any, str]:
     """Repeats steps one by one from a good state until something is not finite.
 
     Args:
         step: the update.
         state: a finite state, the one before batch ``start``.
-        data: arrays (N, ...).
-        order: (num_batches, B) indices of the epoch.
-        start: first batch to repeat.
-        stop: the batch after the last one.
+        batches: those to repeat, each with the indices of its examples, or None.
+        start: number of the first one in its epoch.
 
     Returns:
         the last good state, the metrics of the good steps before it (stacked), and a sentence that
-        names step, batch and largest gradient.
+        names step, batch, layer and largest gradient.
     """
 
     @jax.jit
-    def repeat(state: PyTree, data: Batch, order: Array, index: Any) -> tuple:
-        new, metrics = step(state, take(data, order, index))
+    def repeat(state: PyTree, batch: Batch) -> tuple:
+        new, metrics = step(state, batch)
         return new, metrics, tree.all_finite((new, metrics))
 
     good_metrics = []
-    for index in range(start, stop):
-        new, metrics, finite = repeat(state, data, order, index)
+    for index, (batch, examples) in enumerate(batches, start):  # noqa: B007
+        new, metrics, finite = repeat(state, batch)
         if not finite:
             break
         state = new
@@ -53,11 +52,13 @@ def find_non_finite(
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(metric))
     ]
     what = f"{' and '.join(bad)} stopped being finite" if bad else "a weight stopped being finite"
-    indices = np.asarray(order[index]).tolist()
-    examples = ", ".join(map(str, indices[:8])) + (", …" if len(indices) > 8 else "")
-    sentence = f"{what} at step {int(state.step)}, batch {index} of the epoch (examples {examples})"
+    sentence = f"{what} at step {int(state.step)}, batch {index} of the epoch"
+    if examples is not None:
+        shown = ", ".join(map(str, examples[:8].tolist())) + (", …" if len(examples) > 8 else "")
+        sentence += f" (examples {shown})"
+    sentence += f"; {first_non_finite(step, state, batch)}"
     if hasattr(step, "gradients"):
-        gradients = jax.jit(step.gradients)(state, take(data, order, index))
+        gradients = jax.jit(step.gradients)(state, batch)
         sentence += f"; {_largest(gradients)}"
     rates = ", ".join(f"{name} {rate:g}" for name, rate in optim.learning_rates(state).items())
     return state, stacked, sentence + (f"; {rates}" if rates else "")

@@ -103,7 +103,7 @@ def init_gan_state(
     ) -> tuple[Array, Player]:
         outputs, variables = model.init_with_output(key, x, *labels, train=False)
         variables = dict(variables)
-        params = variables.pop("params")
+        params = variables.pop("params", {})
         return outputs, Player(params, variables, tx.init(params))
 
     noise = jnp.zeros((1, num_latents))

@@ -1,6 +1,7 @@
 """The training loop: :func:`fit`, pure, and :func:`run`, the one that people use.
 
-Both call the same step on the same batches and give the same weights.
+Both call the same step on the same batches and give the same weights. How batches come to the step
+that ``run`` calls, from arrays or from a loader, is in :mod:`jaxdl.train.feed` and ``streamed``.
 """
 
 import contextlib
@@ -15,7 +16,11 @@ import numpy as np
 
 from jaxdl import checks, metrics, optim, tree
 from jaxdl.data.batches import epoch_order, num_batches, sequential_order, take
+from jaxdl.data.loader import Loader
+from jaxdl.data.samplers import seed_of
 from jaxdl.train.diagnose import find_non_finite
+from jaxdl.train.feed import MAX_CHUNK, Feed, from_arrays
+from jaxdl.train.noted import note_call
 from jaxdl.train.progress import (
     Bar,
     Epoch,
@@ -26,13 +31,17 @@ from jaxdl.train.progress import (
     is_stale,
 )
 from jaxdl.train.record import EpochEnd, Interrupted, Record, copy
+from jaxdl.train.streamed import from_loader, resident_arrays, sum_over_loader
+from jaxdl.train.trace import Trace
+from jaxdl.train.watch import Watch
+from jaxdl.train.watcher import Watcher
 from jaxdl.types import Array, Batch, EvalFn, Mean, PyTree, StepFn
-
-MAX_CHUNK = 1024
-"""Most steps between two looks of the host at the device; the size of the metrics buffer."""
 
 CHUNK_SECONDS = 0.4
 """How long the device works between two looks: time enough to hide them, short for a person."""
+
+EVAL_BATCH_SIZE = 250
+"""Examples at a time in an evaluation of arrays."""
 
 Data = Mapping[str, Any]
 
@@ -47,7 +56,7 @@ def fit(
     key: Array,
     eval_fn: EvalFn | None = None,
     eval_data: Data | None = None,
-    eval_batch_size: int = 250,
+    eval_batch_size: int = EVAL_BATCH_SIZE,
     monitor: str = "test/loss",
 ) -> tuple[PyTree, dict[str, Array]]:
     """Trains, as a pure function: ``jit`` it, ``vmap`` it over seeds or learning rates.
@@ -72,6 +81,7 @@ def fit(
     """
     rows = _check_sizes(data, num_epochs, batch_size, eval_fn, eval_data)
     num_examples = _length(data)
+    note_call(batch_size, num_examples, key)
     arrays = {name: jnp.asarray(array) for name, array in data.items()}
     eval_arrays = {name: jnp.asarray(array) for name, array in (eval_data or {}).items()}
     first_epoch = state.step // rows
@@ -94,25 +104,33 @@ def fit(
 
 
 def evaluate(
-    eval_fn: EvalFn, state: PyTree, data: Data, *, batch_size: int = 250
+    eval_fn: EvalFn, state: PyTree, data: Data | Loader, *, batch_size: int | None = None
 ) -> dict[str, Any]:
     """The metrics of a whole data set: every example counts once, whatever the batch size.
 
     Args:
         eval_fn: see :func:`jaxdl.train.make_eval`; compiled once for each function and shape.
         state: what it evaluates.
-        data: arrays (M, ...).
-        batch_size: examples at a time; a larger one costs memory.
+        data: arrays (M, ...); or a loader, whose epoch 0 is evaluated as it streams.
+        batch_size: examples at a time, 250 by default; a larger one costs memory. A loader has
+            its own.
 
     Returns:
         floats by name, and nested lists for counts such as a confusion matrix.
     """
+    if isinstance(data, Loader):
+        return _evaluate(eval_fn, state, data, _agreed("batch_size", batch_size, data))
     checks.check_data(data)
+    batch_size = EVAL_BATCH_SIZE if batch_size is None else batch_size
     checks.check_positive(batch_size=batch_size)
     return _evaluate(eval_fn, state, data, batch_size)
 
 
-def _evaluate(eval_fn: EvalFn, state: PyTree, data: Data, batch_size: int) -> dict[str, Any]:
+def _evaluate(
+    eval_fn: EvalFn, state: PyTree, data: Data | Loader, batch_size: int
+) -> dict[str, Any]:
+    if isinstance(data, Loader):
+        return metrics.result(sum_over_loader(eval_fn, state, data))
     stacked = _compiled_evaluation(eval_fn, state, dict(data), min(batch_size, _length(data)))
     return metrics.result(metrics.sum_over_steps(stacked))
 
@@ -169,14 +187,14 @@ def _divide(stacked: Any, prefix: str) -> dict[str, Array]:
 def run(
     step: StepFn,
     state: PyTree,
-    data: Data,
+    data: Data | Loader,
     *,
     num_epochs: int,
-    batch_size: int,
-    key: Array,
+    batch_size: int | None = None,
+    key: Array | None = None,
     eval_fn: EvalFn | None = None,
-    eval_data: Data | None = None,
-    eval_batch_size: int = 250,
+    eval_data: Data | Loader | None = None,
+    eval_batch_size: int | None = None,
     workdir: Path | str | None = None,
     resume: bool = False,
     config: Any = None,
@@ -185,6 +203,8 @@ def run(
     patience: int | None = None,
     hooks: Sequence[Callable[[EpochEnd], bool | None]] = (),
     log_every: int = 50,
+    watch: Watch | None = None,
+    profile: tuple[int, int] | None = None,
     save_every_seconds: float = 30.0,
     progress: bool = True,
 ) -> tuple[PyTree, list[Row]]:
@@ -195,8 +215,14 @@ def run(
     whole run. Same seed, same machine: same weights, however often it was killed and resumed.
 
     Args:
-        step, data, num_epochs, batch_size, key, eval_fn, eval_data, eval_batch_size: as in
-            :func:`fit`.
+        step, num_epochs, eval_fn: as in :func:`fit`.
+        data: training arrays (N, ...); or a :class:`~jaxdl.data.Loader`, which brings its own
+            batch size and order. A loader streams, its batches read ahead and transferred while
+            the device works; a small source stays on the device instead
+            (:func:`jaxdl.train.streamed.resident_arrays`), with the same batches.
+        batch_size, key: as in :func:`fit`, for arrays.
+        eval_data: arrays (M, ...) or a loader.
+        eval_batch_size: examples at a time in the evaluation of arrays; 250 by default.
         state: initial state; the caller's stays valid.
         workdir: the run folder; gets ``metrics.jsonl`` (one row an epoch), TensorBoard events and
             ``checkpoints/{last,best}``. None writes nothing.
@@ -207,7 +233,12 @@ def run(
         mode: whether less or more of it is better.
         patience: stop after so many epochs without a better one.
         hooks: called after each epoch with an :class:`EpochEnd`; one that returns True stops.
-        log_every: steps between two TensorBoard points of the training metrics (tags ``step/…``).
+        log_every: steps between two TensorBoard points of the training metrics (tags ``step/…``);
+            a ``watch`` has its own cadence instead.
+        watch: what else TensorBoard shows: norms, histograms, maps, embeddings, …; see
+            :class:`Watch`. It changes no bit of the weights.
+        profile: (first, last): steps first to last - 1 are traced into ``workdir`` for TensorBoard
+            and Perfetto, see :class:`~jaxdl.train.trace.Trace`.
         save_every_seconds: a checkpoint is saved when the last one is older; and at the end.
         progress: show a bar and print a line an epoch.
 
@@ -218,37 +249,28 @@ def run(
         ValueError: bad sizes or data, a step that changes the form of the state, a folder that
             holds another run.
         OSError: a folder that cannot be written.
-        FloatingPointError: a metric or weight stopped being finite; step, batch and largest
-            gradient are named, and the last good state is saved.
+        FloatingPointError: a metric or weight stopped being finite; step, batch, first layer and
+            largest gradient are named, and the last good state is saved.
         Interrupted: Ctrl-C or SIGTERM; the state is saved.
     """
-    rows = _check_sizes(data, num_epochs, batch_size, eval_fn, eval_data)
-    num_examples = checks.check_data(data)
-    checks.check_positive(log_every=log_every, eval_batch_size=eval_batch_size)
+    checks.check_positive(num_epochs=num_epochs, log_every=log_every)
     if mode not in ("min", "max"):
         raise ValueError(f"mode must be 'min' or 'max', got {mode!r}.")
-    device_data = jax.device_put(dict(data))
-    if eval_data is not None:
-        checks.check_data(eval_data)
-        eval_data = jax.device_put(dict(eval_data))
+    say = print if progress else _say_nothing
+    feed = _make_feed(step, data, num_epochs, batch_size, key, eval_fn, eval_data, say)
+    rows, num_examples = feed.rows, feed.num_examples
+    eval_data, eval_batch_size = _prepare_evaluation(eval_data, eval_batch_size, say)
     has_plateau = optim.has_plateau(state)
     monitor_required = eval_fn is not None or patience is not None or has_plateau
     state = jax.tree.map(jnp.array, state)  # a copy of our own to donate, strongly typed
-    order = _compiled_order(key, 0, num_examples, batch_size)
-    batch = jax.eval_shape(take, device_data, order, 0)
-    new_state, metrics_form = jax.eval_shape(step, state, batch)
+    new_state, metrics_form = jax.eval_shape(step, state, feed.form())
     tree.check_same_structure(
         state, new_state, what="step must return a state of the form that it was given, but:"
     )
-    fingerprint = {
-        "batch size": batch_size,
-        "number of examples": num_examples,
-        "order key": np.asarray(jax.random.key_data(key)).tolist(),
-    }
     total = num_epochs * rows
     with contextlib.ExitStack() as stack:
         record = stack.enter_context(
-            Record(workdir, state, resume=resume, fingerprint=fingerprint, config=config)
+            Record(workdir, state, resume=resume, fingerprint=feed.fingerprint, config=config)
         )
         state, history, epoch = record.state, record.history, Epoch(metrics_form, record.progress)
         done = int(state.step)
@@ -260,29 +282,45 @@ def run(
         bar = stack.enter_context(Bar(total, done, num_examples / rows, enabled=progress))
         if done == total:
             return state, history
+        watcher = Watcher(
+            watch,
+            step,
+            record,
+            feed.form(),
+            log_every=log_every,
+            batch_size=num_examples / rows,
+            eval_data=eval_data,
+            eval_batch_size=eval_batch_size,
+        )
+        stack.enter_context(watcher)
+        trace = stack.enter_context(Trace(profile, record.workdir))
         interrupted = stack.enter_context(catch_signals())
-        advance = _compile(step, state, device_data, order, bar)
-        size, order_epoch, saved_at = 1, 0, time.monotonic()
+        stack.callback(feed.close)
+        began = time.perf_counter()
+        feed.compile(state)
+        bar.line(f"compiled in {time.perf_counter() - began:.1f} s")
+        size, saved_at = 1, time.monotonic()
         stopped = is_stale(history, monitor, mode, patience)
         while done < total and not stopped:
             number, start = divmod(done, rows)
-            if number != order_epoch:
-                order = _compiled_order(key, number, num_examples, batch_size)
-                order_epoch = number
-            stop = min(start + size, rows)
+            stop = watcher.limit(start, min(start + trace.limit(done, size), rows))
+            if watcher.due(start):
+                watcher.look(state, feed.peek(number, start), start)
             good = copy(state)
             began = time.perf_counter()
-            state, stacked, finite = advance(state, device_data, order, start, stop)
+            with trace.around(done, state):
+                state, stacked, finite = feed.advance(state, number, start, stop)
             elapsed = time.perf_counter() - began
             if not finite:
-                good, stacked, why = find_non_finite(step, good, device_data, order, start, stop)
+                again = feed.again(number, start, stop)
+                good, stacked, why = find_non_finite(step, good, again, start)
                 epoch.add(stacked, elapsed)
                 raise FloatingPointError(record.rescue(good, epoch.progress(), why))
             epoch.add(stacked, elapsed)
-            record.log_steps(stacked, done, log_every)
+            watcher.log(state, stacked, done, elapsed)
             bar.advance(stop - start, stacked)
             done += stop - start
-            size = _next_size(size, elapsed)
+            size = _next_size(size, elapsed * size / (stop - start))
             if stop == rows:
                 row = {"epoch": done // rows, "step": done, **epoch.finish(num_examples)}
                 if eval_fn is not None and eval_data is not None:
@@ -297,15 +335,19 @@ def run(
                     state = _observe(state, np.float32(row[monitor]))
                 record.add_row(row)
                 bar.epoch(row, num_epochs)
+                watcher.end_epoch(state, done)
                 event = EpochEnd(state, row, history, record.workdir, record.writer)
                 answers = [hook(event) for hook in hooks]  # every hook is called
                 stopped = any(answers)
                 stopped |= is_stale(history, monitor, mode, patience)
-            if interrupted or time.monotonic() - saved_at > save_every_seconds:
+            overdue = time.monotonic() - saved_at > save_every_seconds
+            if interrupted or (overdue and not watcher.postpones_save(done, rows)):
                 record.save(state, epoch.progress())
                 saved_at = time.monotonic()
                 stopped |= bool(interrupted)
         record.save(state, epoch.progress())
+        if not interrupted:
+            watcher.finish(state, done)
         record.finish()
         if interrupted and done < total:
             kept = f"; resume it from {record.workdir}" if record.workdir else ""
@@ -313,98 +355,60 @@ def run(
     return state, history
 
 
-_compiled_order = jax.jit(epoch_order, static_argnums=(2, 3))
 _observe = jax.jit(optim.observe)
 
 
-Advance = Callable[[PyTree, Batch, Array, int, int], tuple[PyTree, Any, bool]]
+def _say_nothing(_: str) -> None:
+    pass
 
 
-def _compile(step: StepFn, state: PyTree, data: Batch, order: Array, bar: Bar) -> Advance:
-    """Compiles the step once, in the form that is quickest on this device.
-
-    That is a loop on the device; but on CPU the gradients of XLA's own convolution are 10 to 18
-    times slower inside a loop (jax-ml/jax#12868), so a step that has one is called from Python.
-
-    Returns:
-        ``advance(state, data, order, start, stop) -> (state, stacked metrics, finite)``.
-    """
-    began = time.perf_counter()
-    zero = np.int32(0)
-    traced = _compiled_steps.trace(step, state, data, order, zero, zero)
-    if jax.default_backend() == "cpu" and _has_convolution(traced.jaxpr.jaxpr):
-        advance = _step_by_step(step, state, data, order)
-    else:
-        _compiled_steps(step, copy(state), data, order, zero, zero)  # no step, but it compiles
-
-        def advance(
-            state: PyTree, data: Batch, order: Array, start: int, stop: int
-        ) -> tuple[PyTree, Any, bool]:
-            state, buffer, finite = _compiled_steps(
-                step, state, data, order, np.int32(start), np.int32(stop)
-            )
-            stacked = jax.tree.map(lambda leaf: np.asarray(leaf)[: stop - start], buffer)
-            return state, stacked, bool(finite)
-
-    bar.line(f"compiled in {time.perf_counter() - began:.1f} s")
-    return advance
+def _make_feed(
+    step: StepFn,
+    data: Data | Loader,
+    num_epochs: int,
+    batch_size: int | None,
+    key: Array | None,
+    eval_fn: EvalFn | None,
+    eval_data: Data | Loader | None,
+    say: Callable[[str], None],
+) -> Feed:
+    if isinstance(data, Loader):
+        _check_pair(eval_fn, eval_data)
+        _agreed("batch_size", batch_size, data)
+        if key is not None and seed_of(key) != data.key:
+            raise ValueError("the order is the loader's: leave key out, or pass the loader's own.")
+        return from_loader(step, data, num_epochs, say)
+    if batch_size is None or key is None:
+        raise ValueError("training on arrays needs batch_size and key, the root of their order.")
+    _check_sizes(data, num_epochs, batch_size, eval_fn, eval_data)
+    return from_arrays(step, data, batch_size, key)
 
 
-def _steps(
-    step: StepFn, state: PyTree, data: Batch, order: Array, start: Array, stop: Array
-) -> tuple[PyTree, Any, Array]:
-    """Steps ``start`` to ``stop`` in one loop, which ends early where a metric is not finite."""
-    form = jax.eval_shape(lambda state, data: step(state, take(data, order, 0))[1], state, data)
-    buffer = jax.tree.map(lambda leaf: jnp.zeros((MAX_CHUNK, *leaf.shape), leaf.dtype), form)
-
-    def unfinished(carry: tuple) -> Array:
-        index, _, _, finite = carry
-        return (index < stop) & finite
-
-    def one_step(carry: tuple) -> tuple:
-        index, state, buffer, _ = carry
-        state, metrics = step(state, take(data, order, index))
-        buffer = jax.tree.map(lambda all, one: all.at[index - start].set(one), buffer, metrics)
-        return index + 1, state, buffer, tree.all_finite(metrics)
-
-    initial = (start, state, buffer, jnp.array(True))
-    _, state, buffer, finite = jax.lax.while_loop(unfinished, one_step, initial)
-    # weights can break while the loss is still finite: a good state is finite as a whole
-    return state, buffer, finite & tree.all_finite(state)
+def _prepare_evaluation(
+    data: Data | Loader | None, batch_size: int | None, say: Callable[[str], None]
+) -> tuple[Data | Loader | None, int]:
+    """The evaluation set on the device, unless it streams; and its batch size."""
+    if isinstance(data, Loader):
+        batch_size = _agreed("eval_batch_size", batch_size, data)
+        arrays = resident_arrays(data, say)
+        if arrays is None:
+            return data, batch_size
+        order = np.concatenate(data.indices(0))
+        data = {name: array[order] for name, array in arrays.items()}
+    batch_size = EVAL_BATCH_SIZE if batch_size is None else batch_size
+    checks.check_positive(eval_batch_size=batch_size)
+    if data is not None:
+        checks.check_data(data)
+        data = jax.device_put(dict(data))
+    return data, batch_size
 
 
-_compiled_steps = jax.jit(_steps, static_argnums=0, donate_argnums=1)
-
-
-def _step_by_step(step: StepFn, state: PyTree, data: Batch, order: Array) -> Advance:
-    def one_step(state: PyTree, data: Batch, order: Array, index: Array) -> tuple[PyTree, Any]:
-        return step(state, take(data, order, index))
-
-    compiled = jax.jit(one_step, donate_argnums=0).lower(state, data, order, np.int32(0)).compile()
-    check = jax.jit(tree.all_finite)
-
-    def advance(
-        state: PyTree, data: Batch, order: Array, start: int, stop: int
-    ) -> tuple[PyTree, Any, bool]:
-        results = []
-        for index in range(start, stop):
-            state, metrics = compiled(state, data, order, np.int32(index))
-            results.append(metrics)
-        stacked = jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *results)
-        return state, stacked, bool(check((state, stacked)))
-
-    return advance
-
-
-def _has_convolution(jaxpr: Any) -> bool:
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "conv_general_dilated":
-            return True
-        for value in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns")):
-            inner = getattr(value, "jaxpr", value)
-            if hasattr(inner, "eqns") and _has_convolution(inner):
-                return True
-    return False
+def _agreed(name: str, value: int | None, loader: Loader) -> int:
+    if value is not None and value != loader.size:
+        raise ValueError(
+            f"{name} is {value}, the loader's is {loader.size}: leave it out, the loader's counts."
+        )
+    return loader.size
 
 
 def _next_size(size: int, seconds: float) -> int:
@@ -418,14 +422,18 @@ def _check_sizes(
     num_epochs: int,
     batch_size: int,
     eval_fn: EvalFn | None,
-    eval_data: Data | None,
+    eval_data: Data | Loader | None,
 ) -> int:
     """Checks what is known before any value is looked at; returns the batches of an epoch."""
     checks.check_positive(num_epochs=num_epochs)
     checks.check_batch_size(batch_size, _length(data))
+    _check_pair(eval_fn, eval_data)
+    return num_batches(_length(data), batch_size)
+
+
+def _check_pair(eval_fn: EvalFn | None, eval_data: Data | Loader | None) -> None:
     if (eval_fn is None) != (eval_data is None):
         raise ValueError("eval_fn and eval_data belong together: give both or neither.")
-    return num_batches(_length(data), batch_size)
 
 
 def _length(data: Data) -> int:

@@ -103,10 +103,10 @@ class Record:
         try:
             if started:
                 self._resume()
-            with self._writing():
+            with self.writing():
                 if config is not None:
                     configs.save(config, self.workdir / "config.json")
-                _write_lines(self.workdir / "metrics.jsonl", map(_to_json, self.history))
+                write_lines(self.workdir / "metrics.jsonl", map(to_json, self.history))
                 resume_step = int(self.state.step) if started else None
                 self.writer = tensorboard.open_writer(self.workdir, resume_step=resume_step)
         except BaseException:
@@ -126,7 +126,7 @@ class Record:
                 manager.close()
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
         """Says of any failure to write, whatever library it comes from, where and what to do."""
         try:
             yield
@@ -158,9 +158,9 @@ class Record:
         self.history.append(row)
         if self.workdir is None:
             return
-        with self._writing():
+        with self.writing():
             with open(self.workdir / "metrics.jsonl", "a", encoding="utf-8") as file:
-                file.write(_to_json(row) + "\n")
+                file.write(to_json(row) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
             values = {name: value for name, value in row.items() if name != "step"}
@@ -177,7 +177,7 @@ class Record:
         if self.workdir is None:
             return
         length = len(jax.tree.leaves(stacked)[0])
-        with self._writing():
+        with self.writing():
             for index in range(-(first + 1) % every, length, every):
                 one = jax.tree.map(lambda leaf, i=index: leaf[i], dict(stacked))
                 values = metrics.result(one, "step/")
@@ -198,19 +198,18 @@ class Record:
         if self.workdir is None:
             return
         content = {"fingerprint": self._fingerprint, "history": self.history, "progress": progress}
-        with self._writing():
+        with self.writing():
             if self._best is not None:
                 best, row = self._best
-                checkpoint.save(self._best_manager, best, {"row": row})
-                # the last checkpoint's history speaks of this one, so it has to be there first
-                self._best_manager.wait_until_finished()
+                checkpoint.save(self._best_manager, best, {"row": row}, donated=False)
                 self._best = None
-            checkpoint.save(self._last_manager, state, content)
+            # its history speaks of the best one, so that has to be there first
+            checkpoint.save(self._last_manager, state, content, after=self._best_manager)
 
     def finish(self) -> None:
         """Waits until everything is on disk."""
         if self.workdir is not None:
-            with self._writing():
+            with self.writing():
                 self._last_manager.wait_until_finished()
                 self.writer.flush()
 
@@ -244,7 +243,7 @@ def _check_writable(workdir: Path, num_bytes: int) -> None:
         )
 
 
-def _to_json(row: Row) -> str:
+def to_json(row: Row) -> str:
     """One line; NaN and infinity, which JSON does not know, become null."""
     finite = {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
@@ -253,7 +252,7 @@ def _to_json(row: Row) -> str:
     return json.dumps(finite)
 
 
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
+def write_lines(path: Path, lines: Iterable[str]) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     os.replace(temporary, path)

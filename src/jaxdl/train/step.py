@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -23,6 +23,28 @@ from jaxdl.types import (
     StepFn,
     TrainState,
 )
+
+
+class Network(NamedTuple):
+    """The model inside a loss function and what it reads of a batch, for those who look inside.
+
+    :func:`supervised` gives its loss function one, as the attribute ``network``, and
+    :func:`make_step` hands it on. A loss function written by hand gets it by
+    ``loss_fn.network = Network(model, lambda batch: preprocess(batch["image"]))``.
+
+    Attributes:
+        model: Linen module.
+        inputs: ``batch -> x``, what the model is called with; pure.
+        image: name of the raw inputs in the batch.
+        label: name of the targets in the batch.
+        options: keyword arguments of the model's call outside of training.
+    """
+
+    model: nn.Module
+    inputs: Callable[[Batch], Any]
+    image: str = "image"
+    label: str = "label"
+    options: Mapping[str, Any] = {"train": False}  # never changed
 
 
 def init_state(
@@ -57,7 +79,8 @@ def make_step(loss_fn: LossFn, tx: optax.GradientTransformation) -> StepFn:
         tx: Optax transformation, the one whose state ``state.opt_state`` is.
 
     Returns:
-        ``step(state, batch) -> (state, metrics)``, with ``step.gradients(state, batch)`` beside it.
+        ``step(state, batch) -> (state, metrics)``, with ``step.gradients(state, batch)`` beside it,
+        and ``step.network``, the loss function's :class:`Network` or None.
     """
 
     def differentiate(state: TrainState, batch: Batch) -> tuple[PyTree, PyTree, Metrics]:
@@ -85,6 +108,7 @@ def make_step(loss_fn: LossFn, tx: optax.GradientTransformation) -> StepFn:
         return jax.tree.map(lambda g: g / loss_scale, differentiate(state, batch)[0])
 
     step.gradients = gradients  # type: ignore[attr-defined]
+    step.network = getattr(loss_fn, "network", None)  # type: ignore[attr-defined]
     return step
 
 
@@ -172,7 +196,8 @@ def supervised(
 
     Returns:
         a :class:`~jaxdl.types.LossFn`: the masked mean of the losses, the new model state, and the
-        metrics ``"loss"`` and those given, as :class:`~jaxdl.types.Mean`.
+        metrics ``"loss"`` and those given, as :class:`~jaxdl.types.Mean`. Its attribute ``network``
+        is the :class:`Network`.
     """
     per_example = {"loss": loss, **(metrics or {})}
 
@@ -215,6 +240,10 @@ def supervised(
             value = value + penalty(params)
         return value, (model_state, results)
 
+    def read(batch: Batch) -> Array:
+        return batch[inputs] if preprocess is None else preprocess(batch[inputs])
+
+    loss_fn.network = Network(model, read, inputs, targets)  # type: ignore[attr-defined]
     return loss_fn
 
 

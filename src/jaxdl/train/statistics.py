@@ -1,0 +1,163 @@
+"""What a :class:`~jaxdl.train.Watch` asks for, on the device: pure functions to be jitted."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxdl import metrics, tensorboard, tree
+from jaxdl.data.batches import sequential_order, take
+from jaxdl.train.step import Network
+from jaxdl.train.watch import Watch, layers, params_of
+from jaxdl.types import Array, Batch, PyTree, StepFn
+
+NUM_MAPS, NUM_FILTERS, NUM_INPUTS = 8, 16, 8
+
+
+def make_statistics(watch: Watch, step: StepFn) -> Callable[[PyTree, Batch], dict[str, Any]]:
+    """The statistics of one look, as a pure function to be jitted.
+
+    Args:
+        watch: from :func:`resolve`.
+        step: the update.
+
+    Returns:
+        ``(state, batch) -> statistics``: by kind and name, histograms as
+        :class:`~jaxdl.tensorboard.Buckets`, everything else small, too.
+    """
+    network: Any = getattr(step, "network", None)
+    activations, feature_maps, filters = (
+        () if isinstance(names, bool) else names
+        for names in (watch.activations, watch.feature_maps, watch.filters)
+    )
+
+    def statistics(state: PyTree, batch: Batch) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        params = _floating(params_of(state))
+        if watch.parameters:
+            found["parameters"] = _histograms(params)
+        if watch.gradients or watch.gradient_norms:
+            gradients = _floating(step.gradients(state, batch))  # type: ignore[attr-defined]
+            if watch.gradients:
+                found["gradients"] = _histograms(gradients)
+            if watch.gradient_norms:
+                norms = tree.norms(gradients)
+                squares = jnp.stack([jnp.square(norm) for norm in norms.values()])
+                found["gradient_norm"] = {"global": jnp.sqrt(squares.sum()), **norms}
+        if watch.update_ratios:
+            after = _floating(params_of(step(state, batch)[0]))
+            updates = {name: after[name] - leaf for name, leaf in params.items()}
+            sizes = tree.norms(params)
+            found["update_ratio"] = {
+                name: norm / jnp.maximum(sizes[name], 1e-12)
+                for name, norm in tree.norms(updates).items()
+            }
+        if filters:
+            found["filters"] = {
+                name: params[f"{name}/kernel"][..., :NUM_FILTERS] for name in filters
+            }
+        if watch.inputs:
+            found["inputs"] = batch[network.image][:NUM_INPUTS]
+        if activations or feature_maps:
+            few = {name: leaf[: watch.num_activations] for name, leaf in batch.items()}
+            names = tuple(dict.fromkeys((*activations, *feature_maps)))
+            outputs = layers(network, state, few, names)
+            active = {name: outputs[name] for name in activations}
+            found |= _describe(active)
+            found["feature_maps"] = {
+                name: outputs[name][0, ..., :NUM_MAPS].astype(jnp.float32) for name in feature_maps
+            }
+        return found
+
+    return statistics
+
+
+def make_survey(
+    watch: Watch, network: Network, batch_size: int, *, last: bool
+) -> Callable[[PyTree, Batch], dict[str, Any]]:
+    """What is asked of the evaluation data, as a pure function to be jitted.
+
+    Args:
+        watch: from :func:`resolve`.
+        network: the model.
+        batch_size: examples at a time.
+        last: the run has ended, so that everything is wanted, not the embeddings only.
+
+    Returns:
+        ``(state, data) -> found``: ``"embeddings"`` (M, D), ``"confusion"`` (C, C) counts,
+        ``"worst"``: indices (K,) and probabilities (K, C).
+    """
+
+    def logits_of(state: PyTree, batch: Batch) -> Any:
+        variables = {"params": state.params, **state.model_state}
+        return network.model.apply(variables, network.inputs(batch), **network.options)
+
+    def judge(state: PyTree, data: Batch) -> dict[str, Any]:
+        number = next(iter(data.values())).shape[0]
+        order = sequential_order(number, min(batch_size, number))
+
+        def one(_: None, index: Array) -> tuple[None, tuple[Array, Array]]:
+            batch = take(data, order, index)
+            labels = batch[network.label]
+            mask = batch.get("mask", jnp.ones(labels.shape, jnp.float32)) * (labels >= 0)
+            logits = logits_of(state, batch)
+            counts = metrics.confusion_matrix(logits, jnp.maximum(labels, 0), mask)
+            scores = jnp.take_along_axis(
+                jax.nn.log_softmax(logits), jnp.maximum(labels, 0)[:, None], axis=1
+            )[:, 0]
+            return None, (counts, jnp.where(mask > 0, -scores, -jnp.inf))
+
+        _, (counts, losses) = jax.lax.scan(one, None, jnp.arange(order.shape[0]))
+        found: dict[str, Any] = {"confusion": counts.sum(axis=0)} if watch.confusion else {}
+        if watch.worst:
+            _, indices = jax.lax.top_k(losses.reshape(-1)[:number], min(watch.worst, number))
+            chosen = {name: array[indices] for name, array in data.items()}
+            found["worst"] = (indices, jax.nn.softmax(logits_of(state, chosen)))
+        return found
+
+    def embed(state: PyTree, data: Batch) -> Array:
+        name = watch.embeddings or ""
+        number = min(watch.num_embeddings, next(iter(data.values())).shape[0])
+        few = {key: array[:number] for key, array in data.items()}
+        order = sequential_order(number, min(batch_size, number))
+
+        def one(_: None, index: Array) -> tuple[None, Array]:
+            vectors = layers(network, state, take(few, order, index), (name,))[name]
+            return None, vectors.reshape(vectors.shape[0], -1).astype(jnp.float32)
+
+        _, vectors = jax.lax.scan(one, None, jnp.arange(order.shape[0]))
+        return vectors.reshape(-1, vectors.shape[-1])[:number]
+
+    def survey(state: PyTree, data: Batch) -> dict[str, Any]:
+        found = judge(state, data) if last and (watch.confusion or watch.worst) else {}
+        return found | ({"embeddings": embed(state, data)} if watch.embeddings else {})
+
+    return survey
+
+
+def _describe(outputs: Mapping[str, Array]) -> dict[str, Any]:
+    """Histogram, mean, standard deviation and share of zeros of every array."""
+    arrays = {name or "output": leaf.astype(jnp.float32) for name, leaf in outputs.items()}
+    if not arrays:
+        return {}
+    return {
+        "activations": _histograms(arrays),
+        "activation_mean": {name: leaf.mean() for name, leaf in arrays.items()},
+        "activation_std": {name: leaf.std() for name, leaf in arrays.items()},
+        "activation_zeros": {
+            name: jnp.mean((leaf == 0).astype(jnp.float32)) for name, leaf in arrays.items()
+        },
+    }
+
+
+def _histograms(arrays: Mapping[str, Array]) -> dict[str, tensorboard.Buckets]:
+    return {name: tensorboard.bucket_counts(array) for name, array in arrays.items()}
+
+
+def _floating(params: PyTree) -> dict[str, Array]:
+    return {
+        name: leaf
+        for name, leaf in tree.named_leaves(params).items()
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.size
+    }

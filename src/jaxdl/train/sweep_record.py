@@ -1,0 +1,257 @@
+"""What a sweep leaves on disk: a row a member for TensorBoard, a table, a map, the best run."""
+
+import dataclasses
+import functools
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxdl import config as configs
+from jaxdl import plots, tensorboard
+from jaxdl.train import members
+from jaxdl.train.noted import noted_calls
+from jaxdl.train.record import Record, to_json, write_lines
+from jaxdl.types import PyTree
+
+
+def prepare(workdir: Path) -> None:
+    """Makes the folder of a sweep, and says before anything is trained if it cannot be used."""
+    if (workdir / "sweep.json").exists() or (workdir / "best").exists():
+        raise ValueError(f"{workdir} already holds a sweep. Choose another folder.")
+    try:
+        (workdir / "members").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise type(error)(
+            f"the sweep folder {workdir} cannot be written ({error.strerror or error}). "
+            "Choose another one or free some space."
+        ) from error
+
+
+def write(
+    workdir: Path,
+    result: Any,
+    train_one: members.TrainOne,
+    data: PyTree,
+    *,
+    monitor: str,
+    mode: str,
+    config: Callable[[dict[str, Any], int], Any] | None,
+    options: dict[str, Any],
+    outer: Sequence[str],
+    axes: Sequence[str] | None,
+) -> None:
+    """Writes everything of a finished sweep; see :func:`jaxdl.train.sweep`."""
+    config = _made_config if config is None else config
+    for member in range(len(result.hparams)):
+        write_member(workdir / "members" / member_name(result, member), result, member, config)
+    table = {
+        "monitor": monitor,
+        "mode": mode,
+        "method": result.method,
+        "chunk_size": result.chunk_size,
+        "seconds": round(result.seconds, 3),
+        "best": result.best,
+        "members": [_row(result, member, monitor) for member in range(len(result.hparams))],
+    }
+    write_lines(workdir / "sweep.json", [json.dumps(table, indent=1)])
+    figure = draw(result, monitor=monitor, mode=mode, axes=axes)
+    if figure is not None:
+        plots.save(figure, workdir / "heat_map.png")
+    if result.best is not None:
+        write_best(
+            workdir / "best", result, train_one, data,
+            monitor=monitor, mode=mode, config=config, options=options, outer=outer,
+        )  # fmt: skip
+
+
+def member_name(result: Any, member: int) -> str:
+    """The folder of a member: its number, its hyperparameters, its seed."""
+    parts = [f"{name}={_short(value)}" for name, value in result.hparams[member].items()]
+    parts += [f"seed={result.seeds[member]}"] if len(set(result.seeds)) > 1 else []
+    digits = len(str(len(result.hparams) - 1))
+    name = "_".join([f"{member:0{digits}d}", *parts])
+    return re.sub(r"[^\w=.+-]+", "-", name)[:120]
+
+
+def rows_of(result: Any, member: int) -> list[dict[str, Any]]:
+    """A member's history as the rows of ``metrics.jsonl``, without the columns of time."""
+    number, steps = int(result.num_epochs[member]), int(result.num_steps[member])
+    rows = []
+    for epoch in range(number):
+        row: dict[str, Any] = {
+            "epoch": epoch + 1,
+            "step": steps * (epoch + 1) // number,
+        }
+        for name, values in result.history.items():
+            value = values[member, epoch]
+            row[name] = float(value) if np.ndim(value) == 0 else value.tolist()
+        rows.append(row)
+    return rows
+
+
+def write_member(
+    folder: Path, result: Any, member: int, config: Callable[[dict[str, Any], int], Any]
+) -> None:
+    """Hyperparameters and curves; the seeds of one setting share a group, and so a row."""
+    rows = rows_of(result, member)
+    curves = [name for name, values in result.history.items() if values.ndim == 2]
+    hparams = result.hparams[member]
+    group = "" if len(set(result.seeds)) == 1 else json.dumps(hparams, default=str)
+    with tensorboard.open_writer(folder) as writer:
+        tensorboard.write_hparams(writer, hparams, metrics=curves, group=group)
+        for row in rows:
+            tensorboard.write_scalars(writer, {name: row[name] for name in curves}, row["step"])
+        tensorboard.write_hparams_end(writer, succeeded=member not in result.diverged)
+    write_lines(folder / "metrics.jsonl", map(to_json, rows))
+    made = config(hparams, int(result.seeds[member]))
+    configs.save(made, folder / "config.json")
+
+
+def write_best(
+    folder: Path,
+    result: Any,
+    train_one: members.TrainOne,
+    data: PyTree,
+    *,
+    monitor: str,
+    mode: str,
+    config: Callable[[dict[str, Any], int], Any],
+    options: dict[str, Any],
+    outer: Sequence[str],
+) -> None:
+    """The best member as a run folder with which ``run`` goes on where the member stopped."""
+    hparams, seed = result.hparams[result.best], int(result.seeds[result.best])
+    fingerprint = _fingerprint(train_one, hparams, seed, data, options, outer)
+    rows = rows_of(result, result.best)
+    made = config(hparams, seed)
+    sign = -1.0 if mode == "max" else 1.0
+    finite = [row for row in rows if math.isfinite(row[monitor])]
+    best_row = min(finite, key=lambda row: sign * row[monitor])
+    with Record(folder, result.state, resume=False, fingerprint=fingerprint, config=made) as record:
+        for row in rows:
+            record.add_row(row)
+        if best_row is rows[-1]:  # of earlier epochs there is no state
+            record.keep_best(result.state, best_row)
+        record.save(result.state, None)
+        record.finish()
+
+
+def draw(result: Any, *, monitor: str, mode: str, axes: Sequence[str] | None = None) -> Any:
+    """The monitored metric over two hyperparameters: mean over seeds, best over all others.
+
+    Args:
+        result: a :class:`jaxdl.train.SweepResult`.
+        monitor: metric; its last value counts.
+        mode: "min" or "max".
+        axes: names of one or two hyperparameters; by default the first two that vary.
+
+    Returns:
+        a figure, or None where nothing varies.
+    """
+    names = list(result.hparams[0])
+    values = {name: _different(setting[name] for setting in result.hparams) for name in names}
+    chosen = list(axes or [name for name in names if len(values[name]) > 1])[:2]
+    if not chosen:
+        return None
+    number = len(set(result.seeds))
+    ends = [result.history[monitor][m, n - 1] for m, n in enumerate(result.num_epochs)]
+    ends = [math.nan if m in result.diverged else float(x) for m, x in enumerate(ends)]
+    # a mean over seeds of which one diverged says so
+    means = np.asarray(ends).reshape(-1, number).mean(axis=1)
+    settings = result.hparams[::number]
+    seeds = f", mean of {number} seeds" if number > 1 else ""
+    stopped = ", at each one's last epoch" if len(set(result.num_epochs)) > 1 else ""
+    title = f"{monitor}{seeds}{stopped}"
+    across = chosen[0]
+    up = chosen[1] if len(chosen) == 2 else None
+    cells = len(values[across]) * (len(values[up]) if up else 1)
+    numeric = all(members.is_number(x) for name in chosen for x in values[name])
+    better: Any = mode
+    if up and numeric and cells > 2 * len(settings):
+        x, y = ([float(setting[name]) for setting in settings] for name in (across, up))
+        return plots.scattered_values(x, y, means, labels=(across, up), title=title, better=better)
+    rows = values[up] if up else [""]
+    table = np.full((len(rows), len(values[across])), np.nan)
+    for setting, mean in zip(settings, means, strict=True):
+        row = rows.index(setting[up]) if up else 0
+        column = values[across].index(setting[across])
+        pick = np.fmin if mode == "min" else np.fmax
+        table[row, column] = pick(table[row, column], mean)
+    return plots.heat_map(
+        table,
+        rows,
+        values[across],
+        labels=(up or "", across),
+        title=title,
+        better=better,
+    )
+
+
+def _fingerprint(
+    train_one: members.TrainOne,
+    hparams: Mapping[str, Any],
+    seed: int,
+    data: PyTree,
+    options: dict[str, Any],
+    outer: Sequence[str],
+) -> dict[str, Any]:
+    """What ``run`` compares before it goes on; {} for a member that never called ``fit``."""
+    fixed = {name: hparams[name] for name in outer}
+    traced = members.as_arrays({n: value for n, value in hparams.items() if n not in fixed})
+    found: list[Any] = []
+
+    @functools.partial(jax.jit, keep_unused=False)
+    def order_key(key: Any, traced: dict, data: PyTree) -> Any:
+        with noted_calls() as calls:  # only the key is asked for, so nothing is trained
+            train_one(key, {**fixed, **traced}, data, **options)
+        found.extend(calls)
+        return jax.random.key_data(calls[-1].key) if calls else ()
+
+    key_data = order_key(jax.random.key(seed), traced, data)
+    if not found:
+        return {}
+    return {
+        "batch size": found[-1].batch_size,
+        "number of examples": found[-1].num_examples,
+        "order key": np.asarray(key_data).tolist(),
+    }
+
+
+def _made_config(hparams: Mapping[str, Any], seed: int) -> Any:
+    values = {**hparams, "seed": seed}
+    cls = dataclasses.make_dataclass("Member", [(name, Any) for name in values], frozen=True)
+    return cls(**values)
+
+
+def _row(result: Any, member: int, monitor: str) -> dict[str, Any]:
+    end = int(result.num_epochs[member]) - 1
+    last = float(result.history[monitor][member, end])
+    return {
+        "member": member,
+        "folder": member_name(result, member),
+        "hparams": {n: v if _is_json(v) else str(v) for n, v in result.hparams[member].items()},
+        "seed": int(result.seeds[member]),
+        "num_epochs": end + 1,
+        "diverged": result.diverged.get(member),
+        monitor: last if math.isfinite(last) else None,
+    }
+
+
+def _is_json(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _different(values: Any) -> list[Any]:
+    """The different values, numbers ascending, others in their order."""
+    different = list(dict.fromkeys(values))
+    return sorted(different) if all(members.is_number(value) for value in different) else different
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,44 @@
+"""experiments/sweep.py on digits, and the folders that it leaves to the command compare."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import sweep
+from jaxdl.train.compare import config_differences, read_runs
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    cfg = sweep.Config(
+        learning_rates=(1e-4, 1e-2),
+        weight_decays=(0.0, 0.1),
+        num_seeds=2,
+        halving=(1, 3),
+        hidden=(16,),
+        run_dir=tmp_path_factory.mktemp("sweep") / "run",
+    )
+    return sweep.main(cfg), cfg.run_dir
+
+
+def test_the_better_rate_goes_on_and_learns(swept):
+    result, folder = swept
+    assert list(result.num_epochs) == [1, 1, 1, 1, 3, 3, 3, 3]
+    assert result.hparams[result.best]["learning_rate"] == 1e-2
+    best = result.history["test/accuracy"][result.best, 2]
+    assert best > 0.8 > result.history["test/accuracy"][:4, 0].max()
+    saved = json.loads((folder / "best" / "config.json").read_text())["config"]
+    assert saved["learning_rate"] == 1e-2
+    assert saved["hidden"] == [16]
+    rows = [json.loads(line) for line in (folder / "best" / "metrics.jsonl").open()]
+    assert rows[-1]["test/accuracy"] == pytest.approx(best)
+    assert np.asarray(Image.open(folder / "heat_map.png").convert("L")).std() > 20
+
+
+def test_members_can_be_compared(swept):
+    _, folder = swept
+    members = sorted((folder / "members").iterdir())
+    different = config_differences(read_runs([members[0], members[6]]))
+    assert different == {"learning_rate": ["0.0001", "0.01"], "weight_decay": ["0.0", "0.1"]}

@@ -1,0 +1,169 @@
+"""Finding what went wrong: the first NaN, the shapes of all layers, a trace of some steps."""
+
+import gzip
+import json
+
+import flax.linen as linen
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxdl import losses, models, nn, optim, train
+from jaxdl.train.locate import first_non_finite
+
+
+def key():
+    return jax.random.key(0)  # a new one each time, so that none is used twice
+
+
+class Root(linen.Module):
+    """A square root that goes wrong below 0, between two dense layers."""
+
+    @linen.compact
+    def __call__(self, x):
+        return jnp.sqrt(x)
+
+
+class Net(linen.Module):
+    wrong: str = ""
+
+    @linen.compact
+    def __call__(self, x, *, train=False):
+        x = linen.Dense(3, name="first")(x)
+        if self.wrong == "inside":
+            x = Root(name="root")(x)
+        x = linen.Dense(3, name="second")(x)
+        if self.wrong == "gradient":  # 0 at 0, its derivative is infinite there
+            x = jnp.sqrt(jnp.abs(x * 0))
+        return linen.Dense(2, name="third")(x)
+
+
+def make_step(model, tx=None, loss=losses.cross_entropy, preprocess=None):
+    tx = optax.sgd(0.1) if tx is None else tx
+    loss_fn = train.supervised(model, loss, inputs="x", preprocess=preprocess)
+    state = train.init_state(model, tx, key(), jnp.zeros((1, 4)))
+    return train.make_step(loss_fn, tx), state
+
+
+BATCH = {"x": jnp.asarray(np.random.default_rng(0).normal(size=(6, 4)), jnp.float32),
+         "label": jnp.zeros(6, jnp.int32)}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "sentence"),
+    [
+        (Net("inside"), {}, "the output of root (Root) of Net"),
+        (Net(), {"preprocess": lambda x: x / 0.0 * 0.0}, "the first to be not finite is the input"),
+        (Net(), {"loss": lambda x, y: jnp.log(x[:, 0] * 0 - 1)}, "the loss computed from it"),
+        (Net("gradient"), {}, "on the way back the first gradient that is not is that of second/"),
+        (Net(), {"tx": optax.scale(jnp.inf)}, "the update that the optimizer makes is not"),
+    ],
+)
+def test_the_first_that_is_not_finite_is_named(model, options, sentence):
+    step, state = make_step(model, **options)
+    assert sentence in first_non_finite(step, state, BATCH)
+
+
+def test_a_run_names_layer_step_and_batch(tmp_path):
+    """Only example 17 is too large for the layer that takes an exponential."""
+
+    class Exponential(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            return jnp.exp(x)
+
+    class Model(linen.Module):
+        @linen.compact
+        def __call__(self, x, *, train=False):
+            return linen.Dense(2)(Exponential(name="exponential")(x))
+
+    tx, model = optax.sgd(0.0), Model()
+    loss_fn = train.supervised(model, losses.cross_entropy, inputs="x")
+    state = train.init_state(model, tx, key(), jnp.zeros((1, 2)))
+    x = np.zeros((24, 2), np.float32)
+    x[17] = 1000.0
+    with pytest.raises(FloatingPointError) as error:
+        train.run(
+            train.make_step(loss_fn, tx),
+            state,
+            {"x": x, "label": np.zeros(24, np.int32)},
+            num_epochs=1,
+            batch_size=1,
+            key=key(),
+            progress=False,
+        )
+    message = str(error.value)
+    assert "(examples 17)" in message
+    assert "the output of exponential (Exponential) of Model" in message
+    from jaxdl.data import epoch_order
+
+    place = np.asarray(epoch_order(key(), 0, 24, 1))[:, 0].tolist().index(17)
+    assert f"at step {place}, batch {place} of the epoch" in message
+
+
+def test_modules_inside_a_loop_are_seen_too():
+    model = linen.RNN(linen.SimpleCell(2))
+
+    class Recurrent(linen.Module):
+        @linen.compact
+        def __call__(self, x, *, train=False):
+            return linen.Dense(2)(model.copy(name="rnn")(x[:, :, None] / 0.0)[:, -1])
+
+    step, state = make_step(Recurrent())
+    sentence = first_non_finite(step, state, BATCH)
+    assert sentence == "the first to be not finite is the output of rnn/cell/i (Dense) of Recurrent"
+
+
+def test_shapes_of_every_intermediate_without_computing_anything():
+    x = jax.ShapeDtypeStruct((64, 28, 28, 1), "float32")
+    lines = nn.shapes(models.ConvNet(), x, train=False).splitlines()
+    table = {line.split()[0]: line.split()[1:] for line in lines}
+    assert table["Conv_0"] == ["Conv", "float32[64,26,26,16]", "160"]
+    assert table["Conv_1"] == ["Conv", "float32[64,11,11,32]", "4,640"]
+    assert table["Dense_0"] == ["Dense", "float32[64,32]", "25,632"]
+    assert table["Dense_1"] == ["Dense", "float32[64,10]", "330"]
+    assert table["feat2"] == ["(sown)", "float32[64,11,11,32]"]
+    huge = jax.ShapeDtypeStruct((10**6, 10**4, 10**4, 3), "bfloat16")  # 6 * 10^14 bytes
+    assert "[1000000,9998,9998,8]" in nn.shapes(linen.Conv(8, (3, 3), padding="VALID"), huge)
+
+
+def test_shapes_of_a_recurrent_net_and_of_a_wrong_input():
+    rows = jax.ShapeDtypeStruct((2, 28, 28, 1), "float32")
+    assert "float32[2,28,64], float32[1,2,64], float32[1,2,64]" in nn.shapes(
+        models.RecurrentClassifier(10), rows
+    )
+    with pytest.raises(ValueError, match="a 3x3 kernel does not fit into 1x1 pixels"):
+        nn.shapes(models.ConvNet(), jax.ShapeDtypeStruct((1, 4, 4, 1), "float32"))
+
+
+def run(step, state, **options):
+    data = {"x": np.asarray(BATCH["x"]), "label": np.asarray(BATCH["label"])}
+    settings = {"num_epochs": 4, "batch_size": 2, "key": key(), "progress": False}
+    return train.run(step, state, data, **settings | options)
+
+
+def test_a_trace_holds_the_steps_that_were_asked_for_by_number(tmp_path):
+    step, state = make_step(Net(), tx=optim.adam(1e-3))
+    traced, _ = run(step, state, workdir=tmp_path, profile=(4, 7))
+    (path,) = tmp_path.glob("plugins/profile/*/*.trace.json.gz")
+    events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
+    names = [str(event.get("args", {}).get("step_num")) for event in events
+             if event.get("name", "").startswith("train")]  # fmt: skip
+    assert sorted(names) == ["4", "5", "6"]
+    (plane,) = tmp_path.glob("plugins/profile/*/*.xplane.pb")
+    found = jax.profiler.ProfileData.from_file(str(plane))
+    assert [plane.name for plane in found.planes]
+    plain, _ = run(step, state)
+    for a, b in zip(jax.tree.leaves(traced.params), jax.tree.leaves(plain.params), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_trace_that_cannot_be_is_refused(tmp_path):
+    step, state = make_step(Net())
+    for steps in [(3, 3), (-1, 2), (5, 2)]:
+        with pytest.raises(ValueError, match="0 <= first < last"):
+            run(step, state, workdir=tmp_path / str(steps), profile=steps)
+    with pytest.raises(ValueError, match="give run a workdir"):
+        run(step, state, profile=(0, 1))

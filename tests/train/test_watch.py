@@ -1,0 +1,428 @@
+"""Watching a run: cadence, what is written, and that training does not notice."""
+
+import json
+
+import flax.linen as linen
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from event_files import accumulate, scalars
+
+from jaxdl import data, losses, metrics, models, optim, tensorboard, train
+from jaxdl.train import loop, statistics
+from jaxdl.train.watch import params_of, resolve
+
+RNG = np.random.default_rng(0)
+
+
+def make_data(number, seed=0):
+    generator = np.random.default_rng(seed)
+    image = generator.integers(0, 256, (number, 6, 6, 1), np.uint8)
+    return {"image": image, "label": (np.arange(number) % 3).astype(np.int32)}
+
+
+def scale(images):
+    return images.astype(jnp.float32) / 255
+
+
+class Net(linen.Module):
+    """A convolution, dropout, and a layer whose features are sown as every model here does."""
+
+    @linen.compact
+    def __call__(self, x, *, train=False):
+        x = linen.relu(linen.Conv(4, (3, 3), name="conv")(x))
+        self.sow("intermediates", "maps", x)
+        x = linen.relu(linen.Dense(5, name="hidden")(x.reshape(x.shape[0], -1)))
+        self.sow("intermediates", "embed", x)
+        x = linen.Dropout(0.3, deterministic=not train)(x)
+        return linen.Dense(3, name="out")(x)
+
+
+def make_parts(model, tx, size=6):
+    loss_fn = train.supervised(
+        model, losses.cross_entropy, metrics={"accuracy": metrics.accuracy}, preprocess=scale
+    )
+    state = train.init_state(model, tx, jax.random.key(0), jnp.zeros((1, size, size, 1)))
+    return train.make_step(loss_fn, tx), train.make_eval(loss_fn), state
+
+
+TRAIN, TEST = make_data(70), make_data(22, seed=1)
+EVERYTHING = train.Watch.all(
+    every=4,
+    activations=("maps", "embed", ""),
+    feature_maps=("maps",),
+    hparams={"rate": 0.1},
+    class_names=("a", "b", "c"),
+    worst=4,
+    num_embeddings=20,
+)
+
+
+@pytest.fixture(scope="module")
+def parts():
+    return make_parts(Net(), optim.adam(optim.step_decay(1e-2, 5, 0.5)))
+
+
+def run(parts, **options):
+    step, eval_fn, state = parts
+    settings = {
+        "num_epochs": 2,
+        "batch_size": 8,
+        "key": jax.random.key(1),
+        "eval_fn": eval_fn,
+        "eval_data": TEST,
+        "progress": False,
+    }
+    return train.run(step, state, TRAIN, **settings | options)
+
+
+def assert_same(a, b):
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            x, y = jax.random.key_data(x), jax.random.key_data(y)
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.fixture(scope="module")
+def plain(parts):
+    return run(parts)
+
+
+@pytest.fixture(scope="module")
+def watched(parts, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("watched")
+    return folder, run(parts, watch=EVERYTHING, workdir=folder)
+
+
+STEPS = [0, 4, 8, 9, 13, 17]  # two epochs of nine batches
+
+
+def test_watching_changes_no_bit_of_the_training(plain, watched):
+    assert_same(plain[0], watched[1][0])
+    for a, b in zip(plain[1], watched[1][1], strict=True):
+        assert {k: v for k, v in a.items() if "second" not in k} == {
+            k: v for k, v in b.items() if "second" not in k
+        }
+
+
+def test_looks_are_taken_before_the_same_batches_of_each_epoch(watched):
+    accumulator = accumulate(watched[0])
+    tags = accumulator.Tags()
+    names = ["conv/bias", "conv/kernel", "hidden/bias", "hidden/kernel", "out/bias", "out/kernel"]
+    for tag in ("step/loss", "step/accuracy", "step/learning_rate", "gradient_norm/global"):
+        assert [event.step for event in accumulator.Scalars(tag)] == STEPS, tag
+    for kind in ("gradient_norm", "update_ratio"):
+        for name in names:
+            assert [event.step for event in accumulator.Scalars(f"{kind}/{name}")] == STEPS
+    for kind in ("parameters", "gradients"):
+        for name in names:
+            assert [event.step for event in accumulator.Histograms(f"{kind}/{name}")] == STEPS
+    for layer in ("maps", "embed", "output"):
+        for kind in ("mean", "std", "zeros"):
+            assert f"activation_{kind}/{layer}" in tags["scalars"]
+        assert [e.step for e in accumulator.Histograms(f"activations/{layer}")] == STEPS
+    assert [e.step for e in accumulator.Images("feature_maps/maps")] == STEPS
+    assert [e.step for e in accumulator.Images("inputs")] == [0, 9]
+    assert [e.step for e in accumulator.Images("filters/conv")] == [0, 9]
+    for tag in ("embeddings/pca", "embeddings/tsne", "confusion_matrix", "worst_classified"):
+        assert [e.step for e in accumulator.Images(tag)] == [18]
+    # the look before step 0 has no time to speak of
+    assert [e.step for e in accumulator.Scalars("speed/step_seconds")] == STEPS[1:]
+    assert tags["graph"]
+    rates = [round(e.value, 6) for e in accumulator.Scalars("step/learning_rate")]
+    assert rates == [0.01, 0.01, 0.005, 0.005, 0.0025, 0.00125]
+
+
+def test_the_projector_gets_vectors_labels_and_images_of_every_epoch(watched):
+    for step in (9, 18):
+        folder = watched[0] / "projector" / "embed" / f"{step:08d}"
+        assert np.loadtxt(folder / "tensors.tsv").shape == (20, 5)
+        labels = (folder / "metadata.tsv").read_text().split()
+        assert labels == ["abc"[i % 3] for i in range(20)]
+        assert (folder / "sprite.png").exists()
+
+
+def test_statistics_are_what_numpy_makes_of_the_same_step(parts):
+    step, _, state = parts
+    batch = {name: jnp.asarray(array[:8]) for name, array in TRAIN.items()}
+    watch = train.Watch(
+        gradients=True, gradient_norms=True, update_ratios=True, activations=("embed",)
+    )
+    found = jax.jit(statistics.make_statistics(watch, step))(state, batch)
+    gradients = jax.jit(step.gradients)(state, batch)
+    after = jax.jit(step)(state, batch)[0]
+    kernel = np.asarray(gradients["hidden"]["kernel"])
+    norm = np.sqrt((kernel.astype(np.float64) ** 2).sum())
+    np.testing.assert_allclose(found["gradient_norm"]["hidden/kernel"], norm, rtol=1e-5)
+    total = np.sqrt(sum((np.asarray(leaf) ** 2).sum() for leaf in jax.tree.leaves(gradients)))
+    np.testing.assert_allclose(found["gradient_norm"]["global"], total, rtol=1e-5)
+    before = np.asarray(state.params["out"]["kernel"])
+    update = np.asarray(after.params["out"]["kernel"]) - before
+    ratio = np.linalg.norm(update) / np.linalg.norm(before)
+    np.testing.assert_allclose(found["update_ratio"]["out/kernel"], ratio, rtol=1e-4)
+    variables = {"params": state.params}
+    hidden = Net().apply(variables, scale(batch["image"]), mutable=["intermediates"])
+    embed = np.asarray(hidden[1]["intermediates"]["embed"][0])
+    np.testing.assert_allclose(found["activation_mean"]["embed"], embed.mean(), rtol=1e-5)
+    np.testing.assert_allclose(found["activation_std"]["embed"], embed.std(), rtol=1e-4)
+    np.testing.assert_allclose(found["activation_zeros"]["embed"], (embed == 0).mean(), rtol=1e-6)
+    low, high = embed.min(), embed.max()
+    expected = np.histogram(embed, bins=30, range=(low, high))[0]
+    np.testing.assert_array_equal(found["activations"]["embed"].counts, expected)
+    # nothing of the size of a layer leaves the device, but for 8 maps and the first images
+    assert max(leaf.size for leaf in jax.tree.leaves(found["gradients"])) == 31
+
+
+def test_true_takes_all_layers_that_there_are(parts):
+    step, _, state = parts
+    watch = resolve(train.Watch.all(), step, state, TRAIN, TEST)
+    assert watch.activations == ("", "Dropout_0", "conv", "embed", "hidden", "maps", "out")
+    assert watch.feature_maps == ("conv", "maps")
+    assert watch.filters == ("conv",)
+
+
+def test_the_survey_counts_every_example_and_finds_the_worst(parts, plain):
+    step, _, _ = parts
+    state = plain[0]
+    watch = resolve(EVERYTHING, step, state, TRAIN, TEST)
+    survey = statistics.make_survey(watch, step.network, 5, last=True)
+    found = jax.jit(survey)(state, {name: jnp.asarray(array) for name, array in TEST.items()})
+    logits = np.asarray(Net().apply({"params": state.params}, scale(TEST["image"])), np.float64)
+    predicted = logits.argmax(1)
+    expected = np.zeros((3, 3), int)
+    np.add.at(expected, (TEST["label"], predicted), 1)
+    np.testing.assert_array_equal(found["confusion"], expected)
+    entropy = np.log(np.exp(logits).sum(1)) - logits[np.arange(22), TEST["label"]]
+    worst = np.sort(entropy)[::-1][:4]  # not the indices: several entropies are almost equal
+    np.testing.assert_allclose(entropy[found["worst"][0]], worst, rtol=1e-5)
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_allclose(found["worst"][1], probabilities[found["worst"][0]], rtol=1e-4)
+    assert found["embeddings"].shape == (20, 5)
+
+
+@pytest.mark.parametrize("stop_at", [6, 9])
+def test_a_resumed_run_keeps_the_cadence_and_repeats_no_point(
+    parts, watched, tmp_path, monkeypatch, stop_at
+):
+    monkeypatch.setattr(loop, "_next_size", lambda size, seconds: 1)  # stop anywhere
+    watch = train.Watch(every=4, parameters=True)
+
+    class Killed(Exception):
+        pass
+
+    saves = []
+    original = loop.Record.save
+
+    def save_and_die(self, state, progress):
+        original(self, state, progress)
+        saves.append(int(state.step))
+        if saves[-1] >= stop_at:
+            self._last_manager.wait_until_finished()
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Record, "save", save_and_die)
+        with pytest.raises(Killed):
+            run(parts, watch=watch, workdir=tmp_path, save_every_seconds=0.0)
+    # a save never stands right before a look: what the look wrote would be written again
+    assert not set(saves) & set(STEPS)
+    state, _ = run(parts, watch=watch, workdir=tmp_path, resume=True)
+    found = scalars(tmp_path)
+    assert found["step/loss"] == scalars(watched[0])["step/loss"]
+    histograms = accumulate(tmp_path).Histograms("parameters/conv/kernel")
+    assert [event.step for event in histograms] == STEPS
+    assert_same(state, watched[1][0])
+
+
+def run_tiny(workdir, number, watch, **options):
+    """A linear model and batches of one example."""
+    examples = {"image": np.zeros((number, 2, 1, 1), np.uint8), "label": np.zeros(number, np.int32)}
+    model, tx = models.MLP((2,)), optim.sgd(0.1)
+    loss_fn = train.supervised(model, losses.cross_entropy, preprocess=scale)
+    state = train.init_state(model, tx, jax.random.key(0), jnp.zeros((1, 2, 1, 1)))
+    settings = {"batch_size": 1, "key": jax.random.key(1), "progress": False} | options
+    step = train.make_step(loss_fn, tx)
+    return train.run(step, state, examples, workdir=workdir, watch=watch, **settings)
+
+
+@pytest.mark.parametrize(("number", "every"), [(6, 1), (1, 50), (6, 2)])
+def test_looks_do_not_keep_a_run_from_being_saved(tmp_path, monkeypatch, number, every):
+    monkeypatch.setattr(loop, "_next_size", lambda size, seconds: 1)
+    saved = []
+    monkeypatch.setattr(
+        loop.Record, "save", lambda self, state, progress: saved.append(int(state.step))
+    )
+    watch = train.Watch(every=every)
+    run_tiny(tmp_path, number, watch, num_epochs=12 // number, save_every_seconds=0.0)
+    assert saved[:-1] == [step for step in range(1, 13) if every != 2 or step % 2]
+
+
+@pytest.mark.parametrize(("number", "last"), [(937, 9333), (938, 9342)])
+def test_190_points_in_ten_epochs_of_mnist(tmp_path, number, last):
+    """Checkable output 71, with as many batches of one example as MNIST has of 64."""
+    watch = train.Watch(every=50, gradient_norms=True)
+    run_tiny(tmp_path, number, watch, num_epochs=10)
+    points = scalars(tmp_path)
+    steps = [step for step, _ in points["step/loss"]]
+    assert steps == [epoch * number + batch for epoch in range(10) for batch in range(0, 901, 50)]
+    assert (len(steps), steps[-1]) == (190, last)
+    assert len(points["gradient_norm/Dense_0/kernel"]) == 190
+
+
+def test_a_loader_that_streams_is_watched_at_the_same_batches(parts, tmp_path):
+    step, eval_fn, state = parts
+    loader = data.Loader(
+        data.ArraySource(TRAIN), batch_size=8, shuffle=True, key=3, resident=False, num_workers=2
+    )
+    settings = {"num_epochs": 2, "eval_fn": eval_fn, "eval_data": TEST, "progress": False}
+    watch = train.Watch(every=4, gradient_norms=True, inputs=True)
+    watched, _ = train.run(step, state, loader, workdir=tmp_path, watch=watch, **settings)
+    plain, _ = train.run(step, state, loader, **settings)
+    assert_same(watched, plain)
+    assert [step for step, _ in scalars(tmp_path)["gradient_norm/global"]] == STEPS
+
+
+def test_a_gan_shows_histograms_norms_and_metrics_of_both_players(tmp_path):
+    class Generator(linen.Module):
+        num_latents: int = 2
+
+        @linen.compact
+        def __call__(self, z, *, train=False):
+            return linen.Dense(1)(z)
+
+    class Discriminator(linen.Module):
+        @linen.compact
+        def __call__(self, x, *, train=False):
+            return linen.Dense(1)(x)[:, 0]
+
+    players = (Generator(), Discriminator(), optim.adam(1e-2), optim.adam(1e-2))
+    step = train.make_gan_step(*players, losses.adversarial.least_squares(), inputs="x")
+    state = train.init_gan_state(*players, jax.random.key(0))
+    train.run(
+        step,
+        state,
+        {"x": np.ones((16, 1), np.float32)},
+        num_epochs=1,
+        batch_size=4,
+        key=jax.random.key(1),
+        workdir=tmp_path,
+        progress=False,
+        watch=train.Watch(every=2, parameters=True, gradients=True, gradient_norms=True),
+    )
+    accumulator = accumulate(tmp_path)
+    for player in ("generator", "discriminator"):
+        for kind in ("parameters", "gradients"):
+            events = accumulator.Histograms(f"{kind}/{player}/Dense_0/kernel")
+            assert [event.step for event in events] == [0, 2]
+    assert {"step/generator_loss", "gradient_norm/global"} <= set(accumulator.Tags()["scalars"])
+    assert set(params_of(state)) == {"generator", "discriminator"}
+
+
+def test_without_a_watch_metrics_are_logged_every_so_many_steps(parts, tmp_path):
+    run(parts, workdir=tmp_path, log_every=4)
+    assert [step for step, _ in scalars(tmp_path)["step/loss"]] == [4, 8, 12, 16]
+
+
+def test_hyperparameters_have_a_start_and_an_end_even_of_a_run_that_fails(parts, tmp_path):
+    def fail(_):
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        run(parts, workdir=tmp_path, hooks=[fail], watch=train.Watch(hparams={"rate": 0.1}))
+    from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+    ends = accumulate(tmp_path).SummaryMetadata("_hparams_/session_end_info")
+    content = metadata.parse_session_end_info_plugin_data(ends.plugin_data.content)
+    assert (
+        content.status
+        == plugin_data_pb2.SessionEndInfo.DESCRIPTOR.fields_by_name["status"]
+        .enum_type.values_by_name["STATUS_FAILURE"]
+        .number
+    )
+
+
+@pytest.mark.parametrize(
+    ("watch", "message"),
+    [
+        (
+            {"activations": ("conv", "conv9")},
+            "'conv9'.* no such layer; it has '', 'Dropout_0'",
+        ),
+        ({"feature_maps": ("hidden",)}, "no such layer with maps; it has 'conv', 'maps'"),
+        ({"filters": ("hidden",)}, "no such convolution; it has 'conv'"),
+        ({"embeddings": "penultimate"}, "names 'penultimate'"),
+    ],
+)
+def test_a_layer_that_is_not_there_is_named_beside_those_that_are(parts, tmp_path, watch, message):
+    with pytest.raises(ValueError, match=message):
+        run(parts, workdir=tmp_path, watch=train.Watch(**watch))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"every": 0}, "every must be greater than 0"),
+        ({"num_embeddings": 0}, "num_embeddings must be greater than 0"),
+        ({"worst": -1}, "worst must be 0 or more"),
+        ({"activations": "feat1"}, "activations must be a tuple of names, .'feat1',."),
+        ({"projections": ("umap",)}, "got 'umap'"),
+    ],
+)
+def test_a_watch_that_makes_no_sense_is_refused_at_once(fields, message):
+    with pytest.raises(ValueError, match=message):
+        train.Watch(**fields)
+
+
+def test_what_a_watch_needs_of_the_run_is_said_before_the_first_step(parts, tmp_path):
+    step, _, state = parts
+    with pytest.raises(ValueError, match="give run a workdir"):
+        run(parts, watch=train.Watch())
+    options = {"eval_fn": None, "eval_data": None, "workdir": tmp_path / "a"}
+    with pytest.raises(ValueError, match="give run eval_fn and eval_data"):
+        run(parts, watch=train.Watch(confusion=True), **options)
+    with pytest.raises(ValueError, match="class_names must be 3, one a logit, got 2"):
+        run(parts, watch=train.Watch(worst=1, class_names=("a", "b")), workdir=tmp_path / "d")
+    watch = train.Watch(embeddings="embed", class_names=("a", "b"))
+    with pytest.raises(ValueError, match="labels must lie in 0 to 1, got 2"):
+        run(parts, watch=watch, workdir=tmp_path / "e")
+    bare = lambda state, batch: step(state, batch)  # noqa: E731
+    with pytest.raises(ValueError, match=r"set loss_fn.network = train.Network"):
+        run((bare, parts[1], state), workdir=tmp_path / "b", watch=train.Watch(graph=True))
+    with pytest.raises(ValueError, match="attribute gradients"):
+        run((bare, parts[1], state), workdir=tmp_path / "c", watch=train.Watch(gradients=True))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="cannot be written"):
+        run(parts, workdir=tmp_path / "file" / "run", watch=train.Watch())
+
+
+def test_an_error_in_the_thread_that_writes_stops_the_run(parts, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tensorboard, "write_buckets", full)
+    with pytest.raises(OSError, match="cannot be written any more: No space left on device"):
+        run(parts, workdir=tmp_path, watch=train.Watch(every=4, parameters=True))
+
+
+def test_projections_on_a_plane():
+    vectors = RNG.normal(size=(40, 6)) * [5, 3, 1, 0.1, 0.1, 0.1]
+    from sklearn.decomposition import PCA
+
+    ours, theirs = tensorboard.pca(vectors), PCA(2).fit_transform(vectors)
+    np.testing.assert_allclose(abs(ours), abs(theirs), rtol=1e-4, atol=1e-4)
+    groups = np.repeat([[0.0] * 6, [20.0] * 6], 20, axis=0) + RNG.normal(size=(40, 6))
+    plane = tensorboard.tsne(groups)
+    middles = plane[:20].mean(0), plane[20:].mean(0)
+    spread = max(plane[:20].std(0).max(), plane[20:].std(0).max())
+    assert np.linalg.norm(middles[0] - middles[1]) > 3 * spread  # two groups stay two
+    assert not tensorboard.tsne(np.full((20, 3), 7.0)).any()  # a dead layer
+    assert tensorboard.tsne(np.arange(6.0)[:, None]).shape == (6, 2)
+    for function in (tensorboard.pca, tensorboard.tsne):
+        with pytest.raises(ValueError, match="vectors must"):
+            function(np.full((5, 3), np.nan))
+
+
+def test_the_history_on_disk_is_that_of_the_run(watched):
+    lines = (watched[0] / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [9, 18]
