@@ -6,7 +6,8 @@
 The first command needs nothing but the installation: scikit-learn's handwritten digits, an MLP,
 about 98 % of the test images right after a few seconds. The sets of the second are read from
 DIR/fashion_mnist/train-images-idx3-ubyte.gz and so on, or fetched by TFDS without --data_dir.
-The run folder gets config.json, metrics.jsonl, TensorBoard events, checkpoints and pictures.
+The run folder gets config.json, metrics.jsonl, TensorBoard events, checkpoints and pictures, and
+model.json, with which ``python -m jaxdl export``, ``predict`` and ``inspect`` find the model again.
 
 Source: the quick-start recipe of the PyTorch tutorials, and what people add to it.
 """
@@ -23,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl import config, data, losses, metrics, models, optim, plots, train
+from jaxdl import config, data, interop, losses, metrics, models, optim, plots, train
 from jaxdl.data import transforms
 
 
@@ -168,7 +169,8 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         chosen = np.random.default_rng(cfg.seed).permutation(len(train_data["label"]))
         train_data = {name: array[chosen[: cfg.num_train]] for name, array in train_data.items()}
     images = train_data["image"]
-    preprocess = transforms.normalize(*data.mean_and_std(images))
+    mean, std = data.mean_and_std(images)
+    preprocess = interop.Preprocessing(images.shape[1:], mean=tuple(mean), std=tuple(std))
     model = make_model(cfg, len(dataset.class_names))
     tx = make_optimizer(cfg, cfg.num_epochs * data.num_batches(len(images), cfg.batch_size))
     init_key, order_key = jax.random.split(jax.random.key(cfg.seed))
@@ -188,6 +190,15 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     workdir = (
         cfg.run_dir or Path("runs") / f"{cfg.data}_{cfg.model}_{time.strftime('%Y%m%d-%H%M%S')}"
     )
+    about = {
+        "name": cfg.data,
+        "data_dir": None if cfg.data_dir is None else str(cfg.data_dir.absolute()),
+        "training images": len(images),
+        "test images": len(dataset.test["label"]),
+    }
+    description = interop.describe_run(
+        model, preprocess, dataset.class_names, data=about, averaged=cfg.ema is not None
+    )
     began = time.perf_counter()
     state, history = train.run(
         train.make_step(train_loss, tx),
@@ -203,6 +214,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         patience=cfg.patience,
         save_every_seconds=cfg.save_every_seconds,
         config=cfg,
+        hooks=[interop.keep_description(description)],
     )
     seconds = time.perf_counter() - began
 
@@ -214,6 +226,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     )
     labels, names = dataset.test["label"], dataset.class_names
     matrix = metrics.confusion_matrix(logits, jnp.asarray(labels))
+    interop.write_evaluation(workdir, int(state.step), matrix)
     probabilities = np.asarray(jax.nn.softmax(logits[:32]))
     grid = plots.predictions(dataset.test["image"][:32], labels[:32], probabilities, names)
     plots.save(plots.learning_curves(history), workdir / "learning_curves.png")

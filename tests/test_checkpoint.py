@@ -1,6 +1,8 @@
 """Checkpoints: what goes in comes out to the bit, and damage is noticed and survived."""
 
+import json
 import shutil
+import threading
 import warnings
 
 import jax
@@ -204,7 +206,7 @@ def test_only_damaged_checkpoints_are_an_error(folder, open_manager):
     for step in "123":
         flip_a_byte(folder / step)
     with pytest.raises(
-        ValueError, match=r"all checkpoints in .*last are damaged \(steps \[1, 2, 3"
+        ValueError, match=r"all checkpoints in .*last are damaged \(steps 3, 2, 1\)"
     ):
         checkpoint.restore(open_manager(folder), LIKE)
 
@@ -306,3 +308,88 @@ def test_metadata_may_change_right_after_saving(tmp_path, open_manager):
     manager.wait_until_finished()
     _, metadata = checkpoint.restore(manager, make_state(0))
     assert metadata == {"history": [{"epoch": 1}]}
+
+
+# Asynchronous
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    """Writing waits until it is opened; ``gate.states`` are those that were to be written."""
+    gate, write = threading.Event(), checkpoint.state._write
+    gate.states = []
+
+    def wait_and_write(manager, step, state, *arguments):
+        gate.states.append(state)
+        if not gate.wait(60):
+            raise TimeoutError
+        write(manager, step, state, *arguments)
+
+    monkeypatch.setattr(checkpoint.state, "_write", wait_and_write)
+    return gate
+
+
+def test_saving_does_not_wait_for_the_disk(tmp_path, open_manager, gate):
+    manager, state = open_manager(tmp_path), make_state(1)
+    expected = as_bytes(state)
+    checkpoint.save(manager, state)
+    assert manager.is_saving()
+    assert not list(tmp_path.iterdir())
+    # meanwhile training goes on, in the same buffers
+    step = jax.jit(lambda params: jax.tree.map(lambda x: x * 0, params), donate_argnums=0)
+    jax.block_until_ready(step(state.params))
+    gate.set()
+    assert manager.all_steps() == [1]
+    assert not manager.is_saving()
+    assert as_bytes(checkpoint.restore(manager, LIKE)[0]) == expected
+
+
+def test_a_state_is_copied_only_where_its_buffers_may_be_donated(tmp_path, open_manager, gate):
+    gate.set()
+    manager, states = open_manager(tmp_path), [make_state(1), make_state(2)]
+    checkpoint.save(manager, states[0])
+    checkpoint.save(manager, states[1], donated=False)
+    manager.wait_until_finished()
+    for state, written, same in zip(states, gate.states, (False, True), strict=True):
+        kernels = (state.params["kernel"], written.params["kernel"])
+        pointers = {kernel.unsafe_buffer_pointer() for kernel in kernels}
+        assert (len(pointers) == 1) == same
+
+
+def test_one_manager_writes_after_another(tmp_path, open_manager, gate):
+    best, last = open_manager(tmp_path / "best"), open_manager(tmp_path / "last")
+    checkpoint.save(best, make_state(1))
+    checkpoint.save(last, make_state(2), after=best)
+    assert best.is_saving()
+    assert last.is_saving()
+    gate.set()
+    assert last.all_steps() == [2]
+    assert not best.is_saving()  # it was on disk before
+
+
+def test_what_a_write_raises_is_raised_when_it_is_waited_for(tmp_path, open_manager, monkeypatch):
+    manager = open_manager(tmp_path)
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.state, "_write", fail)
+        checkpoint.save(manager, make_state(1))
+        with pytest.raises(OSError, match="disk full"):
+            checkpoint.save(manager, make_state(2))
+        checkpoint.save(manager, make_state(3))
+        with pytest.raises(OSError, match="disk full"):
+            manager.wait_until_finished()
+    checkpoint.save(manager, make_state(4))
+    assert manager.all_steps() == [4]
+
+
+def test_a_checkpoint_of_an_older_version_is_named_and_not_set_aside(folder, open_manager):
+    path = folder / "3/content/metadata"
+    content = json.loads(path.read_text())
+    content["checksum"] = 1
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"last/3 was written by an older version of jaxdl"):
+        checkpoint.restore(open_manager(folder), LIKE, set_aside_damaged=True)
+    assert path.exists()

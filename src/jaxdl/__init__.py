@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxdl import checkpoint, checks, data, losses, metrics, models, nn, optim, train, tree
+    from jaxdl.interop.bundle import load_bundle
     from jaxdl.types import Batch, EvalFn, LossFn, Mean, Metrics, StepFn, TrainState
 
 __version__ = "0.1.0"
@@ -28,13 +29,16 @@ __all__ = [
     "checks",
     "config",
     "data",
+    "generators",
     "interop",
+    "load_bundle",
     "losses",
     "metrics",
     "models",
     "nn",
     "optim",
     "plots",
+    "quantize",
     "tensorboard",
     "train",
     "tree",
@@ -46,6 +50,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'jaxdl' has no attribute {name!r}; it has: {__all__}.")
     if name[0].isupper():
         return getattr(importlib.import_module("jaxdl.types"), name)
+    if name == "load_bundle":
+        return importlib.import_module("jaxdl.interop.bundle").load_bundle
     return importlib.import_module(f"jaxdl.{name}")
 
 

@@ -137,28 +137,6 @@ def test_a_long_header_and_a_truncated_file_are_refused(tmp_path):
         read_weights(path)
 
 
-def test_a_thousand_mutated_headers_never_lead_out_of_the_file(tmp_path):
-    path = tmp_path / "a.safetensors"
-    write_safetensors(path, arrays(), {"format": "pt"})
-    whole = path.read_bytes()
-    header = 8 + int.from_bytes(whole[:8], "little")
-    generator = np.random.default_rng(0)
-    refused = 0
-    for _ in range(1000):
-        content = bytearray(whole)
-        for place in generator.integers(0, header, generator.integers(1, 4)):
-            content[place] = generator.integers(0, 256)
-        path.write_bytes(content)
-        found, reason = attempt(path)
-        if found is None:
-            assert str(path) in reason
-            refused += 1
-            continue
-        # another name or shape, or the padding of the header: still these bytes and no others
-        assert sum(array.nbytes for array in found.values()) == len(whole) - header
-    assert refused > 500
-
-
 # Shards
 
 

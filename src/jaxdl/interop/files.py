@@ -7,6 +7,7 @@ written to in place while they are in use; :func:`write_safetensors` never does 
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -199,14 +200,7 @@ def read_variables(path: Path | str) -> PyTree:
     >>> read_variables(path)["params"]["fc"]["bias"].tolist()
     [1.0, 2.0]
     """
-    variables: dict[str, Any] = {}
-    for name, array in read_weights(path).items():
-        *parents, leaf = name.split("/")
-        place = variables
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[leaf] = array
-    return variables
+    return tree.nested(read_weights(path))
 
 
 def _head(path: Path) -> bytes:
@@ -259,13 +253,13 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     arrays = {}
     with path.open("rb") as file:
         start = 8 + int.from_bytes(file.read(8), "little")
-    data = np.memmap(path, np.uint8, "r")
+    data = np.asarray(np.memmap(path, np.uint8, "r"))
     for name, (kind, shape) in described.items():
         if kind not in DTYPES:
             raise ValueError(f"{path}: {name} has the dtype {kind}; known are {list(DTYPES)}.")
         dtype = np.dtype(DTYPES[kind])
-        end = start + int(np.prod(shape, dtype=object)) * dtype.itemsize
-        arrays[name] = np.asarray(data[start:end]).view(dtype).reshape(shape)
+        end = start + math.prod(shape) * dtype.itemsize
+        arrays[name] = data[start:end].view(dtype).reshape(shape)
         start = end
     return arrays
 

@@ -5,7 +5,6 @@ Names agree where they are spelt alike with every dot, slash and underscore take
 ``Dense_0`` say, is met by ``renames``.
 """
 
-import dataclasses
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,58 +17,13 @@ import numpy as np
 
 from jaxdl import tree
 from jaxdl.interop.layouts import Entry, entries, normal, to_linen, to_torch
+from jaxdl.tree import LoadReport
 from jaxdl.types import Array, PyTree
 
 COUNTER = "num_batches_tracked"
 """PyTorch's BatchNorm counts its batches; Linen's has nothing to compare."""
 
 Renames = Sequence[tuple[str, str]]
-
-
-@dataclasses.dataclass(frozen=True)
-class LoadReport:
-    """What became of every array; ``str(report)`` says it in words.
-
-    Attributes:
-        loaded: PyTorch's name of every leaf that was loaded, by the leaf's name.
-        missing: leaves that the state_dict has no array for, each with an explanation.
-        unexpected: arrays that the model has no leaf for, likewise.
-        mismatched: leaves whose array has another shape, likewise.
-        left_out: leaves and arrays that were left out as asked.
-        prefix: what was taken off PyTorch's names.
-        num_values: how many numbers were loaded.
-    """
-
-    loaded: Mapping[str, str]
-    missing: Mapping[str, str]
-    unexpected: Mapping[str, str]
-    mismatched: Mapping[str, str]
-    left_out: Sequence[str]
-    prefix: str
-    num_values: int
-
-    @property
-    def fits(self) -> bool:
-        """Nothing is missing, unexpected or of another shape."""
-        return not (self.missing or self.unexpected or self.mismatched)
-
-    def __str__(self) -> str:
-        total = len(self.loaded) + len(self.missing) + len(self.mismatched)
-        lines = [f"loaded {len(self.loaded)} of {total} leaves ({self.num_values:,} numbers)"]
-        if self.prefix:
-            lines.append(f"prefix {self.prefix!r} taken off PyTorch's names")
-        for title, found in (
-            ("missing in the state_dict", self.missing),
-            ("unexpected in the state_dict", self.unexpected),
-            ("of another shape", self.mismatched),
-        ):
-            if found:
-                listed = [f"{name}: {words}" for name, words in found.items()]
-                lines.append(f"{title}, {len(found)}:\n  {tree.shorten(listed, 20)}")
-        if self.left_out:
-            listed = list(self.left_out)
-            lines.append(f"left out as asked, {len(listed)}:\n  {tree.shorten(listed, 20)}")
-        return "\n".join(lines)
 
 
 def from_state_dict(state_dict: Mapping[str, Any], like: PyTree) -> PyTree:

@@ -17,6 +17,7 @@ from jaxdl.models.gan import (
     DCGANGenerator,
     DenseDiscriminator,
     DenseGenerator,
+    NoiseSource,
 )
 from jaxdl.models.lenet import LeNet5, LeNetMaxPool
 from jaxdl.models.linear import (
@@ -66,6 +67,7 @@ __all__ = [
     "LeNetMaxPool",
     "MnistCNN",
     "NestedMLP",
+    "NoiseSource",
     "PolynomialRegressor",
     "RecurrentClassifier",
     "ResNet",

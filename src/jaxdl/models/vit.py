@@ -97,6 +97,7 @@ class EncoderLayer(nn.Module):
     mlp_size: int
     dropout_rate: float = 0.0
     dtype: jnp.dtype | None = None
+    epsilon: float = 1e-6
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
@@ -109,10 +110,10 @@ class EncoderLayer(nn.Module):
             kernel_init=xavier_uniform(),
             bias_init=nn.initializers.normal(1e-6),
         )
-        y = _layer_norm(self.dtype, "ln_1")(x)
+        y = _layer_norm(self.dtype, self.epsilon, "ln_1")(x)
         y = SelfAttention(self.num_heads, dtype=self.dtype, name="self_attention")(y)
         x = x + dropout(y)
-        y = _layer_norm(self.dtype, "ln_2")(x)
+        y = _layer_norm(self.dtype, self.epsilon, "ln_2")(x)
         y = dropout(nn.gelu(dense(self.mlp_size, name="mlp_0")(y), approximate=False))
         return x + dropout(dense(x.shape[-1], name="mlp_3")(y))
 
@@ -131,6 +132,7 @@ class Encoder(nn.Module):
     dropout_rate: float = 0.0
     remat: bool = False
     dtype: jnp.dtype | None = None
+    epsilon: float = 1e-6
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
@@ -145,9 +147,10 @@ class Encoder(nn.Module):
                 self.mlp_size,
                 dropout_rate=self.dropout_rate,
                 dtype=self.dtype,
+                epsilon=self.epsilon,
                 name=f"layers_encoder_layer_{index}",
             )(x, train)
-        return _layer_norm(self.dtype, "ln")(x)
+        return _layer_norm(self.dtype, self.epsilon, "ln")(x)
 
 
 class VisionTransformer(nn.Module):
@@ -173,6 +176,7 @@ class VisionTransformer(nn.Module):
         remat: gradient checkpointing: each layer is computed again in the backward pass, which
             keeps only the layers' inputs in memory. The numbers stay the same.
         dtype: of the computation; None infers it. Parameters stay float32.
+        epsilon: of every LayerNorm; torchvision's is the default, transformers has 1e-12.
 
     Raises:
         ValueError: sizes that are no multiples.
@@ -190,6 +194,7 @@ class VisionTransformer(nn.Module):
     dropout_rate: float = 0.0
     remat: bool = False
     dtype: jnp.dtype | None = None
+    epsilon: float = 1e-6
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
@@ -220,6 +225,7 @@ class VisionTransformer(nn.Module):
             dropout_rate=self.dropout_rate,
             remat=self.remat,
             dtype=self.dtype,
+            epsilon=self.epsilon,
             name="encoder",
         )
         x = encoder(x, train)[:, 0]
@@ -234,6 +240,6 @@ class VisionTransformer(nn.Module):
         return head(x)
 
 
-def _layer_norm(dtype: jnp.dtype | None, name: str) -> nn.LayerNorm:
+def _layer_norm(dtype: jnp.dtype | None, epsilon: float, name: str) -> nn.LayerNorm:
     # the variance by two passes, as PyTorch: E[x²] − E[x]² loses digits
-    return nn.LayerNorm(epsilon=1e-6, dtype=dtype, use_fast_variance=False, name=name)
+    return nn.LayerNorm(epsilon=epsilon, dtype=dtype, use_fast_variance=False, name=name)

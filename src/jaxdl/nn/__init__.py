@@ -22,7 +22,7 @@ from jaxdl.nn.initializers import (
     xavier_normal,
     xavier_uniform,
 )
-from jaxdl.nn.intermediates import features
+from jaxdl.nn.intermediates import features, shapes
 from jaxdl.nn.normalization import BatchNorm
 from jaxdl.nn.pooling import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool
 from jaxdl.nn.recurrent import GRU, LSTM, RNN
@@ -51,6 +51,7 @@ __all__ = [
     "kaiming_normal",
     "kaiming_uniform",
     "max_pool",
+    "shapes",
     "transposed_convolution",
     "uniform_fan_in",
     "uniform_fan_in_bias",

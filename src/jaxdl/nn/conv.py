@@ -1,8 +1,11 @@
 """Convolution and its transpose: PyTorch's geometry and start, quick on CPU inside a loop."""
 
+import contextlib
+import contextvars
 import functools
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import flax.linen as nn
@@ -19,6 +22,31 @@ from jaxdl.types import Array
 
 Padding = Literal["SAME", "VALID"] | int | Sequence[tuple[int, int]]
 Implementation = Literal["matmul", "lax"]
+
+_preferred: contextvars.ContextVar[Implementation | None] = contextvars.ContextVar(
+    "preferred", default=None
+)
+
+
+@contextlib.contextmanager
+def prefer_implementation(implementation: Implementation) -> Iterator[None]:
+    """Inside it, convolutions that name no implementation take this one.
+
+    For programs that are traced on one kind of device and run on another. It counts where a
+    function is traced: what JAX has compiled before stays as it is.
+
+    Args:
+        implementation: see :func:`convolution`.
+    """
+    token = _preferred.set(implementation)
+    try:
+        yield
+    finally:
+        _preferred.reset(token)
+
+
+def _default_implementation() -> Implementation:
+    return _preferred.get() or ("matmul" if jax.default_backend() == "cpu" else "lax")
 
 
 class Conv(nn.Module):
@@ -121,7 +149,7 @@ def convolution(
             f"(input {inputs.shape[1:3]}, padding {pads}): the images are too small for this model."
         )
     if implementation is None:
-        implementation = "matmul" if jax.default_backend() == "cpu" else "lax"
+        implementation = _default_implementation()
     rows, columns = ((n - k) // strides + 1 for n, k in zip(padded, (height, width), strict=True))
     rows, columns = pooled_size(rows, columns, pool)
     if implementation == "lax":
@@ -131,6 +159,16 @@ def convolution(
         )
         return outputs if pool == 1 else max_pool(outputs, pool)
     images = jnp.pad(inputs, ((0, 0), *pads, (0, 0)))
+    if rows * pool == columns * pool == 1:  # the kernel covers the image
+        outputs = images[:, :height, :width].reshape(len(images), -1) @ kernel.reshape(-1, features)
+        return outputs.reshape(-1, 1, 1, features)
+    if pool == 1 and strides > 1 and height % strides == 0 and width % strides == 0:
+        # blocks of strides x strides pixels as channels, under a kernel of stride 1: fewer slices
+        return convolution(
+            _to_blocks(images, strides),
+            _kernel_of_blocks(kernel, strides),
+            implementation="matmul",
+        )
     step = strides * pool
 
     def shifted(i: int, j: int) -> Array:
@@ -155,6 +193,31 @@ def convolution(
         ],
     )
     return outputs.reshape(inputs.shape[0], rows, columns, features)
+
+
+def _to_blocks(images: Array, side: int) -> Array:
+    """(B, H, W, C) → (B, H // side, W // side, side² · C); what is left at the edges is cut off."""
+    number, height, width, channels = images.shape
+    rows, columns = height // side, width // side
+    images = images[:, : rows * side, : columns * side]
+    images = images.reshape(number, rows, side, columns, side, channels)
+    return images.transpose(0, 1, 3, 2, 4, 5).reshape(number, rows, columns, -1)
+
+
+def _from_blocks(blocks: Array, side: int) -> Array:
+    """(B, H, W, side² · C) → (B, side · H, side · W, C), the inverse of :func:`_to_blocks`."""
+    number, rows, columns, channels = blocks.shape
+    blocks = blocks.reshape(number, rows, columns, side, side, channels // side**2)
+    blocks = blocks.transpose(0, 1, 3, 2, 4, 5)
+    return blocks.reshape(number, rows * side, columns * side, -1)
+
+
+def _kernel_of_blocks(kernel: Array, side: int) -> Array:
+    """(h, w, C, F) → (h / side, w / side, side² · C, F)."""
+    height, width, channels, features = kernel.shape
+    rows, columns = height // side, width // side
+    kernel = kernel.reshape(rows, side, columns, side, channels, features)
+    return kernel.transpose(0, 2, 1, 3, 4, 5).reshape(rows, columns, -1, features)
 
 
 def _explicit_padding(
@@ -262,7 +325,7 @@ def transposed_convolution(
         conv_transpose_output_size(inputs.shape[2], width, **options),
     )
     if implementation is None:
-        implementation = "matmul" if jax.default_backend() == "cpu" else "lax"
+        implementation = _default_implementation()
     if implementation == "lax":
         pads = [(k - 1 - padding, k - 1 - padding + output_padding) for k in (height, width)]
         return jax.lax.conv_general_dilated(
@@ -273,39 +336,33 @@ def transposed_convolution(
             lhs_dilation=(strides, strides),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
-    flat_kernel = kernel.transpose(2, 0, 1, 3).reshape(channels, -1)
-    parts = (inputs.reshape(-1, channels) @ flat_kernel).reshape(
-        *inputs.shape[:3], height, width, features
-    )
-    # Output row strides·q + r is a sum over the kernel rows strides·a + r of input row q - a: the
-    # remainders r are independent images, which are interleaved at the end.
-    rows, columns = (-(-(padding + n) // strides) for n in size)
-
-    def at(remainder: int, extent: int) -> range:
-        return range(remainder, extent, strides)
-
-    def phase(top: int, left: int) -> Array:
-        total = jnp.zeros((inputs.shape[0], rows, columns, features), parts.dtype)
-        for i in at(top, height):
-            for j in at(left, width):
-                total = total + _place(parts[:, :, :, i, j], i // strides, j // strides, total)
-        return total
-
-    phases = [jnp.stack([phase(r, c) for c in range(strides)], 3) for r in range(strides)]
-    full = jnp.stack(phases, 2).reshape(
-        inputs.shape[0], rows * strides, columns * strides, features
-    )
+    # Cut into blocks of strides x strides, the kernel adds whole blocks to the output: as many sums
+    # of images as the kernel has blocks, and one interleaving at the end.
+    down, across = -(-height // strides), -(-width // strides)
+    edges = ((0, down * strides - height), (0, across * strides - width), (0, 0), (0, 0))
+    kernel = jnp.pad(kernel, edges).reshape(down, strides, across, strides, channels, features)
+    kernel = kernel.transpose(4, 0, 2, 1, 3, 5).reshape(channels, -1)
+    number, rows, columns = inputs.shape[:3]
+    parts = inputs.reshape(-1, channels) @ kernel
+    if rows == columns == 1:  # nothing overlaps
+        blocks = parts.reshape(number, down, across, -1)
+    else:
+        parts = parts.reshape(number, rows, columns, down, across, -1)
+        blocks = functools.reduce(
+            operator.add,
+            [
+                jnp.pad(
+                    parts[:, :, :, i, j],
+                    ((0, 0), (i, down - 1 - i), (j, across - 1 - j), (0, 0)),
+                )
+                for i in range(down)
+                for j in range(across)
+            ],
+        )
+    full = _from_blocks(blocks, strides)
+    missing = [max(padding + n - m, 0) for n, m in zip(size, full.shape[1:3], strict=True)]
+    full = jnp.pad(full, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)))
     return full[:, padding : padding + size[0], padding : padding + size[1]]
-
-
-def _place(part: Array, top: int, left: int, like: Array) -> Array:
-    """``part`` (B, H, W, F) moved down and right in an image of the size of ``like``."""
-    rows, columns = like.shape[1:3]
-    part = part[:, : max(rows - top, 0), : max(columns - left, 0)]
-    bottom, right = rows - top - part.shape[1], columns - left - part.shape[2]
-    if part.shape[1] == 0 or part.shape[2] == 0:
-        return jnp.zeros_like(like)
-    return jnp.pad(part, ((0, 0), (top, bottom), (left, right), (0, 0)))
 
 
 def conv_output_size(

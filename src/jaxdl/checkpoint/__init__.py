@@ -1,0 +1,28 @@
+"""Checkpoints by Orbax: the whole state and a little JSON, checked on the way back.
+
+A folder of checkpoints holds one sub-folder a step. Beside the arrays each keeps the names, shapes
+and dtypes of the state and a checksum of every array's bytes, so that another model is told from a
+damaged file, and a damaged file from a good one.
+"""
+
+from jaxdl.checkpoint.state import (
+    Contents,
+    DifferentStructure,
+    Manager,
+    open_manager,
+    restore,
+    save,
+)
+from jaxdl.checkpoint.weights import average, inspect, restore_weights
+
+__all__ = [
+    "Contents",
+    "DifferentStructure",
+    "Manager",
+    "average",
+    "inspect",
+    "open_manager",
+    "restore",
+    "restore_weights",
+    "save",
+]

@@ -1,0 +1,188 @@
+"""Weights that the PyTorch classes of transformers saved: their names as torchvision's.
+
+============================ ================================================================
+``ResNetForImageClassification``  :class:`jaxdl.models.ResNet` with the "imagenet" stem
+``ViTForImageClassification``     :class:`jaxdl.models.VisionTransformer`, ``epsilon=1e-12``
+============================ ================================================================
+
+Nothing here needs transformers or torch.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl import models
+from jaxdl.interop.files import read_weights
+from jaxdl.interop.runs import read_json
+from jaxdl.interop.torch import LoadReport, load_state_dict
+from jaxdl.types import PyTree
+
+RESNET = (
+    (r"^resnet\.embedder\.embedder\.convolution\.", "conv1."),
+    (r"^resnet\.embedder\.embedder\.normalization\.", "bn1."),
+    *((rf"^resnet\.encoder\.stages\.{i}\.layers\.", f"layer{i + 1}.") for i in range(4)),
+    *((rf"^(layer\d\.\d+)\.layer\.{i}\.convolution\.", rf"\1.conv{i + 1}.") for i in range(3)),
+    *((rf"^(layer\d\.\d+)\.layer\.{i}\.normalization\.", rf"\1.bn{i + 1}.") for i in range(3)),
+    (r"^(layer\d\.\d+)\.shortcut\.convolution\.", r"\1.downsample.0."),
+    (r"^(layer\d\.\d+)\.shortcut\.normalization\.", r"\1.downsample.1."),
+    (r"^classifier\.1\.", "fc."),
+)
+"""Patterns of ``ResNetForImageClassification``'s names, applied in this order."""
+
+VIT = (
+    (r"^vit\.embeddings\.cls_token$", "class_token"),
+    (r"^vit\.embeddings\.position_embeddings$", "encoder.pos_embedding"),
+    (r"^vit\.embeddings\.patch_embeddings\.projection\.", "conv_proj."),
+    # transformers 5 names its layers so in memory; files keep the names of transformers 4
+    (r"^vit\.(encoder\.layer|layers)\.(\d+)\.", r"encoder.layers.encoder_layer_\2."),
+    (r"\.attention\.attention\.query\.|\.attention\.q_proj\.", ".self_attention.query."),
+    (r"\.attention\.attention\.key\.|\.attention\.k_proj\.", ".self_attention.key."),
+    (r"\.attention\.attention\.value\.|\.attention\.v_proj\.", ".self_attention.value."),
+    (r"\.attention\.output\.dense\.|\.attention\.o_proj\.", ".self_attention.out_proj."),
+    (r"\.layernorm_before\.", ".ln_1."),
+    (r"\.layernorm_after\.", ".ln_2."),
+    (r"\.intermediate\.dense\.|\.mlp\.fc1\.", ".mlp.0."),
+    (r"(encoder_layer_\d+)\.output\.dense\.|(encoder_layer_\d+)\.mlp\.fc2\.", r"\1\2.mlp.3."),
+    (r"^vit\.layernorm\.", "encoder.ln."),
+    (r"^classifier\.", "heads.head."),
+)
+"""Likewise of ``ViTForImageClassification``'s, the older ones and those of transformers 5."""
+
+
+def torchvision_names(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """The arrays of a transformers classifier by torchvision's names.
+
+    Queries, keys and values, which transformers keeps apart, become one ``in_proj`` as in
+    ``torch.nn.MultiheadAttention``.
+
+    Args:
+        state_dict: arrays or tensors of ``ResNetForImageClassification`` or
+            ``ViTForImageClassification`` by name.
+
+    Returns:
+        arrays by name; :func:`jaxdl.interop.load_state_dict` takes them.
+
+    Raises:
+        ValueError: another architecture, two names that become one, an attention without bias or
+            with a part missing.
+
+    >>> list(torchvision_names({"resnet.encoder.stages.1.layers.0.layer.1.convolution.weight": 0}))
+    ['layer2.0.conv2.weight']
+    """
+    heads = {name.split(".")[0] for name in state_dict}
+    tables = [table for head, table in {"resnet": RESNET, "vit": VIT}.items() if head in heads]
+    if len(tables) != 1:
+        raise ValueError(
+            "expected the names of transformers' ResNetForImageClassification (resnet.…) or "
+            f"ViTForImageClassification (vit.…), got names that start with {sorted(heads)[:10]}."
+        )
+    result: dict[str, Any] = {}
+    for name, array in state_dict.items():
+        new = name
+        for pattern, replacement in tables[0]:
+            new = re.sub(pattern, replacement, new)
+        if new in result:
+            raise ValueError(f"two arrays would be {new}; {name} is one of them.")
+        result[new] = array
+    return _stack_attention(result)
+
+
+def read_classifier(path: Path | str) -> tuple[nn.Module, PyTree, LoadReport, dict[str, Any]]:
+    """The model that ``save_pretrained`` of a transformers classifier wrote.
+
+    Args:
+        path: of the folder, with ``config.json`` and the weights.
+
+    Returns:
+        the Linen model, its variables, the report, and the configuration, whose ``"id2label"`` has
+        the names of the classes.
+
+    Raises:
+        ValueError: another architecture, a variant of it that jaxdl does not have, or weights that
+            do not fit; the message names them.
+        FileNotFoundError: a file is missing.
+
+    Source: ``AutoModelForImageClassification.from_pretrained``.
+    """
+    path = Path(path)
+    if not (path / "config.json").is_file():
+        raise FileNotFoundError(f"{path} has no config.json; save_pretrained writes one.")
+    config = read_json(path / "config.json")
+    model, size = make_classifier(config)
+    example = jnp.zeros((1, size, size, config.get("num_channels", 3)))
+    like = jax.eval_shape(model.init, jax.random.key(0), example)
+    variables, report = load_state_dict(torchvision_names(read_weights(path)), like)
+    return model, variables, report, config
+
+
+def make_classifier(config: Mapping[str, Any]) -> tuple[nn.Module, int]:
+    """The Linen model of a transformers configuration, and the side of its images in pixels.
+
+    Args:
+        config: ``config.json``.
+
+    Raises:
+        ValueError: another architecture, or a variant that jaxdl does not have.
+    """
+    number = len(config.get("id2label") or range(config.get("num_labels", 2)))
+    kind = config.get("model_type")
+    if kind == "resnet":
+        wanted = {"downsample_in_bottleneck": False, "downsample_in_first_stage": False}
+        _check(config, {**wanted, "hidden_act": "relu"})
+        basic = config.get("layer_type", "bottleneck") == "basic"
+        sizes = config.get("hidden_sizes", [256, 512, 1024, 2048])
+        width = config.get("embedding_size", 64)
+        factor = 1 if basic else 4
+        if list(sizes) != [factor * width * 2**i for i in range(len(sizes))]:
+            raise ValueError(f"hidden_sizes must double from {factor * width}, got {sizes}.")
+        block = models.BasicBlock if basic else models.Bottleneck
+        depths = tuple(config.get("depths", (3, 4, 6, 3)))
+        return models.ResNet(depths, block, number, width=width), 224
+    if kind == "vit":
+        _check(config, {"hidden_act": "gelu", "qkv_bias": True})
+        model = models.VisionTransformer(
+            number,
+            patch_size=config.get("patch_size", 16),
+            hidden_size=config.get("hidden_size", 768),
+            num_layers=config.get("num_hidden_layers", 12),
+            num_heads=config.get("num_attention_heads", 12),
+            mlp_size=config.get("intermediate_size", 3072),
+            epsilon=config.get("layer_norm_eps", 1e-12),
+        )
+        return model, config.get("image_size", 224)
+    raise ValueError(f'model_type must be "resnet" or "vit", got {kind!r}.')
+
+
+def _check(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    for name, value in wanted.items():
+        if config.get(name, value) != value:
+            raise ValueError(f"{name} must be {value!r} here, got {config[name]!r}.")
+
+
+def _stack_attention(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """``query``, ``key`` and ``value`` as one ``in_proj``, in their place."""
+    result = {}
+    for name, array in arrays.items():
+        module, _, kind = name.rpartition(".self_attention.query.")
+        if not module:
+            if not re.search(r"\.self_attention\.(key|value)\.", name):
+                result[name] = array
+            continue
+        names = [f"{module}.self_attention.{part}.{kind}" for part in ("query", "key", "value")]
+        missing = [each for each in names if each not in arrays]
+        if missing:
+            raise ValueError(f"{missing[0]} is missing; there is {name}.")
+        parts = [_to_numpy(arrays[each]) for each in names]
+        result[f"{module}.self_attention.in_proj_{kind}"] = np.concatenate(parts)
+    return result
+
+
+def _to_numpy(array: Any) -> np.ndarray:
+    return array.detach().cpu().numpy() if hasattr(array, "detach") else np.asarray(array)

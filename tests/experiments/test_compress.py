@@ -1,0 +1,64 @@
+"""experiments/compress.py on a small MLP, and what it trains without a run folder."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_runs import make_run
+
+import classify
+import compress
+from jaxdl import interop
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """The rows of the table by name, and the folder of the files."""
+    folder = tmp_path_factory.mktemp("compress")
+    make_run(folder / "run")
+    rows = compress.main(compress.Config(run=folder / "run", run_dir=folder / "out"))
+    return {row["weights"]: row for row in rows}, folder / "out"
+
+
+def test_half_precision_and_int8_are_smaller_and_cost_little(results):
+    rows, _ = results
+    first = rows["float32"]
+    assert first["accuracy"] > 0.8
+    for name, factor in (("bfloat16", 1.7), ("float16", 1.7), ("int8", 2.5)):
+        assert first["num_bytes"] / rows[name]["num_bytes"] > factor  # headers of a tiny network
+        assert abs(rows[name]["accuracy"] - first["accuracy"]) < 0.01
+        assert 0 < abs(rows[name]["loss"] - first["loss"]) < 0.01
+
+
+def test_pruning_is_seen_in_the_zeros_and_in_the_zipped_size(results):
+    rows, _ = results
+    assert rows["float32"]["sparsity"] < 0.01
+    assert rows["pruned 50 %"]["sparsity"] == pytest.approx(0.5, abs=0.01)
+    assert rows["pruned 50 %"]["num_bytes"] == rows["float32"]["num_bytes"]
+    assert rows["pruned 50 %"]["zipped"] < 0.7 * rows["float32"]["zipped"]
+    assert rows["pruned 50 %, int8"]["zipped"] < rows["int8"]["zipped"]
+
+
+def test_files_table_and_picture_are_left(results):
+    rows, folder = results
+    arrays = interop.read_weights(folder / "int8.safetensors")
+    assert arrays["params/Dense_0/kernel/int8"].dtype == np.int8
+    table = (folder / "table.md").read_text().splitlines()
+    assert len(table) == 2 + len(rows)
+    assert table[5].startswith("| int8 | ")
+    picture = np.asarray(Image.open(folder / "pruning.png").convert("L"))
+    assert min(picture.shape) > 300
+    assert picture.std() > 10
+
+
+def test_without_a_run_the_readmes_recipe_is_trained(monkeypatch):
+    calls = []
+    monkeypatch.setattr(classify, "main", calls.append)
+    compress.train_cnn(compress.Config(data="fashion_mnist", num_epochs=3), Path("x"))
+    (cfg,) = calls
+    assert (cfg.model, cfg.optimizer, cfg.schedule, cfg.augment) == (
+        "cnn", "adamw", "one_cycle", "flip",
+    )  # fmt: skip
+    assert (cfg.learning_rate, cfg.weight_decay, cfg.batch_size) == (3e-3, 0.02, 64)
+    assert (cfg.num_epochs, cfg.run_dir) == (3, Path("x"))
