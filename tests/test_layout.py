@@ -21,10 +21,12 @@ ORDER = [
     "models",
     "data",
     "checkpoint",
+    "quantize",
     "tensorboard",
     "plots",
     "config",
     "train",
+    "generators",
     "interop",
     "doctor",
     "commands",
@@ -54,7 +56,50 @@ INSIDE = {
         "spectral",
         "intermediates",
     ],
-    "data": ["transforms", "batches", "generated", "text", "sources", "folders", "tfds", "named"],
+    "data": [
+        "transforms",
+        "statistics",
+        "batches",
+        "source",
+        "views",
+        "samplers",
+        "bucketing",
+        "stream",
+        "fetch",
+        "device",
+        "loader",
+        "splits",
+        "summary",
+        "generated",
+        "text",
+        "tokenizers",
+        "corpora",
+        "image_sets",
+        "tables",
+        "folders",
+        "video",
+        "hdf5",
+        "parquet",
+        "records",
+        "tfds_build",
+        "tfds",
+        "named",
+        "find",
+    ],
+    "data.transforms": [
+        "images",
+        "basic",
+        "pil",
+        "crop",
+        "resize",
+        "geometry",
+        "erase",
+        "color",
+        "levels",
+        "filters",
+        "policies",
+        "mixing",
+    ],
     "tensorboard": [
         "writer",
         "grids",
@@ -64,10 +109,52 @@ INSIDE = {
         "curves",
         "hparams",
         "embeddings",
+        "projections",
         "graph",
     ],
-    "train": ["step", "gan", "sampling", "progress", "record", "diagnose", "loop"],
-    "interop": ["pth", "files", "layouts", "torch", "compare", "convert"],
+    "plots": ["figure", "curves", "images", "confusion", "plane", "data", "runs"],
+    "train": [
+        "step",
+        "gan",
+        "sampling",
+        "progress",
+        "record",
+        "locate",
+        "diagnose",
+        "feed",
+        "streamed",
+        "watch",
+        "statistics",
+        "watcher",
+        "trace",
+        "noted",
+        "loop",
+        "space",
+        "members",
+        "blocks",
+        "sweep_result",
+        "sweep_record",
+        "sweep",
+        "compare",
+    ],
+    "generators": ["measures", "judge", "film", "pictures", "report"],
+    "checkpoint": ["state", "weights"],
+    "interop": [
+        "pth",
+        "files",
+        "layouts",
+        "torch",
+        "compare",
+        "convert",
+        "describe",
+        "preprocessing",
+        "card",
+        "runs",
+        "bundle",
+        "export",
+        "onnx",
+        "huggingface",
+    ],
 }
 
 
@@ -100,9 +187,12 @@ def test_imports_go_down_the_list(path):
     for name in imports_of(path):
         other = name.split(".")
         assert ORDER.index(other[0]) <= place, f"{'.'.join(parts)} imports {name}"
-        if other[0] == parts[0] in INSIDE and len(other) > 1 and parts[1] != "__init__":
-            order = INSIDE[parts[0]]
-            assert order.index(other[1]) < order.index(parts[1]), f"{'.'.join(parts)}: {name}"
+        depth = next(d for d in range(9) if other[: d + 1] != list(parts[: d + 1]))
+        folder = ".".join(parts[:depth])
+        if folder in INSIDE and len(other) > depth and parts[depth] != "__init__":
+            order = INSIDE[folder]
+            here, there = order.index(parts[depth]), order.index(other[depth])
+            assert there < here, f"{'.'.join(parts)}: {name}"
 
 
 def test_torch_is_imported_nowhere_but_in_interop():

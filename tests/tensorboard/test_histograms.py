@@ -7,6 +7,7 @@ import pytest
 from event_files import accumulate
 
 from jaxdl import tensorboard
+from jaxdl.tensorboard import histograms
 
 
 def histogram(directory, tag="weights"):
@@ -109,3 +110,11 @@ def test_buckets_that_are_none_are_refused(change, message, tmp_path):
     buckets = tensorboard.bucket_counts(jnp.arange(5.0), num_buckets=4)._replace(**change)
     with tensorboard.open_writer(tmp_path) as writer, pytest.raises(ValueError, match=message):
         tensorboard.write_buckets(writer, "weights", buckets, 0)
+
+
+def test_scattered_and_compared_counts_are_equal():
+    """One is for CPU, one for accelerators; what is not finite goes to bucket 5 of 0 to 4."""
+    indices = jnp.asarray(np.random.default_rng(0).integers(0, 6, 1000), jnp.float32)
+    expected = np.bincount(np.asarray(indices, int), minlength=6)[:5]
+    for count in (histograms._scatter, histograms._compare):
+        np.testing.assert_array_equal(count(indices, 5), expected)

@@ -18,6 +18,7 @@ from jaxdl.tensorboard.media import (
     write_image_grid,
     write_video,
 )
+from jaxdl.tensorboard.projections import pca, tsne
 from jaxdl.tensorboard.text import (
     markdown_table,
     parameter_table,
@@ -41,6 +42,8 @@ __all__ = [
     "model_graph",
     "open_writer",
     "parameter_table",
+    "pca",
+    "tsne",
     "write_audio",
     "write_buckets",
     "write_embedding",

@@ -59,11 +59,15 @@ def bucket_counts(values: Array, num_buckets: int = 30) -> Buckets:
     equal = minimum == maximum
     low, high = jnp.where(equal, minimum - 0.5, minimum), jnp.where(equal, maximum + 0.5, maximum)
     edges = jnp.linspace(low, high, num_buckets + 1)
-    # A comparison with every bucket is quicker on an accelerator than a scatter, and fuses.
     indices = jnp.floor((values - low) / (high - low) * num_buckets)
-    indices = jnp.where(finite, jnp.clip(indices, 0, num_buckets - 1), -1)
-    buckets = jax.lax.broadcasted_iota(jnp.float32, (num_buckets, 1), 0)
-    counts = jnp.sum(indices[None] == buckets, axis=1, dtype=jnp.float32)
+    indices = jnp.where(finite, jnp.clip(indices, 0, num_buckets - 1), num_buckets)
+    # A comparison with every bucket is quicker on an accelerator than a scatter, and fuses; on CPU
+    # the scatter is up to 60 times quicker.
+    counts = jax.lax.platform_dependent(
+        indices,
+        cpu=lambda indices: _scatter(indices, num_buckets),
+        default=lambda indices: _compare(indices, num_buckets),
+    )
     kept = jnp.where(finite, values, 0.0)
     return Buckets(
         counts,
@@ -74,6 +78,16 @@ def bucket_counts(values: Array, num_buckets: int = 30) -> Buckets:
         jnp.sum(jnp.square(kept)),
         values.size - number,
     )
+
+
+def _scatter(indices: Array, num_buckets: int) -> Array:
+    counts = jnp.zeros(num_buckets, jnp.int32)
+    return counts.at[indices.astype(jnp.int32)].add(1, mode="drop").astype(jnp.float32)
+
+
+def _compare(indices: Array, num_buckets: int) -> Array:
+    buckets = jax.lax.broadcasted_iota(jnp.float32, (num_buckets, 1), 0)
+    return jnp.sum(indices[None] == buckets, axis=1, dtype=jnp.float32)
 
 
 def write_buckets(writer: Any, tag: str, buckets: Buckets, step: int) -> None:

@@ -99,7 +99,7 @@ class Watcher:
         A look after the save would be taken, and written, again when the run is resumed. Where a
         look is taken at every step there is no better moment.
         """
-        return self.due(done % rows) and not self.due((done + 1) % rows)
+        return self.due(done % rows) and min(self._watch.every, rows) > 1
 
     def limit(self, index: int, stop: int) -> int:
         """Where steps that begin at a batch of an epoch have to end, ``stop`` at the latest.
