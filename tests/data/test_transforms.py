@@ -480,15 +480,17 @@ def test_to_pil_errors(image, message):
 
 def test_mixup_blends_and_cutmix_pastes():
     images = jax.random.uniform(jax.random.key(0), (5, 16, 12, 2))
+    blended = jax.jit(transforms.mixup(0.5))
     for seed in range(4):
-        mixed, partner, weight = jax.jit(transforms.mixup(0.5))(jax.random.key(seed), images)
+        mixed, partner, weight = blended(jax.random.key(seed), images)
         assert sorted(partner.tolist()) == [0, 1, 2, 3, 4]
         assert 0 <= float(weight) <= 1
         blend = weight * images + (1 - weight) * images[partner]
         np.testing.assert_allclose(mixed, blend, rtol=1e-6)
     weights = []
+    pasted_over = jax.jit(transforms.cutmix())
     for seed in range(8):
-        mixed, partner, weight = jax.jit(transforms.cutmix())(jax.random.key(seed), images)
+        mixed, partner, weight = pasted_over(jax.random.key(seed), images)
         own, pasted = mixed == images, mixed == images[partner]
         assert (own | pasted).all()
         moved = partner != jnp.arange(5)

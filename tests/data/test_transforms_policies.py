@@ -199,7 +199,8 @@ def test_imagenet_evaluation_chain_is_that_of_torchvision_with_pillow():
     assert images.dtype == jnp.float32
     level = 1.01 / 255 / STD.min()
     np.testing.assert_allclose(images[1], (cut - MEAN[None, None]) / STD[None, None], atol=level)
-    assert transforms.imagenet_eval()(jnp.zeros((300, 280, 3), jnp.uint8)).shape == (224, 224, 3)
+    large = jax.ShapeDtypeStruct((2, 300, 280, 3), jnp.uint8)
+    assert jax.eval_shape(transforms.imagenet_eval(), large).shape == (2, 224, 224, 3)
 
 
 def test_imagenet_training_chain_crops_flips_and_normalises():

@@ -127,6 +127,38 @@ class DenseDiscriminator(nn.Module):
         return x if self.output_activation is None else self.output_activation(x)
 
 
+class NoiseSource(nn.Module):
+    """A generator that learns nothing: its noise is its example.
+
+    What a discriminator is tried out against before it meets a generator.
+
+    Args of the call: noise (B, num_latents). Returns: (B, *shape).
+
+    Attributes:
+        shape: of an example.
+
+    Source: ``generate_random`` of the notebooks of :class:`DenseGenerator`, with
+    ``jax.random.uniform`` as the noise.
+
+    >>> source = NoiseSource((28, 28, 1))
+    >>> source.num_latents, source.apply({}, jnp.zeros((2, 784))).shape
+    (784, (2, 28, 28, 1))
+    """
+
+    shape: Sequence[int] = (28, 28, 1)
+
+    @property
+    def num_latents(self) -> int:
+        """Length of the noise."""
+        return math.prod(self.shape)
+
+    @nn.compact
+    def __call__(self, noise: Array, *, train: bool = False) -> Array:
+        del train  # nothing differs
+        check_shape("noise", noise, ("B", self.num_latents))
+        return noise.reshape(noise.shape[0], *self.shape)
+
+
 def _dense_layers(module: DenseGenerator | DenseDiscriminator, x: Array, features: int) -> Array:
     """The layers of both, numbered as in a ``torch.nn.Sequential`` with the activations in it."""
     index = 0
