@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from jaxdl import data
+from jaxdl.data import ImageFiles
 
 
 def write(path, pixels):
@@ -176,3 +177,9 @@ def test_lists_that_are_not_as_expected(folder, text, message):
     (folder / "list.txt").write_bytes(text)
     with pytest.raises(ValueError, match=message):
         data.image_list(folder / "list.txt", class_names=["a", "b"])
+
+
+@pytest.mark.parametrize("size", [64, (64,), (64, 0), (32.0, 32.0)])
+def test_a_size_is_two_whole_numbers(size):
+    with pytest.raises(ValueError, match=r"size must be \(height, width\)"):
+        ImageFiles(["a.png"], size=size)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -56,6 +57,7 @@ class ImageFiles(BaseSource):
     ) -> None:
         if mode not in _CHANNELS:
             raise ValueError(f"mode must be one of {', '.join(_CHANNELS)}, got {mode!r}.")
+        _check_size(size)
         if labels is not None and len(labels) != len(paths):
             raise ValueError(f"there are {len(paths)} files and {len(labels)} labels.")
         self.paths = [os.fspath(path) for path in paths]
@@ -323,6 +325,12 @@ def read_image(
     if size is not None and image.size != (size[1], size[0]):
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return np.asarray(image).reshape(image.height, image.width, _CHANNELS[mode])
+
+
+def _check_size(size: Any) -> None:
+    pair = isinstance(size, Sequence) and len(size) == 2
+    if size is not None and not (pair and all(isinstance(n, int) and n > 0 for n in size)):
+        raise ValueError(f"size must be (height, width) in pixels, (64, 64) say, got {size!r}.")
 
 
 def _is_readable(path: str) -> bool:

@@ -60,7 +60,7 @@ def mean_and_std(images: Any) -> tuple[np.ndarray, np.ndarray]:
 class _Moments(NamedTuple):
     """Of uint8 Σx and Σx², Python's whole numbers; else the mean and Σ(x − mean)², float64."""
 
-    count: int
+    number: int
     first: np.ndarray
     second: np.ndarray
     is_uint8: bool
@@ -119,10 +119,10 @@ def _merge(a: _Moments, b: _Moments) -> _Moments:
         raise ValueError(
             f"all images must have one dtype and number of channels, got {' and '.join(kinds)}."
         )
-    count = a.count + b.count
+    count = a.number + b.number
     if a.is_uint8:
         return _Moments(count, a.first + b.first, a.second + b.second, True)
     step = b.first - a.first
-    mean = a.first + step * (b.count / count)
-    second = a.second + b.second + step**2 * (a.count * b.count / count)
+    mean = a.first + step * (b.number / count)
+    second = a.second + b.second + step**2 * (a.number * b.number / count)
     return _Moments(count, mean, second, False)
