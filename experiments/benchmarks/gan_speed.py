@@ -293,7 +293,9 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     """Measures and prints; returns the rows of the table."""
     rows: list[dict[str, Any]] = []
     images = np.random.default_rng(0).integers(0, 256, (1000, 28, 28, 1), np.uint8)
-    book, dcgan, note = {}, {}, "PyTorch is not installed: its rows are left out."
+    book: dict[str, Any] = {}
+    dcgan: dict[str, Any] = {}
+    note = "PyTorch is not installed: its rows are left out."
     if importlib.util.find_spec("torch") is not None:
         book = {"PyTorch, the notebook": book_torch(images)}
         dcgan, note = torch_variants(cfg)
