@@ -11,6 +11,7 @@ SOURCE = Path(jaxdl.__file__).parent
 
 # A module may import those before it and nothing after; likewise inside a folder.
 ORDER = [
+    "lazy",
     "types",
     "checks",
     "tree",
