@@ -123,15 +123,15 @@ def check_indices(indices: Sequence[int] | np.ndarray | range, length: int) -> n
             f"indices must be integers of shape (B,), got {array.dtype} {array.shape}. "
             "A mask becomes indices with np.flatnonzero(mask)."
         )
-    bad = (array < -length) | (array >= length)
-    if bad.any():
-        first = int(bad.argmax())
+    low, high = array.min(), array.max()
+    if low < -length or high >= length:
+        first = int(((array < -length) | (array >= length)).argmax())
         raise IndexError(
             f"index {array[first]} (at position {first}) is out of range for a source of "
             f"{length} examples."
         )
-    array = array.astype(np.int64)
-    return np.where(array < 0, array + length, array)
+    array = array.astype(np.int64, copy=False)
+    return array if low >= 0 else np.where(array < 0, array + length, array)
 
 
 def spec_of(example: Mapping[str, Any]) -> Spec:
@@ -286,7 +286,9 @@ class ArraySource(BaseSource):
 
     def __getitems__(self, indices: Sequence[int] | np.ndarray) -> Example:
         rows = check_indices(indices, len(self))
-        return {name: np.asarray(array[rows]) for name, array in self.arrays.items()}
+        return {
+            name: np.asarray(np.take(array, rows, axis=0)) for name, array in self.arrays.items()
+        }
 
     def examples(self, indices: Sequence[int] | np.ndarray) -> list[Example]:
         return unstack(self.__getitems__(indices))
