@@ -4,9 +4,11 @@ import cases_embedding
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from oracle import compare, read_cases
 
+from jaxdl import optim
 from jaxdl.nn.embedding import Embed
 
 CASES = read_cases("embedding")
@@ -32,6 +34,42 @@ def test_values_and_gradients_are_pytorchs(name):
     outputs, pull_back = jax.vjp(rows, arrays["table"])
     compare(f"embedding {name}", outputs, arrays["outputs"])
     compare(f"embedding {name}", pull_back(arrays["weight"])[0], arrays["gradient"])
+
+
+@pytest.mark.parametrize("name", ["max_norm", "max_norm p1"])
+def test_a_table_with_a_largest_norm_learns_as_pytorchs(name):
+    arrays, options = CASES[f"training with {name}"], cases_embedding.OPTIONS[name]
+    embed = Embed(7, 3, **options)
+    tx = optim.max_norm(
+        optim.sgd(0.3), "embedding", options["max_norm"], norm_type=options.get("norm_type", 2.0)
+    )
+    params = {"embedding": jnp.asarray(arrays["table"])}
+    state, outputs = tx.init(params), []
+
+    @jax.jit
+    def step(params, state, indices):
+        def loss(params):
+            rows = embed.apply({"params": params}, indices)
+            return jnp.square(rows - arrays["target"]).sum(), rows
+
+        gradients, rows = jax.grad(loss, has_aux=True)(params)
+        updates, state = tx.update(gradients, state, params)
+        return optax.apply_updates(params, updates), state, rows
+
+    for number in range(10):
+        params, state, rows = step(params, state, INDICES[number % 2])
+        outputs.append(rows)
+    compare(f"training with {name}", jnp.stack(outputs), arrays["outputs"])
+
+
+def test_a_largest_norm_of_what_is_no_table_is_refused():
+    params = {"embedding": jnp.ones((2, 3)), "bias": jnp.ones(3)}
+    with pytest.raises(ValueError, match=r"tables \(rows, features\), bias is \(3,\)"):
+        optim.max_norm(optim.sgd(0.1), "bias", 1.0).init(params)
+    with pytest.raises(ValueError, match="matches no parameter"):
+        optim.max_norm(optim.sgd(0.1), "table", 1.0).init(params)
+    with pytest.raises(ValueError, match="limit"):
+        optim.max_norm(optim.sgd(0.1), "embedding", 0.0)
 
 
 def test_lookup_of_a_small_table():

@@ -39,6 +39,24 @@ def cases() -> dict[str, dict[str, np.ndarray]]:
             "gradient": layer.weight.grad.numpy(),
         }
 
+    for name in ("max_norm", "max_norm p1"):
+        layer = torch.nn.Embedding(7, 3, **OPTIONS[name])
+        with torch.no_grad():
+            layer.weight.copy_(2 * draw(7, 3))
+        start, target = layer.weight.detach().numpy().copy(), draw(5, 3)
+        optimizer, outputs = torch.optim.SGD(layer.parameters(), 0.3), []
+        for step in range(10):
+            rows = layer(indices[step % 2])
+            optimizer.zero_grad()
+            ((rows - target.detach()) ** 2).sum().backward()
+            optimizer.step()
+            outputs.append(rows.detach().numpy().copy())
+        results[f"training with {name}"] = {
+            "table": start,
+            "target": target.detach().numpy(),
+            "outputs": np.stack(outputs),
+        }
+
     table, kernel, bias = draw(7, 3), draw(2, 3), draw(2)
     tokens = torch.tensor([[3, 2, 3, 0, 0], [1, 2, 4, 5, 6], [0, 0, 0, 0, 0]])
     means = functional.embedding_bag(tokens, table, mode="mean", padding_idx=0)

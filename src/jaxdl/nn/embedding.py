@@ -32,7 +32,7 @@ class Embed(nn.Module):
             ``row * max_norm / (norm + 1e-7)``. PyTorch writes the shortened row back into its
             table; here the stored row keeps its length and only what is looked up is shortened.
             Values and gradients of a call are equal (the gradient goes through as if the row had
-            not been scaled), but after updates the tables differ.
+            not been scaled); :func:`jaxdl.optim.max_norm` shortens the stored rows too.
         norm_type: p of the p-norm.
         scale_grad_by_freq: divide the gradient of a row by how often it occurs in the call.
         dtype: of the result; None is that of the table.

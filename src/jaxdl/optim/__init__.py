@@ -12,7 +12,7 @@ from jaxdl.optim.optimizers import (
     rmsprop,
     sgd,
 )
-from jaxdl.optim.parts import by_pattern, freeze, no_decay_on_vectors
+from jaxdl.optim.parts import by_pattern, freeze, max_norm, no_decay_on_vectors
 from jaxdl.optim.recipe import recipe
 from jaxdl.optim.schedules import (
     Schedule,
@@ -57,6 +57,7 @@ __all__ = [
     "lamb",
     "learning_rates",
     "lion",
+    "max_norm",
     "mixed_precision",
     "multi_step",
     "muon",

@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from jaxdl import tree
+from jaxdl.checks import check_positive
 from jaxdl.types import Array, PyTree
 
 Patterns = str | Sequence[str]
@@ -75,3 +77,55 @@ def by_pattern(
         return jax.tree_util.tree_map_with_path(choose, params, *masks.values())
 
     return optax.multi_transform(dict(transformations), label)
+
+
+def max_norm(
+    tx: optax.GradientTransformation,
+    patterns: Patterns,
+    limit: float,
+    *,
+    norm_type: float = 2.0,
+) -> optax.GradientTransformation:
+    """Shortens the rows of a table before they are updated: ``row * limit / (norm + 1e-7)``.
+
+    With the same ``max_norm`` in :class:`jaxdl.nn.Embed`, whose lookup shortens what it gives but
+    leaves the table alone, a table learns as PyTorch's does, where a lookup writes shortened rows
+    back.
+
+    Args:
+        tx: optimizer.
+        patterns: regular expressions for the names of the tables, (rows, features) each; see
+            :func:`jaxdl.tree.mask`.
+        limit: largest norm of a row.
+        norm_type: p of the p-norm.
+
+    Raises:
+        ValueError: a limit or p that is not positive; at ``init``, where a pattern matches no
+            parameter, or one that is no matrix.
+
+    Source: ``max_norm`` of ``torch.nn.Embedding``. There only rows that are looked up are
+    shortened. What lookups give is the same, except where momentum moves a row that is not looked
+    up beyond the limit.
+    """
+    check_positive(limit=limit, norm_type=norm_type)
+
+    def init(params: PyTree) -> PyTree:
+        chosen = tree.named_leaves(tree.mask(params, patterns))
+        for name, leaf in tree.named_leaves(params).items():
+            if chosen[name] and leaf.ndim != 2:
+                raise ValueError(f"max_norm needs tables (rows, features), {name} is {leaf.shape}.")
+        return tx.init(params)
+
+    def shorten(update: Array, rows: Array, chosen: bool) -> Array:
+        if not chosen:
+            return update
+        norm = jnp.linalg.norm(rows, ord=norm_type, axis=-1, keepdims=True)
+        return jnp.where(norm > limit, rows * (limit / (norm + 1e-7)) - rows + update, update)
+
+    def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
+        if params is None:
+            raise ValueError("max_norm needs the parameters: tx.update(g, state, params).")
+        updates, state = tx.update(updates, state, params)
+        return jax.tree.map(shorten, updates, params, tree.mask(params, patterns)), state
+
+    return optax.GradientTransformation(init, update)
