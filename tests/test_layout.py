@@ -12,6 +12,7 @@ SOURCE = Path(jaxdl.__file__).parent
 # A module may import those before it and nothing after; likewise inside a folder.
 ORDER = [
     "lazy",
+    "files",
     "types",
     "checks",
     "tree",
@@ -130,6 +131,7 @@ INSIDE = {
         "trace",
         "noted",
         "loop",
+        "renew",
         "space",
         "members",
         "blocks",
@@ -143,6 +145,7 @@ INSIDE = {
     "interop": [
         "pth",
         "files",
+        "copies",
         "layouts",
         "torch",
         "compare",

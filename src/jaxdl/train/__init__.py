@@ -9,6 +9,7 @@ from jaxdl.train.gan import (
 )
 from jaxdl.train.loop import evaluate, fit, predict, run
 from jaxdl.train.record import EpochEnd, Interrupted
+from jaxdl.train.renew import with_averaged_params
 from jaxdl.train.sampling import generate, sample
 from jaxdl.train.space import choice, grid, log_uniform, random_search, uniform
 from jaxdl.train.step import Network, init_state, make_eval, make_step, supervised
@@ -43,4 +44,5 @@ __all__ = [
     "supervised",
     "sweep",
     "uniform",
+    "with_averaged_params",
 ]

@@ -31,6 +31,7 @@ from jaxdl.train.progress import (
     is_stale,
 )
 from jaxdl.train.record import EpochEnd, Interrupted, Record, copy
+from jaxdl.train.step import of_batch
 from jaxdl.train.streamed import from_loader, resident_arrays, sum_over_loader
 from jaxdl.train.trace import Trace
 from jaxdl.train.watch import Watch
@@ -139,7 +140,7 @@ def _scan_evaluation(eval_fn: EvalFn, state: PyTree, data: Batch, batch_size: in
     order = sequential_order(_length(data), batch_size)
 
     def one_batch(_: None, index: Array) -> tuple[None, Any]:
-        return None, eval_fn(state, take(data, order, index))
+        return None, eval_fn(of_batch(state, index), take(data, order, index))
 
     return jax.lax.scan(one_batch, None, jnp.arange(order.shape[0]))[1]
 

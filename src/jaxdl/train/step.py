@@ -1,5 +1,6 @@
 """One update, one evaluation, and the loss of a supervised model: pure functions of a state."""
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -62,7 +63,8 @@ def init_state(
         a :class:`~jaxdl.types.TrainState` at step 0. Same key, same machine: same weights.
     """
     params_key, root_key = jax.random.split(key)
-    variables = dict(model.init(params_key, *inputs, train=False))
+    forms = jax.eval_shape(lambda *inputs: inputs, *inputs)
+    variables = dict(model.lazy_init(params_key, *forms, train=False))  # computes no outputs
     params = variables.pop("params")
     return TrainState(jnp.zeros((), jnp.int32), params, variables, tx.init(params), root_key)
 
@@ -125,7 +127,9 @@ def make_eval(loss_fn: LossFn, *, averaged: bool = False) -> EvalFn:
             :func:`jaxdl.optim.swa` keeps, not the weights themselves.
 
     Returns:
-        ``eval_fn(state, batch) -> metrics``.
+        ``eval_fn(state, batch) -> metrics``. What the model draws in an evaluation, a VAE's codes
+        say, it draws with ``fold_in(state.key, state.step)``; :func:`jaxdl.train.evaluate` gives
+        every batch a ``state.key`` of its own.
     """
 
     def eval_fn(state: TrainState, batch: Batch) -> Metrics:
@@ -135,6 +139,13 @@ def make_eval(loss_fn: LossFn, *, averaged: bool = False) -> EvalFn:
         return metrics
 
     return eval_fn
+
+
+def of_batch(state: PyTree, index: Any) -> PyTree:
+    """The state as an evaluation shows it to its batch of that index: with a key of its own."""
+    if not (dataclasses.is_dataclass(state) and hasattr(state, "key")):
+        return state
+    return dataclasses.replace(state, key=jax.random.fold_in(state.key, index))  # type: ignore[type-var]
 
 
 def apply_model(

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdl import checks, metrics, tree
 from jaxdl.data.device import check_numeric, to_device
@@ -15,6 +16,7 @@ from jaxdl.data.source import ArraySource
 from jaxdl.data.views import num_bytes, source_to_arrays
 from jaxdl.train.feed import Advanced, Feed, Indexed, Resident, all_finite_metrics, stack
 from jaxdl.train.record import copy
+from jaxdl.train.step import of_batch
 from jaxdl.types import Array, Batch, EvalFn, PyTree, StepFn
 
 RESIDENT_SHARE = 0.1
@@ -191,13 +193,13 @@ def sum_over_loader(eval_fn: EvalFn, state: PyTree, loader: Loader) -> Any:
     sums: Any = None
     results: list[Any] = []
     with contextlib.closing(_transferred(_checked(padded(loader).epoch(0)))) as batches:
-        for batch in batches:
-            results.append(_compiled_evaluation(eval_fn, state, batch))
+        for index, batch in enumerate(batches):
+            results.append(_compiled_evaluation(eval_fn, state, batch, np.int32(index)))
             if len(results) == 4 * STEPS_AHEAD:
                 sums, results = metrics.sum_over_steps(stack(results), sums), []
     return metrics.sum_over_steps(stack(results), sums) if results else sums
 
 
 _compiled_evaluation = jax.jit(
-    lambda eval_fn, state, batch: eval_fn(state, batch), static_argnums=0
+    lambda eval_fn, state, batch, index: eval_fn(of_batch(state, index), batch), static_argnums=0
 )

@@ -1,0 +1,72 @@
+"""Averaged weights with statistics of their own; a key of its own for every evaluated batch."""
+
+import flax.linen as linen
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdl import data, losses, nn, optim, train
+from jaxdl.metrics import mean
+
+X = np.random.default_rng(0).normal(1.0, 2.0, (14, 5)).astype(np.float32)
+Y = np.arange(14, dtype=np.int32) % 3
+
+
+class Small(linen.Module):
+    @linen.compact
+    def __call__(self, x, *, mask=None, train=False):
+        x = linen.Dense(4, name="first")(x)
+        x = nn.BatchNorm(momentum=0.3, name="norm")(x, mask=mask, train=train)
+        x = linen.BatchNorm(momentum=0.9, name="linens")(x, use_running_average=not train)
+        return linen.Dense(3)(x)
+
+
+def trained(model, tx):
+    loss_fn = train.supervised(model, losses.cross_entropy, inputs="x", targets="y")
+    state = train.init_state(model, tx, jax.random.key(0), jnp.zeros((1, 5)))
+    step = jax.jit(train.make_step(loss_fn, tx))
+    for _ in range(3):
+        state, _ = step(state, {"x": jnp.asarray(X), "y": jnp.asarray(Y)})
+    return loss_fn, state
+
+
+def test_statistics_are_the_means_over_batches_of_the_averaged_model():
+    loss_fn, state = trained(Small(), optim.ema(optim.sgd(0.5), 0.6))
+    arrays = {"x": X, "y": Y}
+    new = train.with_averaged_params(loss_fn, state, arrays, batch_size=7)
+    average = optim.averaged_params(state.opt_state)
+    jax.tree.map(np.testing.assert_array_equal, new.params, average)
+    kernel, bias = average["first"]["kernel"], average["first"]["bias"]
+    hidden = (X @ np.asarray(kernel) + np.asarray(bias)).reshape(2, 7, 4)
+    stats = new.model_state["batch_stats"]
+    np.testing.assert_allclose(stats["norm"]["mean"], hidden.mean(1).mean(0), rtol=1e-4)
+    np.testing.assert_allclose(stats["norm"]["var"], hidden.var(1, ddof=1).mean(0), rtol=1e-4)
+    np.testing.assert_allclose(stats["linens"]["mean"], average["norm"]["bias"], atol=1e-5)
+    old = state.model_state["batch_stats"]["norm"]["mean"]
+    assert np.abs(np.asarray(old) - np.asarray(stats["norm"]["mean"])).max() > 0.01
+    loader = data.Loader(data.ArraySource(arrays), batch_size=7)
+    streamed = train.with_averaged_params(loss_fn, state, loader)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        streamed.model_state,
+        new.model_state,
+    )
+
+
+def test_without_an_average_there_is_nothing_to_renew():
+    loss_fn, state = trained(Small(), optim.sgd(0.5))
+    with pytest.raises(ValueError, match="holds 0 averages"):
+        train.with_averaged_params(loss_fn, state, {"x": X, "y": Y})
+
+
+def test_batches_of_an_evaluation_draw_different_numbers():
+    def draw(state, batch):
+        return {"drawn": mean(jax.random.normal(state.key, batch["x"].shape[:1]))}
+
+    _, state = trained(Small(), optim.sgd(0.5))
+    alone = train.evaluate(draw, state, {"x": X[:7]}, batch_size=7)["drawn"]
+    both = train.evaluate(draw, state, {"x": X}, batch_size=7)["drawn"]
+    loader = data.Loader(data.ArraySource({"x": X}), batch_size=7)
+    assert abs(both - alone) > 1e-3
+    assert train.evaluate(draw, state, loader) == pytest.approx({"drawn": both})
