@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from jaxdl.files import write_text
+
 Config = TypeVar("Config")
 
 PACKAGES = ("jaxdl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -42,9 +44,7 @@ def save(config: Any, path: Path | str) -> None:
         "platform": platform.platform(),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def load(cls: type[Config], path: Path | str) -> Config:

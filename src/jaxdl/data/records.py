@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from jaxdl.data.source import BaseSource, Example, Source, as_example, check_index, check_indices
+from jaxdl.files import replacing
 
 
 def decode_msgpack(record: bytes) -> Mapping[str, Any]:
@@ -107,8 +108,7 @@ def write_array_record(source: Source, path: str | os.PathLike[str]) -> Path:
 
     path = Path(path).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         writer = array_record_module.ArrayRecordWriter(os.fspath(temporary), "group_size:1")
         try:
             for index in tqdm(range(len(source)), desc=f"writing {path.name}", delay=1):
@@ -119,7 +119,4 @@ def write_array_record(source: Source, path: str | os.PathLike[str]) -> Path:
                 writer.write(serialization.msgpack_serialize(example))
         finally:
             writer.close()
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

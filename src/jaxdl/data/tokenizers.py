@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxdl.checks import check_positive
 from jaxdl.data.text import PADDING, UNKNOWN
+from jaxdl.files import write_text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -143,13 +144,7 @@ def save_tokenizer(tokenizer: "Tokenizer", path: str | os.PathLike[str]) -> Path
     """Writes a tokenizer as JSON, which :func:`load_tokenizer` and ``transformers`` read."""
     path = Path(path).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return write_text(path, tokenizer.to_str(pretty=True))
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> "Tokenizer":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxdl.checks import check_positive, check_shape
+from jaxdl.files import write_bytes
 from jaxdl.plots.figure import OTHERS, TEST, TRAIN, new_figure
 from jaxdl.tensorboard import make_grid
 
@@ -89,14 +90,8 @@ def _tile(images: Any, columns: int, scale: int) -> np.ndarray:
 
 
 def _write(path: Path, content: bytes) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return write_bytes(path, content)
 
 
 def loss_curves(

@@ -1,7 +1,6 @@
 """What a judge says of a generator: one row of numbers, at the end or after every epoch."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxdl import tensorboard
+from jaxdl.files import write_text
 from jaxdl.generators.judge import Judge, look
 from jaxdl.generators.measures import (
     Gaussian,
@@ -134,7 +134,7 @@ def make_hook(
 
 def save_row(path: Path, row: dict[str, Any]) -> None:
     """Writes a row as JSON; the file appears whole or not at all."""
-    _write(path, json.dumps(row) + "\n")
+    write_text(path, json.dumps(row) + "\n")
 
 
 def _append_row(path: Path, row: dict[str, Any]) -> None:
@@ -143,10 +143,4 @@ def _append_row(path: Path, row: dict[str, Any]) -> None:
     if path.is_file():
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     rows = [old for old in rows if old["epoch"] < row["epoch"]] + [row]
-    _write(path, "".join(json.dumps(one) + "\n" for one in rows))
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, "".join(json.dumps(one) + "\n" for one in rows))

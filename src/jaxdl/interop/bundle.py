@@ -14,9 +14,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib.metadata
-import os
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ import numpy as np
 from jaxdl import metrics as metrics_of
 from jaxdl import tree
 from jaxdl.checks import check_positive
+from jaxdl.files import replacing
 from jaxdl.interop.card import results_by_class, write_card
 from jaxdl.interop.describe import make_model
 from jaxdl.interop.files import read_variables, write_variables
@@ -208,8 +207,7 @@ def save_bundle(
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ValueError(f"{path} exists already; choose a new folder for the bundle.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         temporary.mkdir()
         weights = temporary / WEIGHTS
         write_variables(weights, bundle.variables, {"format": "jaxdl"})
@@ -232,9 +230,6 @@ def save_bundle(
         (temporary / CARD).write_text(card, encoding="utf-8")
         if path.exists():
             path.rmdir()
-        os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load_bundle(path: Path | str) -> Bundle:

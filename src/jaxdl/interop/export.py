@@ -14,7 +14,6 @@ The file is 8 bytes with the length of a header (little-endian), the header (JSO
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl.files import write_bytes
 from jaxdl.nn.conv import prefer_implementation
 
 FORMAT = "jaxdl stablehlo"
@@ -121,6 +121,7 @@ def write_stablehlo(
         **(info or {}),
     }
     text = json.dumps(header).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, len(text).to_bytes(8, "little") + text + serialised)
     return found
 
@@ -218,14 +219,3 @@ def largest_difference(
                     )
                 worst = max(worst, difference)
     return worst
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file: all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -5,7 +5,6 @@ read-only views of the file on disk: what nobody looks at is not read, and the f
 written to in place while they are in use; :func:`write_safetensors` never does that.
 """
 
-import contextlib
 import json
 import math
 import os
@@ -19,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from jaxdl import tree
+from jaxdl.files import replacing
 from jaxdl.interop.pth import read_pth
 from jaxdl.types import PyTree
 
@@ -158,18 +158,13 @@ def write_safetensors(
     text = dict(metadata or {})
     if not all(isinstance(each, str) for pair in text.items() for each in pair):
         raise ValueError("metadata must be text by name; use json.dumps for other values.")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         temporary.touch()
         mode = temporary.stat().st_mode
         save_file(contiguous, temporary, text or None)
         temporary.chmod(mode)  # the library leaves it to its owner alone
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
 
 
 def write_variables(

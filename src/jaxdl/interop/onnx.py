@@ -13,7 +13,8 @@ import jax
 import jax.export
 import numpy as np
 
-from jaxdl.interop.export import largest_difference, portable, random_inputs, write_bytes
+from jaxdl.files import write_bytes
+from jaxdl.interop.export import largest_difference, portable, random_inputs
 
 PACKAGES = ("jax2onnx", "onnx", "onnxruntime")
 
@@ -84,7 +85,9 @@ def write_onnx(
         random_inputs(shape, dtype),
         tolerance,
     )
-    write_bytes(Path(path), serialised)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, serialised)
     return found
 
 

@@ -6,7 +6,6 @@ input, what the classes are called.
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ import numpy as np
 
 from jaxdl import checkpoint
 from jaxdl.checks import check_shape
+from jaxdl.files import write_text
 from jaxdl.interop.describe import describe_model, make_model
 from jaxdl.interop.preprocessing import Preprocessing
 from jaxdl.types import PyTree
@@ -164,9 +164,4 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Writes a JSON object: all of it or nothing."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, json.dumps(content, indent=2) + "\n")

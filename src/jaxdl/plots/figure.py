@@ -3,13 +3,13 @@
 import functools
 import io
 import os
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxdl.checks import check_shape
+from jaxdl.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,14 +42,9 @@ def save(figure: "Figure", path: str | os.PathLike[str], *, dpi: int = DPI) -> P
     if path.suffix.lower() != ".png":
         raise ValueError(f"path must end in .png, got {str(path)!r}.")
     content = png(figure, dpi)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_bytes(path, content)
     except OSError as error:
         raise OSError(
             f"Cannot write the picture {path}: {error.strerror or error}. "

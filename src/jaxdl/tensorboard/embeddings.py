@@ -1,7 +1,6 @@
 """Embeddings for TensorBoard's tab PROJECTOR: files beside the event file."""
 
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxdl.checks import check_shape
+from jaxdl.files import write_bytes, write_text
 from jaxdl.tensorboard.grids import make_grid
 from jaxdl.tensorboard.media import png, to_pixels
 from jaxdl.tensorboard.writer import check_tag
@@ -60,7 +60,7 @@ def write_embedding(
     folder = Path("projector", re.sub(r"[^\w.-]", "_", tag), f"{step:08d}")
     (run / folder).mkdir(parents=True, exist_ok=True)
     lines = ["\t".join(f"{value:.9g}" for value in row) for row in vectors.tolist()]
-    _replace(run / folder / "tensors.tsv", "\n".join(lines) + "\n")
+    write_text(run / folder / "tensors.tsv", "\n".join(lines) + "\n")
     fields = {
         "tensor_name": f"{tag} at {step}",
         "tensor_path": f"{folder.as_posix()}/tensors.tsv",
@@ -69,10 +69,10 @@ def write_embedding(
     if columns:
         header = ["\t".join(columns)] if len(columns) > 1 else []
         rows = ["\t".join(row) for row in zip(*columns.values(), strict=True)]
-        _replace(run / folder / "metadata.tsv", "\n".join(header + rows) + "\n")
+        write_text(run / folder / "metadata.tsv", "\n".join(header + rows) + "\n")
         fields["metadata_path"] = f"{folder.as_posix()}/metadata.tsv"
     if sprite is not None:
-        _replace(run / folder / "sprite.png", png(sprite))
+        write_bytes(run / folder / "sprite.png", png(sprite))
         fields["sprite"] = {
             "image_path": f"{folder.as_posix()}/sprite.png",
             "single_image_dim": np.shape(images)[2:0:-1],
@@ -127,11 +127,4 @@ def _add_to_config(path: Path, fields: dict[str, Any]) -> None:
             config.embeddings.remove(embedding)
             break
     config.embeddings.add(**fields)
-    _replace(path, text_format.MessageToString(config))
-
-
-def _replace(path: Path, content: str | bytes) -> None:
-    """Writes a file that nobody sees half written."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(temporary, path)
+    write_text(path, text_format.MessageToString(config))

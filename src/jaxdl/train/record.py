@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from jaxdl import checkpoint, metrics, tensorboard, tree
 from jaxdl import config as configs
+from jaxdl.files import write_text
 from jaxdl.train.progress import Row
 from jaxdl.types import PyTree
 
@@ -253,6 +254,5 @@ def to_json(row: Row) -> str:
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    os.replace(temporary, path)
+    """Writes lines of text to a file: all of them or nothing."""
+    write_text(path, "".join(line + "\n" for line in lines))
