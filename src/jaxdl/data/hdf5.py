@@ -17,18 +17,17 @@ import numpy as np
 from jaxdl.data.folders import image_files
 from jaxdl.data.source import (
     ArraySource,
-    BaseSource,
     Example,
+    FileSource,
     Source,
     Spec,
-    check_index,
     check_indices,
     unstack,
 )
 from jaxdl.data.tables import tidy
 
 
-class HDF5Source(BaseSource):
+class HDF5Source(FileSource):
     """Arrays of an HDF5 file, read when they are asked for.
 
     Args:
@@ -51,9 +50,7 @@ class HDF5Source(BaseSource):
         class_names: Sequence[str] | None = None,
     ) -> None:
         self.path = os.fspath(Path(path).expanduser().absolute())
-        self._file: Any = None
-        self._process = 0
-        file = self._open()
+        file = self._opened()
         self.names = dict(names) if names is not None else {key: key for key in _arrays(file)}
         missing = [key for key in self.names if key not in file]
         if missing or not self.names:
@@ -77,27 +74,16 @@ class HDF5Source(BaseSource):
         self.class_names = None if class_names is None else tuple(class_names)
 
     def _open(self) -> Any:
-        """The file, opened once a process: a handle must not cross a fork."""
-        if self._file is None or self._process != os.getpid():
-            h5py = import_h5py()
-            if not os.path.isfile(self.path):
-                raise FileNotFoundError(f"there is no file {self.path!r}; expected HDF5.")
-            try:
-                self._file = h5py.File(self.path, "r")
-            except OSError as error:
-                raise ValueError(f"{self.path} cannot be read as HDF5: {error}") from error
-            self._process = os.getpid()
-        return self._file
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None}
+        h5py = import_h5py()
+        if not os.path.isfile(self.path):
+            raise FileNotFoundError(f"there is no file {self.path!r}; expected HDF5.")
+        try:
+            return h5py.File(self.path, "r")
+        except OSError as error:
+            raise ValueError(f"{self.path} cannot be read as HDF5: {error}") from error
 
     def __len__(self) -> int:
         return self._length
-
-    def __getitem__(self, index: int) -> Example:
-        row = check_index(index, len(self))
-        return {name: array[0] for name, array in self.__getitems__([row]).items()}
 
     def __getitems__(self, indices: Sequence[int] | np.ndarray) -> Example:
         # h5py reads rows in increasing order, each once.
@@ -107,7 +93,7 @@ class HDF5Source(BaseSource):
         }
 
     def _read(self, key: str, rows: np.ndarray) -> np.ndarray:
-        node, members = self._open()[key], self._members[key]
+        node, members = self._opened()[key], self._members[key]
         if members is None:
             contiguous = len(rows) and rows[-1] - rows[0] == len(rows) - 1
             return node[rows[0] : rows[-1] + 1] if contiguous else node[rows]

@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.data.source import BaseSource, Example, check_index, check_indices, stack_examples
+from jaxdl.data.source import Example, FileSource, check_index, check_indices, stack_examples
 from jaxdl.data.tables import tidy
+
+Columns = dict[str, list[Any] | np.ndarray]
+"""The values of a row group by column."""
 
 _KEPT = 4  # row groups held in memory, per process
 _LOCK = threading.Lock()  # a file serves one thread at a time
 
 
-class ParquetSource(BaseSource):
+class ParquetSource(FileSource):
     """Rows of Parquet files, read a row group at a time.
 
     A row group is read whole and the last four are kept. An order that stays within a group for a
@@ -49,9 +52,6 @@ class ParquetSource(BaseSource):
     ) -> None:
         listed = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
         self.paths = [os.fspath(path) for given in listed for path in _files(Path(given))]
-        self._open: dict[int, Any] = {}
-        self._groups: dict[int, dict[str, list[Any] | np.ndarray]] = {}
-        self._process = os.getpid()
         columns: list[str] | None = None
         starts, places = [0], []
         for number, path in enumerate(self.paths):
@@ -75,22 +75,21 @@ class ParquetSource(BaseSource):
         self._places = places
         self.class_names = None if class_names is None else tuple(class_names)
 
+    def _open(self) -> tuple[dict[int, Any], dict[int, Columns]]:
+        """The files and the row groups that have been read, by number."""
+        return {}, {}
+
     def _file(self, number: int) -> Any:
-        """A file, opened once a process."""
-        if self._process != os.getpid():
-            self._open, self._groups, self._process = {}, {}, os.getpid()
-        if number not in self._open:
+        files, _ = self._opened()
+        if number not in files:
             parquet = import_parquet()
             try:
-                self._open[number] = parquet.ParquetFile(self.paths[number])
+                files[number] = parquet.ParquetFile(self.paths[number])
             except Exception as error:  # pyarrow's own, which are no ValueErrors
                 raise ValueError(
                     f"{self.paths[number]} cannot be read as Parquet: {error}"
                 ) from error
-        return self._open[number]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": {}, "_groups": {}}
+        return files[number]
 
     def __len__(self) -> int:
         return int(self.row_groups[-1])
@@ -122,20 +121,20 @@ class ParquetSource(BaseSource):
         parts = [self._file(i).read([column]).column(column) for i in range(len(self.paths))]
         return np.concatenate([tidy("label", np.asarray(part)) for part in parts])
 
-    def _group(self, group: int) -> dict[str, list[Any] | np.ndarray]:
+    def _group(self, group: int) -> Columns:
         number, inside = self._places[group]
         with _LOCK:
-            file = self._file(number)
-            columns = self._groups.get(group)
+            file, (_, groups) = self._file(number), self._opened()
+            columns = groups.get(group)
             if columns is None:
                 table = file.read_row_group(inside, columns=list(self.names))
                 columns = {
                     column: _column(self.paths[number], column, table.column(column))
                     for column in self.names
                 }
-                while len(self._groups) >= _KEPT:
-                    self._groups.pop(next(iter(self._groups)))
-                self._groups[group] = columns
+                while len(groups) >= _KEPT:
+                    groups.pop(next(iter(groups)))
+                groups[group] = columns
             return columns
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.data.source import BaseSource, Example, Source, as_example, check_index, check_indices
+from jaxdl.data.source import Example, FileSource, Source, as_example, check_indices
 from jaxdl.files import replacing
 
 
@@ -23,7 +23,7 @@ def decode_msgpack(record: bytes) -> Mapping[str, Any]:
     return serialization.msgpack_restore(record)
 
 
-class ArrayRecordSource(BaseSource):
+class ArrayRecordSource(FileSource):
     """The records of array_record files, decoded when they are asked for.
 
     Args:
@@ -49,38 +49,27 @@ class ArrayRecordSource(BaseSource):
                 raise FileNotFoundError(f"there is no file {path!r}; expected array_record.")
         self.decode = decode
         self.class_names = None if class_names is None else tuple(class_names)
-        self._reader: Any = None
-        self._process = 0
-        self._length = len(self._records())
+        self._length = len(self._opened())
 
-    def _records(self) -> Any:
-        """The readers, opened once a process."""
-        if self._reader is None or self._process != os.getpid():
-            from array_record.python.array_record_data_source import ArrayRecordDataSource
+    def _open(self) -> Any:
+        from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-            try:
-                self._reader = ArrayRecordDataSource(self.paths)
-                len(self._reader)
-            except Exception as error:  # of C++, with no class of its own
-                raise ValueError(
-                    f"{', '.join(self.paths)} cannot be read as array_record: {error}"
-                ) from error
-            self._process = os.getpid()
-        return self._reader
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_reader": None}
+        try:
+            reader = ArrayRecordDataSource(self.paths)
+            len(reader)
+        except Exception as error:  # of C++, with no class of its own
+            raise ValueError(
+                f"{', '.join(self.paths)} cannot be read as array_record: {error}"
+            ) from error
+        return reader
 
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> Example:
-        return self.examples([check_index(index, len(self))])[0]
-
     def examples(self, indices: Sequence[int] | np.ndarray) -> list[Example]:
         rows = [int(row) for row in check_indices(indices, len(self))]
         found = []
-        for row, record in zip(rows, self._records().__getitems__(rows), strict=True):
+        for row, record in zip(rows, self._opened().__getitems__(rows), strict=True):
             try:
                 found.append(as_example(self.decode(record)))
             except Exception as error:

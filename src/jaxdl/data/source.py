@@ -89,6 +89,31 @@ class BaseSource:
         return self._spec
 
 
+class FileSource(BaseSource):
+    """A source of files that are opened when they are first needed, once a process.
+
+    A handle must not cross a fork and cannot be pickled: a worker opens its own. A subclass has
+    ``_open()``, which returns what ``_opened()`` then gives, ``__len__`` and ``examples``.
+    """
+
+    _handle: Any = None
+    _process = 0
+
+    def _open(self) -> Any:
+        raise NotImplementedError
+
+    def _opened(self) -> Any:
+        if self._handle is None or self._process != os.getpid():
+            self._handle, self._process = self._open(), os.getpid()
+        return self._handle
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_handle": None}
+
+    def __getitem__(self, index: int) -> Example:
+        return self.examples([check_index(index, len(self))])[0]
+
+
 def check_index(index: int, length: int) -> int:
     """An index counted from 0; a negative one counts from the end.
 
