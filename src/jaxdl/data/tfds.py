@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxdl.data.image_sets import CLASS_NAMES, Dataset, check_dataset
-from jaxdl.data.source import BaseSource, Example, as_example, check_index, check_indices
+from jaxdl.data.source import Example, FileSource, as_example, check_indices
 from jaxdl.data.tfds_build import BUILT_HERE, prepare, prepared_version, quiet
 from jaxdl.data.views import source_to_arrays
 
@@ -58,71 +58,63 @@ def load_tfds(
             f"load_tfds knows {', '.join(_NAMES)}, got {name!r}. Other sets: prepare them with "
             "TFDS and read them with tfds.data_source."
         )
-    default = os.environ.get("TFDS_DATA_DIR") or Path("~", "tensorflow_datasets")
-    folder = Path(data_dir or default).expanduser()
-    if prepared_version(name, folder) is None:
-        if name not in BUILT_HERE:
-            raise FileNotFoundError(
-                f"{name} is not prepared in {str(folder)!r}, and jaxdl cannot prepare it. Put its "
-                f"images into DIR/{name}/train/CLASS and DIR/{name}/test/CLASS and pass "
-                "data_dir=DIR to jaxdl.data.load (--data_dir DIR), or prepare it where TensorFlow "
-                f'is installed: tfds.builder("{name}", data_dir=..., file_format="array_record")'
-                ".download_and_prepare()."
-            )
-        prepare(name, folder, manual_dir, download)
+    folder = _folder(data_dir)
+    if name not in BUILT_HERE and prepared_version(name, folder) is None:
+        raise FileNotFoundError(
+            f"{name} is not prepared in {str(folder)!r}, and jaxdl cannot prepare it. Put its "
+            f"images into DIR/{name}/train/CLASS and DIR/{name}/test/CLASS and pass "
+            "data_dir=DIR to jaxdl.data.load (--data_dir DIR), or prepare it where TensorFlow "
+            f'is installed: tfds.builder("{name}", data_dir=..., file_format="array_record")'
+            ".download_and_prepare()."
+        )
+    where: dict[str, Any] = {"data_dir": folder, "manual_dir": manual_dir, "download": download}
     train, test = (
-        source_to_arrays(tfds_source(name, split, data_dir=folder), block=1000)
+        source_to_arrays(tfds_source(name, split, **where), block=1000)
         for split in ("train", "test")
     )
     return check_dataset(Dataset(name, train, test, CLASS_NAMES[name]))
 
 
-class TFDSSource(BaseSource):
+def _folder(data_dir: str | os.PathLike[str] | None) -> Path:
+    default = os.environ.get("TFDS_DATA_DIR") or Path("~", "tensorflow_datasets")
+    return Path(data_dir or default).expanduser()
+
+
+class TFDSSource(FileSource):
     """One split of a set that TFDS has prepared; see :func:`tfds_source`."""
 
     def __init__(self, name: str, split: str, data_dir: Path, version: str) -> None:
         self.name, self.split = f"{name}:{version}", split
         self.data_dir = os.fspath(data_dir.absolute())
-        self._source: Any = None
-        self._process = 0
-        features = self._data().dataset_info.features
+        features = self._opened().dataset_info.features
         names = getattr(features["label"], "names", None) if "label" in features else None
         self.class_names = None if not names else tuple(names)
-        self._length = len(self._data())
+        self._length = len(self._opened())
 
-    def _data(self) -> Any:
-        """TFDS's data source, opened once a process."""
-        if self._source is None or self._process != os.getpid():
-            import tensorflow_datasets as tfds
+    def _open(self) -> Any:
+        import tensorflow_datasets as tfds
 
-            try:
-                with quiet():
-                    builder = tfds.builder(self.name, data_dir=self.data_dir)
-                    self._source = builder.as_data_source(split=self.split)
-                    if len(self._source):  # the first image asks for OpenCV, which is not needed
-                        self._source[0]
-            except NotImplementedError as error:
-                folder = Path(self.data_dir, *self.name.split(":"))
-                raise ValueError(
-                    f"{folder} is not prepared as array_record, the format that can be read "
-                    "without TensorFlow. Pass another data_dir, or delete that folder and prepare "
-                    'the set again, with file_format="array_record".'
-                ) from error
-            self._process = os.getpid()
-        return self._source
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_source": None}
+        try:
+            with quiet():
+                builder = tfds.builder(self.name, data_dir=self.data_dir)
+                source = builder.as_data_source(split=self.split)
+                if len(source):  # the first image asks for OpenCV, which is not needed
+                    source[0]
+        except NotImplementedError as error:
+            folder = Path(self.data_dir, *self.name.split(":"))
+            raise ValueError(
+                f"{folder} is not prepared as array_record, the format that can be read "
+                "without TensorFlow. Pass another data_dir, or delete that folder and prepare "
+                'the set again, with file_format="array_record".'
+            ) from error
+        return source
 
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> Example:
-        return self.examples([check_index(index, len(self))])[0]
-
     def examples(self, indices: Sequence[int] | np.ndarray) -> list[Example]:
         rows = [int(row) for row in check_indices(indices, len(self))]
-        return [as_example(_tidy(element)) for element in self._data().__getitems__(rows)]
+        return [as_example(_tidy(element)) for element in self._opened().__getitems__(rows)]
 
 
 def _tidy(element: dict[str, Any]) -> dict[str, Any]:
@@ -162,8 +154,7 @@ def tfds_source(
         ValueError: TFDS does not know it, cannot build it without TensorFlow, or it is prepared in
             a format that needs TensorFlow; an unknown split.
     """
-    default = os.environ.get("TFDS_DATA_DIR") or Path("~", "tensorflow_datasets")
-    folder = Path(data_dir or default).expanduser()
+    folder = _folder(data_dir)
     version = prepared_version(name, folder)
     if version is None and name in BUILT_HERE:
         prepare(name, folder, manual_dir, download)
