@@ -1,6 +1,7 @@
 """Weights from and to other libraries."""
 
 from jaxdl.interop.bundle import Bundle, load_bundle, open_model, save_bundle
+from jaxdl.interop.copies import to_device
 from jaxdl.interop.export import load_exported, write_stablehlo
 from jaxdl.interop.files import (
     read_metadata,
@@ -29,6 +30,7 @@ __all__ = [
     "read_variables",
     "read_weights",
     "save_bundle",
+    "to_device",
     "to_state_dict",
     "write_evaluation",
     "write_onnx",

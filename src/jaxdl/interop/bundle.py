@@ -29,6 +29,7 @@ from jaxdl import tree
 from jaxdl.checks import check_positive
 from jaxdl.files import replacing
 from jaxdl.interop.card import results_by_class, write_card
+from jaxdl.interop.copies import to_device
 from jaxdl.interop.describe import make_model
 from jaxdl.interop.files import read_variables, write_variables
 from jaxdl.interop.preprocessing import Preprocessing
@@ -150,7 +151,7 @@ def make_bundle(
         "by_class": by_class,
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
-    return Bundle(model, jax.tree.map(jnp.asarray, variables), preprocessing, class_names, config)
+    return Bundle(model, to_device(variables), preprocessing, class_names, config)
 
 
 def save_bundle(

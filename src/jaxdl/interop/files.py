@@ -187,7 +187,8 @@ def read_variables(path: Path | str) -> PyTree:
         path: a safetensors file.
 
     Returns:
-        nested dictionaries of arrays, read-only views of the file; ``jnp.array`` copies them.
+        nested dictionaries of arrays, read-only views of the file;
+        :func:`~jaxdl.interop.copies.to_device` copies them.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "variables.safetensors"

@@ -161,7 +161,10 @@ def torch_name(name: str) -> str:
         leaf = leaf.replace("kernel_", "weight_", 1)
     if path[-1:] == ["in_proj"]:
         path, leaf = path[:-1], f"in_proj_{leaf}"
-    path = [part if part[:1].isupper() else re.sub(r"_(\d+)$", r".\1", part) for part in path]
+    path = [
+        re.sub(r"_(\d+)$", r".\1", part) if part[-1:].isdigit() and not part[:1].isupper() else part
+        for part in path
+    ]
     return ".".join([*path, leaf])
 
 

@@ -16,6 +16,7 @@ import ml_dtypes
 import numpy as np
 
 from jaxdl import tree
+from jaxdl.interop.copies import to_device
 from jaxdl.interop.layouts import Entry, entries, normal, to_linen, to_torch
 from jaxdl.tree import LoadReport
 from jaxdl.types import Array, PyTree
@@ -111,7 +112,8 @@ def load_state_dict(
     _check_patterns(leave_out, [*leaves, *arrays])
     names = _resolve(list(arrays), like, renames, prefix)
 
-    values: dict[str, Array] = {}
+    views: dict[str, np.ndarray] = {}
+    targets: dict[str, Any] = {}
     loaded: dict[str, str] = {}
     mismatched: dict[str, str] = {}
     absent: list[Entry] = []
@@ -137,7 +139,7 @@ def load_state_dict(
             if target is None:
                 other_dtypes.append(f"{source} is {array.dtype}, {leaf} is {leaves[leaf].dtype}")
                 continue
-            values[leaf] = jnp.array(part.astype(target, copy=False))
+            views[leaf], targets[leaf] = part, target
             loaded[leaf] = source
     left_out += [source for source in unused.values() if _matches(leave_out, source)]
     rest = [
@@ -154,7 +156,7 @@ def load_state_dict(
         mismatched=mismatched,
         left_out=tuple(left_out),
         prefix=names.prefix,
-        num_values=sum(value.size for value in values.values()),
+        num_values=sum(view.size for view in views.values()),
     )
     if other_dtypes:
         raise ValueError(
@@ -169,7 +171,7 @@ def load_state_dict(
         )
     if not loaded and not leaves.keys() <= set(left_out):
         raise ValueError(f"no array of the state_dict fits the model:\n{report}")
-    return _replace(like, values), report
+    return _replace(like, to_device(views, targets)), report
 
 
 def to_state_dict(
@@ -284,18 +286,21 @@ def _resolve(names: Sequence[str], like: PyTree, renames: Renames, prefix: str |
 
 def _common_prefix(names: Sequence[str], like: PyTree, renames: Renames) -> str:
     """The prefix of all names without which most of them are ours; the shortest such."""
-    wanted = {normal(entry.name) for entry in entries(like)}
-    wanted |= {normal(part.name) for entry in entries(like) for part in entry.parts}
-
-    def num_fitting(prefix: str) -> int:
-        inner = [_rename(name.removeprefix(prefix), renames) for name in names]
-        return sum(normal(name) in wanted for name in inner)
-
     prefixes = [""]
     for parts in zip(*(name.split(".")[:-1] for name in names), strict=False):
         if len(set(parts)) > 1:
             break
         prefixes.append(f"{prefixes[-1]}{parts[0]}.")
+    if len(prefixes) == 1:
+        return ""
+    own = entries(like)
+    wanted = {normal(entry.name) for entry in own}
+    wanted |= {normal(part.name) for entry in own for part in entry.parts}
+
+    def num_fitting(prefix: str) -> int:
+        inner = [_rename(name.removeprefix(prefix), renames) for name in names]
+        return sum(normal(name) in wanted for name in inner)
+
     return max(prefixes, key=num_fitting)  # the first of the best ones
 
 
