@@ -35,12 +35,12 @@ def mean_and_std(images: Any) -> tuple[np.ndarray, np.ndarray]:
     >>> mean_and_std(np.array([0, 255, 0, 255], np.uint8).reshape(1, 2, 2, 1))
     (array([0.5]), array([0.5]))
     """
-    moments: _Moments | None = None
+    moments: Moments | None = None
     for part in _parts(images):
         if part.size == 0:
             continue
         new = _moments(part)
-        moments = new if moments is None else _merge(moments, new)
+        moments = new if moments is None else merge(moments, new)
     if moments is None:
         shape = f", got shape {images.shape}" if hasattr(images, "shape") else ""
         raise ValueError(f"images must hold at least one value{shape}.")
@@ -57,7 +57,7 @@ def mean_and_std(images: Any) -> tuple[np.ndarray, np.ndarray]:
     return first, np.sqrt(second / count)
 
 
-class _Moments(NamedTuple):
+class Moments(NamedTuple):
     """Of uint8 Σx and Σx², Python's whole numbers; else the mean and Σ(x − mean)², float64."""
 
     number: int
@@ -92,7 +92,7 @@ def _parts(images: Any) -> Iterator[np.ndarray]:
         yield from _parts(part if part.ndim == 4 else part[None])
 
 
-def _moments(part: np.ndarray) -> _Moments:
+def _moments(part: np.ndarray) -> Moments:
     if part.dtype != np.uint8 and not np.issubdtype(part.dtype, np.floating):
         raise ValueError(
             f"images must be uint8 or floating point, got {part.dtype} {part.shape}. "
@@ -104,13 +104,18 @@ def _moments(part: np.ndarray) -> _Moments:
         levels = np.arange(256)
         first = np.array([int(c @ levels) for c in counts], object)
         second = np.array([int(c @ levels**2) for c in counts], object)
-        return _Moments(len(values), first, second, True)
-    values = values.astype(np.float64)
+        return Moments(len(values), first, second, True)
+    return float_moments(values.astype(np.float64))
+
+
+def float_moments(values: np.ndarray) -> Moments:
+    """Of numbers (N, C) of float64, N at least 1."""
     mean = values.mean(axis=0)
-    return _Moments(len(values), mean, np.square(values - mean[None]).sum(axis=0), False)
+    return Moments(len(values), mean, np.square(values - mean[None]).sum(axis=0), False)
 
 
-def _merge(a: _Moments, b: _Moments) -> _Moments:
+def merge(a: Moments, b: Moments) -> Moments:
+    """Of the values of both."""
     if a.is_uint8 != b.is_uint8 or len(a.first) != len(b.first):
         kinds = [
             f"{'uint8' if m.is_uint8 else 'floating point'}, {len(m.first)} channels"
@@ -121,8 +126,8 @@ def _merge(a: _Moments, b: _Moments) -> _Moments:
         )
     count = a.number + b.number
     if a.is_uint8:
-        return _Moments(count, a.first + b.first, a.second + b.second, True)
+        return Moments(count, a.first + b.first, a.second + b.second, True)
     step = b.first - a.first
     mean = a.first + step * (b.number / count)
     second = a.second + b.second + step**2 * (a.number * b.number / count)
-    return _Moments(count, mean, second, False)
+    return Moments(count, mean, second, False)

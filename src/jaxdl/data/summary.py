@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxdl.data.source import ArraySource, Example, Source, examples_of
+from jaxdl.data.statistics import Moments, float_moments, merge
 from jaxdl.data.views import num_bytes
 
 _BLOCK_BYTES = 2**24  # of float64, which a block's numbers become
@@ -113,21 +114,21 @@ def _fingerprint(example: Example) -> bytes:
 
 
 class _Numbers:
-    """Statistics of numbers that merge from block to block (Chan et al. 1979)."""
+    """Statistics of numbers that merge from block to block."""
 
     def __init__(self, first: np.ndarray) -> None:
         self.is_image = first.dtype == np.uint8 and first.ndim == 3
-        channels = first.shape[-1] if self.is_image else 1
+        self.channels = first.shape[-1] if self.is_image else 1
         self.shapes: set[tuple[int, ...]] = set()
         self.missing = 0
         self.low, self.high = np.inf, -np.inf
-        self.count = 0
-        self.mean, self.squares = np.zeros(channels), np.zeros(channels)
+        zeros = np.zeros(self.channels)
+        self.moments = Moments(0, zeros, zeros, is_uint8=False)
 
     def update(self, values: Sequence[np.ndarray]) -> None:
         self.shapes |= {value.shape for value in values}
         for array in [np.stack(values)] if len(self.shapes) == 1 else values:
-            numbers = array.astype(np.float64).reshape(-1, len(self.mean))
+            numbers = array.astype(np.float64).reshape(-1, self.channels)
             finite = ~np.isnan(numbers)
             if not finite.all():
                 self.missing += int((~finite).sum())
@@ -135,22 +136,18 @@ class _Numbers:
             if not len(numbers):
                 continue
             self.low, self.high = min(self.low, numbers.min()), max(self.high, numbers.max())
-            count, mean = len(numbers), numbers.mean(axis=0)
-            total, change = self.count + count, mean - self.mean
-            self.squares += np.square(numbers - mean[None]).sum(axis=0)
-            self.squares += np.square(change) * self.count * count / total
-            self.mean += change * count / total
-            self.count = total
+            self.moments = merge(self.moments, float_moments(numbers))
 
     def summary(self) -> dict[str, Any]:
         scale = 255 if self.is_image else 1
+        number, mean, squares, _ = self.moments
         return {
             "sizes": len(self.shapes),
             "min": self.low,
             "max": self.high,
             "missing": self.missing,
-            "mean": (self.mean / scale).tolist(),
-            "std": (np.sqrt(self.squares / max(self.count, 1)) / scale).tolist(),
+            "mean": (mean / scale).tolist(),
+            "std": (np.sqrt(squares / max(number, 1)) / scale).tolist(),
         }
 
 
