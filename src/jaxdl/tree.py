@@ -81,8 +81,12 @@ def count(tree: PyTree) -> int:
 
 
 def num_bytes(tree: PyTree) -> int:
-    """The memory of a tree's arrays in bytes."""
-    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+    """The memory in bytes of a tree's arrays, or of what ``jax.ShapeDtypeStruct`` describes.
+
+    >>> num_bytes({"kernel": jax.ShapeDtypeStruct((784, 512), jnp.float32)})
+    1605632
+    """
+    return sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def norms(tree: PyTree) -> dict[str, Array]:

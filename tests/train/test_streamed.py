@@ -127,7 +127,7 @@ def test_a_small_source_is_resident_by_itself_and_a_mapped_one_is_not(monkeypatc
     assert [streamed.resident_arrays(loader, said.append) for loader in others] == [None] * 5
     with pytest.raises(ValueError, match="resident=True and collate_fn exclude"):
         streamed.resident_arrays(others[3].replace(resident=True), print)
-    monkeypatch.setattr(streamed, "_device_memory", lambda: 1000)
+    monkeypatch.setattr(streamed, "device_memory", lambda: (1000, None))
     assert streamed.resident_arrays(data.Loader(array), print) is None
 
 

@@ -316,9 +316,8 @@ def _check_exclusions(loader: Loader) -> None:
             "sampler": loader.sampler is not None,
             "drop_last": loader.drop_last,
         }
-        names = [name for name, is_given in given.items() if is_given]
-        if names:
-            raise ValueError(f"batch_sampler and {' and '.join(names)} exclude each other.")
+        if names := given_names(given):
+            raise ValueError(f"batch_sampler and {names} exclude each other.")
         if not isinstance(loader.batch_sampler, Batches):
             raise ValueError(
                 "batch_sampler must have batches(epoch) and a length, as BatchSampler, got "
@@ -332,14 +331,18 @@ def _check_exclusions(loader: Loader) -> None:
             "num_workers": loader.num_workers > 0,
             "resident": loader.resident,
         }
-        names = [name for name, is_given in given.items() if is_given]
-        if names:
+        if names := given_names(given):
             raise ValueError(
-                f"an iterable source and {' and '.join(names)} exclude each other: it is read in "
+                f"an iterable source and {names} exclude each other: it is read in "
                 "its own order, by one. source_to_arrays(...) or a list gives it indices."
             )
     elif loader.epoch_size is not None:
         raise ValueError("epoch_size is for iterable sources; num_samples of a sampler does that.")
+
+
+def given_names(fields: Mapping[str, bool | None]) -> str:
+    """The names of the fields that were given, joined by "and"; empty without any."""
+    return " and ".join(name for name, is_given in fields.items() if is_given)
 
 
 def _check_workers(loader: Loader) -> None:
@@ -355,13 +358,12 @@ def _check_workers(loader: Loader) -> None:
         )
     if loader.num_workers == 0:
         given = {
-            "timeout": loader.timeout,
+            "timeout": loader.timeout > 0,
             "prefetch_factor": loader.prefetch_factor is not None,
-            "multiprocessing_context": loader.multiprocessing_context,
+            "multiprocessing_context": loader.multiprocessing_context is not None,
         }
-        names = [name for name, is_given in given.items() if is_given]
-        if names:
-            raise ValueError(f"{' and '.join(names)} need workers: set num_workers above 0.")
+        if names := given_names(given):
+            raise ValueError(f"{names} need workers: set num_workers above 0.")
     if loader.prefetch_factor is not None:
         check_positive(prefetch_factor=loader.prefetch_factor)
     if loader.worker_init_fn is not None and loader.multiprocessing_context is None:

@@ -1,6 +1,5 @@
 """Members of a sweep as compiled programs: many at once by ``vmap``, or one after another."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
@@ -12,7 +11,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxdl import tree
-from jaxdl.train.members import CACHE_BYTES, Traced, TrainOne, leaf_bytes
+from jaxdl.data.device import device_memory
+from jaxdl.train.members import CACHE_BYTES, Traced, TrainOne
 from jaxdl.types import Array, PyTree
 
 
@@ -211,7 +211,7 @@ class Group:
 
     def _find_shape(self, chunk_size: int | None, max_bytes: float) -> tuple[int, int]:
         """Seeds and settings of a block: as many as fit, checked on the compiled program."""
-        member = 3 * sum(leaf_bytes(form) for form in self._forms)
+        member = 3 * tree.num_bytes(self._forms)
         devices = 1 if self._mesh is None else self._mesh.devices.size
         data = tree.num_bytes(self._data)
         share = max_bytes / self.workers
@@ -263,13 +263,8 @@ def _block_shape(
 
 def default_max_bytes() -> float:
     """Half of what a device has free; a quarter of the machine's memory on a CPU."""
-    statistics = jax.local_devices()[0].memory_stats()
-    if statistics and "bytes_limit" in statistics:
-        return 0.5 * (statistics["bytes_limit"] - statistics.get("bytes_in_use", 0))
-    try:
-        return 0.25 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 2e9
+    total, used = device_memory()
+    return 0.25 * total if used is None else 0.5 * (total - used)
 
 
 def _program_bytes(compiled: Any) -> int | None:

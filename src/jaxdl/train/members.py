@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl import tree
 from jaxdl.train import feed
 from jaxdl.types import Array, PyTree
 
@@ -101,7 +102,7 @@ def choose_method(traced: Traced, num_members: int) -> tuple[str, str]:
             "loop",
             "convolutions with weights of their own for every member are slow in one program",
         )
-    size = num_bytes(traced.state)
+    size = tree.num_bytes(traced.state)
     if jax.default_backend() == "cpu" and size > CACHE_BYTES / 4:
         return (
             "loop",
@@ -119,13 +120,3 @@ def num_workers(num_members: int) -> int:
     except AttributeError:  # not Linux
         cores = os.cpu_count() or 1
     return min(cores, num_members)
-
-
-def num_bytes(forms: PyTree) -> int:
-    """Bytes of arrays or of their forms."""
-    return sum(leaf_bytes(form) for form in jax.tree.leaves(forms))
-
-
-def leaf_bytes(form: Any) -> int:
-    """Bytes of an array or of its form."""
-    return int(np.prod(form.shape)) * form.dtype.itemsize

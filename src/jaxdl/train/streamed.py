@@ -1,7 +1,6 @@
 """Batches of a loader: streamed to the device, or its source kept there where it is small."""
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import checks, metrics, tree
-from jaxdl.data.device import check_numeric, to_device
-from jaxdl.data.loader import Loader
+from jaxdl.data.device import check_numeric, device_memory, to_device
+from jaxdl.data.loader import Loader, given_names
 from jaxdl.data.source import ArraySource
 from jaxdl.data.views import num_bytes, source_to_arrays
 from jaxdl.train.feed import Advanced, Feed, Indexed, Resident, all_finite_metrics, stack
@@ -64,14 +63,14 @@ def resident_arrays(loader: Loader, say: Callable[[str], None]) -> dict[str, Any
         "batch_sampler": loader.batch_sampler is not None,
         "shard": loader.share[1] != 1,
     }
-    names = [name for name, is_given in given.items() if is_given]
+    names = given_names(given)
     if loader.resident and names:
-        raise ValueError(f"resident=True and {' and '.join(names)} exclude each other.")
+        raise ValueError(f"resident=True and {names} exclude each other.")
     if loader.resident is False or loader.is_iterable or names:
         return None
     if loader.resident is None and not _is_stored(loader.source):
         return None
-    size, memory = num_bytes(loader.source), _device_memory()
+    size, (memory, _) = num_bytes(loader.source), device_memory()
     if loader.resident is None and size > RESIDENT_SHARE * memory:
         return None
     say(
@@ -91,13 +90,6 @@ def _is_stored(source: Any) -> bool:
         return False
     inner = getattr(source, "sources", (getattr(source, "source", None),))
     return all(one is None or _is_stored(one) for one in inner)
-
-
-def _device_memory() -> int:
-    statistics = jax.local_devices()[0].memory_stats() or {}
-    if "bytes_limit" in statistics:
-        return int(statistics["bytes_limit"])
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 class Streamed:
