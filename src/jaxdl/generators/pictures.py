@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxdl.checks import check_positive, check_shape
 from jaxdl.files import write_bytes
-from jaxdl.plots.figure import OTHERS, TEST, TRAIN, new_figure
+from jaxdl.plots.figure import OTHERS, TEST, TRAIN, label_axes, new_figure, tidy_axes
 from jaxdl.tensorboard import make_grid
 
 if TYPE_CHECKING:
@@ -116,10 +116,8 @@ def loss_curves(
     finite = np.concatenate([np.asarray(values)[np.isfinite(values)] for values in losses.values()])
     top = np.quantile(finite, 0.995) if finite.size else 1.0
     axes.set_ylim(0 if finite.size and finite.min() >= 0 else None, 1.1 * max(top, 1.5 * ideal))
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss")
-    axes.set_title(title, fontsize=11, fontweight="bold", parse_math=False)
-    _finish(axes)
+    label_axes(axes, title, "step", "loss")
+    tidy_axes(axes)
     axes.legend(frameon=False, fontsize=9, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.16))
     return figure
 
@@ -145,9 +143,7 @@ def heat_map(rows: Any, *, labels: tuple[str, str], title: str = "") -> "Figure"
             color = "white" if value < 0.6 else "black"
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=color)
     axes.set_xticks(range(rows.shape[1]), [str(i + 1) for i in range(rows.shape[1])])
-    axes.set_xlabel(labels[0])
-    axes.set_ylabel(labels[1])
-    axes.set_title(title, fontsize=11, fontweight="bold", parse_math=False)
+    label_axes(axes, title, *labels)
     figure.colorbar(picture, ax=axes)
     return figure
 
@@ -181,9 +177,3 @@ def neighbours(images: Any, nearest: Any, distances: Sequence[float]) -> "Figure
             if not index:
                 axes.set_ylabel("training image" if row else "generated", fontsize=9)
     return figure
-
-
-def _finish(axes: Any) -> None:
-    axes.grid(color="#DDDDDD", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)

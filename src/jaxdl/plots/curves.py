@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxdl.plots.figure import OTHERS, TEST, TRAIN, new_figure
+from jaxdl.plots.figure import OTHERS, TEST, TRAIN, label_axes, new_figure, tidy_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -121,8 +121,7 @@ def _draw_panel(
         if name in TEST_SPLITS:
             _mark_best(axes, quantity, name, epochs, values, color)
 
-    axes.set_title(quantity.replace("_", " "), fontsize=11, fontweight="bold", parse_math=False)
-    axes.set_xlabel("epoch")
+    label_axes(axes, quantity.replace("_", " "), "epoch")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
     margin = 0.04 * (span[1] - span[0]) or 0.5
     axes.set_xlim(span[0] - margin, span[1] + margin)
@@ -135,9 +134,7 @@ def _draw_panel(
             axes.set_yscale("log")
         elif values.max() == values.min():
             axes.set_ylim(0, 1.5 * values.max())
-    axes.grid(color="#DDDDDD", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy_axes(axes)
     labels = axes.get_legend_handles_labels()[1]
     if labels:  # below the panel, where it covers no curve
         fitting = 3 if len("".join(labels)) < 45 else 2 if max(map(len, labels)) < 33 else 1

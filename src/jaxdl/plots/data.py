@@ -9,7 +9,16 @@ import numpy as np
 
 from jaxdl.checks import check_positive, check_shape
 from jaxdl.data.source import ArraySource, Source, examples_of
-from jaxdl.plots.figure import OTHERS, TEST, TRAIN, check_images, new_figure, shorten
+from jaxdl.plots.figure import (
+    OTHERS,
+    TEST,
+    TRAIN,
+    check_images,
+    label_axes,
+    new_figure,
+    shorten,
+    tidy_axes,
+)
 from jaxdl.plots.images import image_grid
 from jaxdl.types import Array
 
@@ -164,10 +173,9 @@ def class_balance(
     )
     axes.set_ylim(number - 0.4, -0.6)  # the first class on top
     axes.set_xlim(0, 1.13 * max(1, *(count.max() for count in values.values())))
-    axes.set_title(title, fontsize=11, fontweight="bold", parse_math=False)
-    axes.grid(axis="x", color="#DDDDDD", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
+    label_axes(axes, title)
+    tidy_axes(axes, grid="x")
+    axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
     if len(values) > 1:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=4, frameon=False)
@@ -201,10 +209,6 @@ def histogram(values: Any, *, label: str, title: str = "", num_bins: int = 40) -
         step = math.ceil((high - low + 1) / num_bins)
         edges = (np.arange(low, high + step + 1, step) - 0.5).tolist()
     axes.hist(numbers, bins=edges, color=TRAIN, edgecolor="white", linewidth=0.4)
-    axes.set_xlabel(label, parse_math=False)
-    axes.set_ylabel("examples")
-    axes.set_title(title, fontsize=11, fontweight="bold", parse_math=False)
-    axes.grid(axis="y", color="#DDDDDD", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    label_axes(axes, title, label, "examples")
+    tidy_axes(axes, grid="y")
     return figure

@@ -4,7 +4,7 @@ import functools
 import io
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from jaxdl.checks import check_shape
 from jaxdl.files import write_bytes
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Colours that differ for colour-blind readers too (after Okabe and Ito, 2008).
@@ -66,6 +67,20 @@ def new_figure(width: float, height: float) -> "Figure":
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     figure._repr_png_ = functools.partial(png, figure)  # type: ignore[attr-defined]
     return figure
+
+
+def label_axes(axes: "Axes", title: str, x: str = "", y: str = "") -> None:
+    """Writes the title and the names of the axes, none of them read as mathematics."""
+    axes.set_title(title, fontsize=11, fontweight="bold", parse_math=False)
+    axes.set_xlabel(x, parse_math=False)
+    axes.set_ylabel(y, parse_math=False)
+
+
+def tidy_axes(axes: "Axes", grid: Literal["both", "x", "y"] = "both") -> None:
+    """Draws a pale grid behind the curves and takes away the frame above and on the right."""
+    axes.grid(axis=grid, color="#DDDDDD", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def check_images(images: Any) -> np.ndarray:

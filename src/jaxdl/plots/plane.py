@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxdl.checks import check_labels, check_shape
-from jaxdl.plots.figure import CURVES, OTHERS, TRAIN, check_distributions, new_figure
+from jaxdl.plots.figure import (
+    CURVES,
+    OTHERS,
+    TRAIN,
+    check_distributions,
+    label_axes,
+    new_figure,
+    tidy_axes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -199,9 +207,7 @@ def class_map(
             parse_math=False,
             path_effects=[withStroke(linewidth=3, foreground="white")],
         )
-    axes.set_xlabel(labels[0], parse_math=False)
-    axes.set_ylabel(labels[1], parse_math=False)
-    axes.set_title(title, fontsize=11, fontweight="bold", parse_math=False)
+    label_axes(axes, title, *labels)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
@@ -251,12 +257,8 @@ def _with_margin(values: np.ndarray) -> tuple[float, float]:
 
 
 def _finish_plane(axes: "Axes", labels: tuple[str, str], title: str) -> None:
-    axes.set_xlabel(labels[0], parse_math=False)
-    axes.set_ylabel(labels[1], parse_math=False)
-    axes.set_title(title, fontsize=11, fontweight="bold", parse_math=False)
-    axes.grid(color="#DDDDDD", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    label_axes(axes, title, *labels)
+    tidy_axes(axes)
     axes.legend(
         loc="upper center",
         bbox_to_anchor=(0.5, -0.14),

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxdl.checks import check_shape
 from jaxdl.plots.curves import NOT_DRAWN, find_scalar
-from jaxdl.plots.figure import OTHERS, TEST, TRAIN, new_figure, shorten
+from jaxdl.plots.figure import OTHERS, TEST, TRAIN, label_axes, new_figure, shorten, tidy_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,9 +92,7 @@ def heat_map(
     axes.set_xticks(range(len(columns)), [_text(column) for column in columns], fontsize=9)
     if len(columns) > 6:
         axes.tick_params(axis="x", rotation=45)
-    axes.set_ylabel(labels[0].replace("_", " "), parse_math=False)
-    axes.set_xlabel(labels[1].replace("_", " "), parse_math=False)
-    axes.set_title(title, fontsize=11, fontweight="bold", parse_math=False)
+    label_axes(axes, title, labels[1].replace("_", " "), labels[0].replace("_", " "))
     for spine in axes.spines.values():
         spine.set_visible(False)
     return figure
@@ -156,12 +154,8 @@ def scattered_values(
     for numbers, scale in ((x, axes.set_xscale), (y, axes.set_yscale)):
         if numbers.size and numbers.min() > 0 and numbers.max() > 20 * numbers.min():
             scale("log")
-    axes.set_xlabel(labels[0].replace("_", " "), parse_math=False)
-    axes.set_ylabel(labels[1].replace("_", " "), parse_math=False)
-    axes.set_title(title, fontsize=11, fontweight="bold", parse_math=False)
-    axes.grid(color="#DDDDDD", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    label_axes(axes, title, *(label.replace("_", " ") for label in labels))
+    tidy_axes(axes)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=9, frameon=False)
     return figure
 
@@ -200,11 +194,8 @@ def run_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> "Figure"
         axes = figure.add_subplot(rows, columns, index + 1)
         for place, (label, history) in enumerate(zip(labels, histories.values(), strict=True)):
             _draw_run(axes, name, label, history, place)
-        axes.set_title(name.replace("_", " "), fontsize=11, fontweight="bold", parse_math=False)
-        axes.set_xlabel("epoch")
-        axes.grid(color="#DDDDDD", linewidth=0.7)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        label_axes(axes, name.replace("_", " "), "epoch")
+        tidy_axes(axes)
     handles, texts = [], []
     for place, label in enumerate(labels):  # a run may lack the first panel's metric
         from matplotlib.lines import Line2D
