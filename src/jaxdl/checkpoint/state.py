@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import crc32c
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import tree
@@ -87,6 +86,22 @@ def open_manager(directory: Path | str, *, keep: int) -> Manager:
     return Manager(directory, keep=keep)
 
 
+def copy(state: PyTree) -> PyTree:
+    """A copy on the same devices, whose buffers outlive the donation of the original's.
+
+    Returns before it is made; a step that is given the original waits for that. Nothing is
+    compiled, as ``jnp.copy`` would be for every shape.
+    """
+
+    def copy_leaf(leaf: Any) -> Any:
+        if isinstance(leaf, jax.Array):
+            device = leaf.sharding if leaf.committed else None
+            return jax.device_put(leaf, device, may_alias=False)
+        return np.array(leaf)
+
+    return jax.tree.map(copy_leaf, state)
+
+
 def save(
     manager: Manager,
     state: PyTree,
@@ -116,7 +131,7 @@ def save(
     metadata = copies.deepcopy(metadata or {})
     if donated:
         # not views, as Orbax would take on CPU: they make XLA copy every donated buffer, slowly
-        state = jax.tree.map(jnp.copy, state)
+        state = copy(state)
     previous = None if after is None else after._pending
     if manager._inline:
         if after is not None:

@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import checks, tree
+from jaxdl import checkpoint, checks, tree
 from jaxdl.data.batches import epoch_order, num_batches, take
-from jaxdl.train.record import copy
 from jaxdl.types import Array, Batch, PyTree, StepFn
 
 MAX_CHUNK = 1024
@@ -97,7 +96,8 @@ class Resident:
         if jax.default_backend() == "cpu" and has_convolution(traced.jaxpr.jaxpr):
             self._stepped = _step_by_step(self.step, state, self.data, self._order, arguments[-1])
         else:
-            _compiled_steps(self.step, copy(state), *arguments)  # no step, but it compiles
+            # no step, but it compiles
+            _compiled_steps(self.step, checkpoint.copy(state), *arguments)
 
     def _load(self, epoch: int) -> Array:
         if epoch != self._epoch:

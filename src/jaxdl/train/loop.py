@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import checks, metrics, optim, tree
+from jaxdl import checkpoint, checks, metrics, optim, tree
 from jaxdl.data.batches import epoch_order, num_batches, sequential_order, take
 from jaxdl.data.loader import Loader
 from jaxdl.data.samplers import seed_of
@@ -30,7 +30,7 @@ from jaxdl.train.progress import (
     is_best,
     is_stale,
 )
-from jaxdl.train.record import EpochEnd, Interrupted, Record, copy
+from jaxdl.train.record import EpochEnd, Interrupted, Record
 from jaxdl.train.step import of_batch
 from jaxdl.train.streamed import from_loader, resident_arrays, sum_over_loader
 from jaxdl.train.trace import Trace
@@ -307,7 +307,7 @@ def run(
             stop = watcher.limit(start, min(start + trace.limit(done, size), rows))
             if watcher.due(start):
                 watcher.look(state, feed.peek(number, start), start)
-            good = copy(state)
+            good = checkpoint.copy(state)
             began = time.perf_counter()
             with trace.around(done, state):
                 state, stacked, finite = feed.advance(state, number, start, stop)

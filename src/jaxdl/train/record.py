@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import jax
-import jax.numpy as jnp
 
 from jaxdl import checkpoint, metrics, tensorboard, tree
 from jaxdl import config as configs
@@ -44,11 +43,6 @@ class EpochEnd(NamedTuple):
 
 class Interrupted(KeyboardInterrupt):
     """Training was stopped by Ctrl-C or SIGTERM after the state had been saved."""
-
-
-def copy(state: PyTree) -> PyTree:
-    """A copy on the device whose buffers outlive the donation of the original's."""
-    return jax.tree.map(jnp.copy, state)
 
 
 class Record:
@@ -187,7 +181,7 @@ class Record:
     def keep_best(self, state: PyTree, row: Row) -> None:
         """Remembers the best state so far; the next :meth:`save` writes it."""
         if self.workdir is not None:
-            self._best = (copy(state), row)
+            self._best = (checkpoint.copy(state), row)
 
     def save(self, state: PyTree, progress: Any) -> None:
         """Writes the best state, where it is new, and this one; returns before the disk is done.

@@ -8,13 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import checks, metrics, tree
+from jaxdl import checkpoint, checks, metrics, tree
 from jaxdl.data.device import check_numeric, device_memory, to_device
 from jaxdl.data.loader import Loader, given_names
 from jaxdl.data.source import ArraySource
 from jaxdl.data.views import num_bytes, source_to_arrays
 from jaxdl.train.feed import Advanced, Feed, Indexed, Resident, all_finite_metrics, stack
-from jaxdl.train.record import copy
 from jaxdl.train.step import of_batch
 from jaxdl.types import Array, Batch, EvalFn, PyTree, StepFn
 
@@ -119,7 +118,7 @@ class Streamed:
         return jax.eval_shape(lambda batch: batch, self._first)
 
     def compile(self, state: PyTree) -> None:
-        self._compiled(copy(state), jax.device_put(self._first))
+        self._compiled(checkpoint.copy(state), jax.device_put(self._first))
 
     def _seek(self, epoch: int, start: int) -> None:
         """Reads on from a batch of an epoch, which is the next one, or else begins there."""
