@@ -366,11 +366,11 @@ def spectral() -> dict[str, dict[str, np.ndarray]]:
     return results
 
 
-def conv_nets(activation):
-    """The book's convolutional nets with fewer channels."""
+def conv_nets(activation, f=4, z=6):
+    """The book's convolutional nets, with fewer channels and shorter noise unless told."""
     from torch import nn
 
-    f, z, c = 4, 6, 3
+    c = 3
     generator = sequential(
         {
             "0": nn.Linear(z, c * 11 * 11),

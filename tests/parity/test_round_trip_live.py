@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch_models as theirs
-from cases_gan import dcgan_nets, sequential
+from cases_gan import conv_nets, dcgan_nets, sequential
 from oracle import compare
 from small_models import draw_variables, quick_jit
 from test_interop_live import ZOO, shapes_of
@@ -39,11 +39,12 @@ SAME_KIND = ("VGG-11", "VGG-11, BatchNorm", "ResNet-18, CIFAR stem", "ResNet-18,
 """Of the zoo, what the others stand for here."""
 
 NETWORKS = {name: case for name, case in ZOO.items() if name not in SAME_KIND} | {
-    # 64x64 pixels, an eighth of the channels; the full size is compared by its shapes below
-    "VGG-16, width 8": (
-        models.VGG16(10, width=8, hidden=32),
-        lambda: theirs.VGG((2, 2, 3, 3, 3), 10, width=8, hidden=32),
-        (2, 64, 64, 3),
+    # all convolutions as they are; the two hidden layers of 4,096, half a gigabyte that would be
+    # there five times over, are compared by their shapes below
+    "VGG-16": (
+        models.VGG16(10, hidden=64),
+        lambda: theirs.VGG((2, 2, 3, 3, 3), 10, hidden=64),
+        (1, 224, 224, 3),
     ),
     "dense generator": (
         models.DenseGenerator(),
@@ -58,6 +59,16 @@ NETWORKS = {name: case for name, case in ZOO.items() if name not in SAME_KIND} |
         models.DenseDiscriminator(),
         lambda: Player("model", dense(784, 200, 1), before=nn.Flatten()),
         (2, 28, 28, 1),
+    ),
+    "convolutional generator": (
+        models.ConvGenerator(),
+        lambda: Player("model", conv_nets(lambda: nn.LeakyReLU(0.2), 256, 100)[0]),
+        (1, 100),
+    ),
+    "convolutional discriminator": (
+        models.ConvDiscriminator(),
+        lambda: Player("model", conv_nets(lambda: nn.LeakyReLU(0.2), 256, 100)[1]),
+        (1, 128, 128, 3),
     ),
     "DCGAN generator": (
         models.DCGANGenerator((16, 16, 2), 5, 4),
