@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from jaxdl.files import replacing, write_bytes, write_text
+from jaxdl.files import read_json, replacing, write_bytes, write_json, write_text
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
@@ -56,3 +56,12 @@ def test_a_folder_is_made_whole_or_not_at_all(tmp_path):
 
 def test_line_ends_are_written_as_they_are(tmp_path):
     assert write_text(tmp_path / "text", "ü\n").read_bytes() == b"\xc3\xbc\n"
+
+
+def test_json_that_is_no_object_is_refused(tmp_path):
+    path = write_json(tmp_path / "a.json", {"a": [1.5, None]})
+    assert read_json(path) == {"a": [1.5, None]}
+    with pytest.raises(ValueError, match=r"a\.json is not valid JSON"):
+        read_json(write_text(path, "{"))
+    with pytest.raises(ValueError, match=r"a\.json must hold a JSON object.*got list"):
+        read_json(write_text(path, "[1]"))

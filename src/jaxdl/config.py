@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.metadata
-import json
 import os
 import platform
 import sys
@@ -12,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jaxdl.files import write_text
+from jaxdl.files import read_json, write_json
 
 Config = TypeVar("Config")
 
@@ -44,7 +43,7 @@ def save(config: Any, path: Path | str) -> None:
         "platform": platform.platform(),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(content, indent=2) + "\n")
+    write_json(path, content)
 
 
 def load(cls: type[Config], path: Path | str) -> Config:
@@ -61,12 +60,7 @@ def load(cls: type[Config], path: Path | str) -> Config:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no configuration file {path}; a run folder has a config.json.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a JSON object of fields, got {type(content).__name__}.")
+    content = read_json(path)
     values = content.get("config", content)
     if not isinstance(values, dict):
         values = content

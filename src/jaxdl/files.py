@@ -1,11 +1,13 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and JSON that is what it should be."""
 
 import contextlib
+import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -51,3 +53,23 @@ def write_bytes(path: Path | str, content: bytes) -> Path:
 def write_text(path: Path | str, content: str) -> Path:
     """Writes a text as UTF-8: all of it or nothing; returns the file's path."""
     return write_bytes(path, content.encode())
+
+
+def read_json(path: Path | str) -> dict[str, Any]:
+    """A JSON object in a file.
+
+    Raises:
+        ValueError: the file holds something else.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not valid JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a JSON object of fields, got {type(content).__name__}.")
+    return content
+
+
+def write_json(path: Path | str, content: Mapping[str, Any]) -> Path:
+    """Writes a JSON object: all of it or nothing; returns the file's path."""
+    return write_text(path, json.dumps(content, indent=2) + "\n")

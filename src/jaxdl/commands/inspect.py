@@ -121,9 +121,10 @@ def _inspect_file(path: Path) -> Forms:
 
 def _inspect_folder(path: Path, which: str | None) -> Forms:
     from jaxdl import checkpoint
+    from jaxdl.files import read_json
     from jaxdl.interop import bundle, files, runs
 
-    config = runs.read_json(path / "config.json") if (path / "config.json").is_file() else {}
+    config = read_json(path / "config.json") if (path / "config.json").is_file() else {}
     if config.get("format") == bundle.FORMAT:
         print(f"{path}: bundle")
         _print_facts({key: value for key, value in config.items() if key != "by_class"})
@@ -140,7 +141,7 @@ def _inspect_folder(path: Path, which: str | None) -> Forms:
         print(f"{path}: run")
         _print_facts(config)
         if runs.is_described(path):
-            _print_facts(runs.read_json(path / runs.MODEL_FILE))
+            _print_facts(read_json(path / runs.MODEL_FILE))
         contents = checkpoint.inspect(path if which is None else path / "checkpoints" / which)
     print(f"checkpoint {contents.folder}: step {contents.step:,}")
     _print_facts(runs.row_of(contents.metadata, contents.step))

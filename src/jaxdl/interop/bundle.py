@@ -27,13 +27,13 @@ import numpy as np
 from jaxdl import metrics as metrics_of
 from jaxdl import tree
 from jaxdl.checks import check_positive
-from jaxdl.files import replacing
+from jaxdl.files import read_json, replacing, write_json
 from jaxdl.interop.card import results_by_class, write_card
 from jaxdl.interop.copies import to_device
 from jaxdl.interop.describe import make_model
 from jaxdl.interop.files import read_variables, write_variables
 from jaxdl.interop.preprocessing import Preprocessing
-from jaxdl.interop.runs import describe_run, is_described, read_json, read_run, write_json
+from jaxdl.interop.runs import describe_run, is_described, read_run
 from jaxdl.types import Array, PyTree
 
 FORMAT = "jaxdl bundle"

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import models
+from jaxdl.files import read_json
 from jaxdl.interop.files import read_weights
-from jaxdl.interop.runs import read_json
 from jaxdl.interop.torch import LoadReport, load_state_dict
 from jaxdl.types import PyTree
 

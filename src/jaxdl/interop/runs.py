@@ -5,7 +5,6 @@
 input, what the classes are called.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ import numpy as np
 
 from jaxdl import checkpoint
 from jaxdl.checks import check_shape
-from jaxdl.files import write_text
+from jaxdl.files import read_json, write_json
 from jaxdl.interop.describe import describe_model, make_model
 from jaxdl.interop.preprocessing import Preprocessing
 from jaxdl.types import PyTree
@@ -145,23 +144,3 @@ def row_of(metadata: Mapping[str, Any], step: int) -> dict[str, Any]:
     """The row of ``metrics.jsonl`` of a step; {} in the middle of an epoch."""
     rows = [metadata["row"]] if "row" in metadata else metadata.get("history", [])
     return next((dict(row) for row in reversed(rows) if row.get("step") == step), {})
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object in a file.
-
-    Raises:
-        ValueError: the file holds something else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a JSON object, got {type(content).__name__}.")
-    return content
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a JSON object: all of it or nothing."""
-    write_text(path, json.dumps(content, indent=2) + "\n")

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -77,6 +77,16 @@ def _panels(
     if "learning_rate" in panels:
         panels["learning_rate"] = panels.pop("learning_rate")
     return panels
+
+
+def better(quantity: str) -> Literal["min", "max"] | None:
+    """Whether less or more of a quantity is better, by the words of its name; None: not known.
+
+    >>> better("test/top_5_accuracy"), better("loss"), better("learning_rate")
+    ('max', 'min', None)
+    """
+    words = set(re.split(r"[^a-z0-9]+", quantity.lower()))
+    return "max" if words & HIGHER_IS_BETTER else "min" if words & LOWER_IS_BETTER else None
 
 
 def find_scalar(value: Any) -> float | None:
@@ -157,10 +167,10 @@ def _mark_best(
     values: np.ndarray,
     color: str,
 ) -> None:
-    words = set(re.split(r"[^a-z0-9]+", quantity.lower()))
-    if not np.isfinite(values).any() or not words & (HIGHER_IS_BETTER | LOWER_IS_BETTER):
+    direction = better(quantity)
+    if not np.isfinite(values).any() or direction is None:
         return
-    best = int(np.nanargmax(values) if words & HIGHER_IS_BETTER else np.nanargmin(values))
+    best = int(np.nanargmax(values) if direction == "max" else np.nanargmin(values))
     axes.plot(
         [epochs[best]],
         [values[best]],

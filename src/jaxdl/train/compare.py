@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxdl.plots.curves import HIGHER_IS_BETTER, NOT_DRAWN
+from jaxdl.files import read_json
+from jaxdl.plots.curves import NOT_DRAWN, better
 
 MISSING = "–"
 """What a run does not have."""
@@ -155,10 +156,7 @@ def _read(folder: Path, name: str) -> RunFolder:
         rows.append({key: math.nan if value is None else value for key, value in row.items()})
     content: dict[str, Any] = {}
     if (folder / "config.json").is_file():
-        try:
-            content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{folder / 'config.json'} is not valid JSON: {error}.") from error
+        content = read_json(folder / "config.json")
     config = content.get("config", content)
     versions = dict(content.get("versions", {}))
     versions |= {key: content[key] for key in ("python", "platform") if key in content}
@@ -198,7 +196,7 @@ def _number(value: Any) -> str:
 
 
 def _best(rows: list[dict[str, Any]], name: str) -> str:
-    sign = -1.0 if set(name.replace("_", "/").split("/")) & HIGHER_IS_BETTER else 1.0
+    sign = -1.0 if better(name) == "max" else 1.0
     found = [
         (sign * float(row[name]), row.get("epoch", position))
         for position, row in enumerate(rows, start=1)
