@@ -142,7 +142,7 @@ def check_range(name: str, limits: tuple[float, float], low: float, high: float)
 
 def pair(name: str, size: Size) -> tuple[int, int]:
     """(height, width) of a size; raises ValueError unless both are whole numbers above 0."""
-    both = (size, size) if isinstance(size, int) else tuple(size)
+    both = (size, size) if isinstance(size, int | np.integer) else tuple(size)
     if len(both) != 2 or not all(isinstance(side, int | np.integer) and side > 0 for side in both):
         raise ValueError(
             f"{name} must be a whole number above 0, or two of them (height, width), got {size!r}."

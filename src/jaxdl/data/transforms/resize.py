@@ -55,7 +55,7 @@ def resize(image: Array, size: Size, method: str = "bilinear") -> Array:
     """
     image = check_images(image)
     rows, columns = image.shape[-3:-1]
-    if isinstance(size, int):
+    if isinstance(size, int | np.integer):
         shorter = pair("size", size)[0]
         longer = int(shorter * max(rows, columns) / min(rows, columns))
         size = (longer, shorter) if rows > columns else (shorter, longer)
