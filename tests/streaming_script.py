@@ -1,4 +1,4 @@
-"""A streamed run, for the tests: its source, its step, and a script that is killed."""
+"""A small run, for the tests: its source, its step, and a script that is killed."""
 
 import dataclasses
 import sys
@@ -35,10 +35,10 @@ class Images(data.BaseSource):
         return {"image": self.image, "label": self.label}
 
 
-def make_parts():
+def make_parts(model=None, tx=None):
     """Step, evaluation and state; dropout and Adam are on."""
-    model = models.MLP((16, 2), dropout_rate=0.3)
-    tx = optim.adam(1e-2)
+    model = model or models.MLP((16, 2), dropout_rate=0.3)
+    tx = tx or optim.adam(1e-2)
     state = train.init_state(model, tx, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
     loss_fn = train.supervised(
         model,

@@ -14,6 +14,7 @@ import optax
 import pytest
 from cases_gan import DCGAN, NUM_DCGAN_STEPS, NUM_STEPS
 from oracle import compare, read_cases
+from same import assert_same, largest_difference
 from small_gans import drawn, numbers
 
 from jaxdl import losses, models, nn, optim, train, tree
@@ -24,14 +25,6 @@ from jaxdl.train.gan import Player
 CASES = read_cases("gan")
 # without LLVM's optimisations, which take longer than what they speed up in small tests
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
-
-def assert_same(a, b):
-    assert max(tree.max_difference(a, b).values()) == 0
-
-
-def largest_difference(a, b):
-    return max(tree.max_difference(a, b).values())
 
 
 @functools.cache

@@ -15,11 +15,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+from same import without_times
 
 from jaxdl import checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMES = ("epoch_seconds", "eval_seconds", "examples_per_second")
 KILLS = int(os.environ.get("JAXDL_KILLS", "3"))
 
 
@@ -48,7 +48,7 @@ def command(run_dir):
 
 def read_rows(run_dir):
     rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    return [{name: x for name, x in row.items() if name not in TIMES} for row in rows]
+    return without_times(rows)
 
 
 def last_checkpoint(run_dir):

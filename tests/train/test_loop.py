@@ -10,31 +10,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from same import assert_same, without_times
+from streaming_script import Images, make_parts
 
-from jaxdl import checkpoint, data, losses, metrics, models, optim, train
+from jaxdl import checkpoint, data, losses, models, optim, train
 from jaxdl.train import feed, loop
-
-TIMES = ("epoch_seconds", "eval_seconds", "examples_per_second")
 
 
 def make_data(number=70, seed=0):
-    generator = np.random.default_rng(seed)
-    image = generator.integers(0, 256, (number, 8, 8, 1), np.uint8)
-    return {"image": image, "label": (image.reshape(number, -1).mean(1) > 127).astype(np.int32)}
+    return Images(number, seed).arrays()
 
 
 def setup(model=None, tx=None):
     """Dropout, BatchNorm and Adam all on."""
     model = model or models.CNN(2, features=(4, 8), dropout_rate=0.3)
-    tx = tx or optim.adam(optim.warmup_cosine(1e-2, 30), weight_decay=1e-3)
-    state = train.init_state(model, tx, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
-    loss_fn = train.supervised(
-        model,
-        losses.cross_entropy,
-        metrics={"accuracy": metrics.accuracy},
-        preprocess=data.transforms.normalize(0.5, 0.25),
-    )
-    return train.make_step(loss_fn, tx), train.make_eval(loss_fn), state
+    return make_parts(model, tx or optim.adam(optim.warmup_cosine(1e-2, 30), weight_decay=1e-3))
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +44,6 @@ def run(parts, num_epochs=3, **kwargs):
     } | kwargs
     examples = options.pop("data", None)
     return train.run(step, state, make_data() if examples is None else examples, **options)
-
-
-def without_times(history):
-    return [{name: x for name, x in row.items() if name not in TIMES} for row in history]
-
-
-def assert_same(a, b):
-    """Bitwise."""
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
-            x, y = jax.random.key_data(x), jax.random.key_data(y)
-        np.testing.assert_array_equal(x, y)
 
 
 @pytest.fixture(scope="module")

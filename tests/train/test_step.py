@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from same import assert_same, largest_difference
 
 from jaxdl import losses, metrics, models, optim, train, tree
 from jaxdl.types import Mean, TrainState
@@ -40,14 +41,6 @@ SMALL_CNN = models.CNN(3, features=(4,), dropout_rate=0.5)
 def parts(request):
     """Dropout, and BatchNorm in one of them; plain gradient descent of rate 1."""
     return request.param, *make_parts(request.param, optax.sgd(1.0))
-
-
-def assert_same(a, b):
-    assert max(tree.max_difference(a, b).values()) == 0
-
-
-def largest_difference(a, b):
-    return max(tree.max_difference(a, b).values())
 
 
 # The initial state

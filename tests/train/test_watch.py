@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from event_files import accumulate, scalars
+from same import assert_same
 
 from jaxdl import data, losses, metrics, models, optim, tensorboard, train
 from jaxdl.train import loop, statistics
@@ -75,13 +76,6 @@ def run(parts, **options):
         "progress": False,
     }
     return train.run(step, state, TRAIN, **settings | options)
-
-
-def assert_same(a, b):
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
-            x, y = jax.random.key_data(x), jax.random.key_data(y)
-        np.testing.assert_array_equal(x, y)
 
 
 @pytest.fixture(scope="module")
@@ -186,8 +180,8 @@ def test_the_survey_counts_every_example_and_finds_the_worst(parts, plain):
     step, _, _ = parts
     state = plain[0]
     watch = resolve(EVERYTHING, step, state, TRAIN, TEST)
-    survey = statistics.make_survey(watch, step.network, 5, last=True)
-    found = jax.jit(survey)(state, {name: jnp.asarray(array) for name, array in TEST.items()})
+    arrays = {name: jnp.asarray(array) for name, array in TEST.items()}
+    found = jax.jit(statistics.make_survey(watch, step.network, 5))(state, arrays)
     logits = np.asarray(Net().apply({"params": state.params}, scale(TEST["image"])), np.float64)
     predicted = logits.argmax(1)
     expected = np.zeros((3, 3), int)
@@ -198,7 +192,11 @@ def test_the_survey_counts_every_example_and_finds_the_worst(parts, plain):
     np.testing.assert_allclose(entropy[found["worst"][0]], worst, rtol=1e-5)
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     np.testing.assert_allclose(found["worst"][1], probabilities[found["worst"][0]], rtol=1e-4)
-    assert found["embeddings"].shape == (20, 5)
+    vectors = jax.jit(statistics.make_embedding(watch, step.network, 8))(state, arrays)
+    hidden = Net().apply(
+        {"params": state.params}, scale(TEST["image"][:20]), mutable=["intermediates"]
+    )[1]["intermediates"]["embed"][0]
+    np.testing.assert_allclose(vectors, hidden, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("stop_at", [6, 9])
