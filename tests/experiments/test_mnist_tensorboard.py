@@ -12,7 +12,7 @@ from tensorboard.plugins.hparams import metadata
 import mnist_tensorboard as experiment
 from jaxdl import data, losses, models
 from jaxdl import train as training
-from jaxdl.train.statistics import make_statistics, make_survey
+from jaxdl.train.statistics import make_embedding, make_statistics
 from jaxdl.train.watch import resolve
 
 
@@ -79,7 +79,7 @@ def test_always_1024_embeddings_of_32_numbers(batch_size):
     """Checkable output 73."""
     model = models.ConvNet()
     network = training.Network(model, lambda batch: batch["image"].astype(jnp.float32))
-    survey = make_survey(experiment.WATCH, network, batch_size, last=False)
+    embed = make_embedding(experiment.WATCH, network, batch_size)
     form = jax.eval_shape(
         lambda key, x: training.init_state(model, experiment.optim.adam(), key, x),
         jax.random.key(0),
@@ -87,7 +87,7 @@ def test_always_1024_embeddings_of_32_numbers(batch_size):
     )
     test = {"image": jax.ShapeDtypeStruct((10_000, 28, 28, 1), "uint8"),
             "label": jax.ShapeDtypeStruct((10_000,), "int32")}  # fmt: skip
-    assert jax.eval_shape(survey, form, test)["embeddings"].shape == (1024, 32)
+    assert jax.eval_shape(embed, form, test).shape == (1024, 32)
 
 
 def test_an_unknown_hyperparameter_is_refused_by_name(tmp_path):

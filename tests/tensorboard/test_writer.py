@@ -1,12 +1,15 @@
 """Event files as TensorBoard itself reads them."""
 
+import contextlib
 import subprocess
 import sys
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from event_files import accumulate
 from event_files import scalars as read
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
 from jaxdl import tensorboard
 
@@ -46,6 +49,28 @@ def test_numbers_of_numpy_are_written_and_what_is_no_number_is_left_out(tmp_path
     expected = {"float32": [(1, 0.5)], "float64": [(1, 0.25)], "int64": [(1, 3.0)]}
     expected |= {"jax": [(1, 0.125)], "bfloat16": [(1, 2.0)]}
     assert read(tmp_path) == expected
+
+
+def test_what_is_gathered_is_one_event_a_step(tmp_path):
+    with tensorboard.open_writer(tmp_path) as writer:
+        tensorboard.write_scalars(writer, {"kind": 1.0}, 0)
+        with tensorboard.one_event(writer) as gathered:
+            tensorboard.write_scalars(gathered, {"a": 1.0, "b": 2.0}, 3)
+            tensorboard.write_histogram(gathered, "weights", [1.0, 2.0, 2.0], 3)
+            tensorboard.write_scalars(gathered, {"a": 5.0}, 4)
+            with pytest.raises(ValueError, match="'kind' already holds scalars"):
+                tensorboard.write_histogram(gathered, "kind", [1.0], 3)
+        with contextlib.suppress(RuntimeError), tensorboard.one_event(writer) as gathered:
+            tensorboard.write_scalars(gathered, {"lost": 1.0}, 5)
+            raise RuntimeError  # all of an event, or nothing
+    (path,) = tmp_path.glob("events.*")
+    events = [
+        (event.step, [value.tag for value in event.summary.value])
+        for event in LegacyEventFileLoader(str(path)).Load()
+        if event.summary.value
+    ]
+    assert events == [(0, ["kind"]), (3, ["a", "b", "weights"]), (4, ["a"])]
+    assert accumulate(tmp_path).Histograms("weights")[0].histogram_value.num == 3
 
 
 def test_nan_and_infinity_are_written(tmp_path):

@@ -26,7 +26,13 @@ from jaxdl.tensorboard.text import (
     write_table,
     write_text,
 )
-from jaxdl.tensorboard.writer import close_writer, flush_writer, open_writer, write_scalars
+from jaxdl.tensorboard.writer import (
+    close_writer,
+    flush_writer,
+    one_event,
+    open_writer,
+    write_scalars,
+)
 
 __all__ = [
     "Buckets",
@@ -40,6 +46,7 @@ __all__ = [
     "make_grid",
     "markdown_table",
     "model_graph",
+    "one_event",
     "open_writer",
     "parameter_table",
     "pca",

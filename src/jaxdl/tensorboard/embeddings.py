@@ -59,7 +59,8 @@ def write_embedding(
     run = Path(writer.logdir)
     folder = Path("projector", re.sub(r"[^\w.-]", "_", tag), f"{step:08d}")
     (run / folder).mkdir(parents=True, exist_ok=True)
-    lines = ["\t".join(f"{value:.9g}" for value in row) for row in vectors.tolist()]
+    line = "\t".join(["%.9g"] * vectors.shape[1])
+    lines = [line % tuple(row) for row in vectors.tolist()]
     write_text(run / folder / "tensors.tsv", "\n".join(lines) + "\n")
     fields = {
         "tensor_name": f"{tag} at {step}",
@@ -110,7 +111,8 @@ def _sprite(images: Any, number: int) -> np.ndarray:
             f"{number} images of {pixels.shape[1]} pixels need a sprite of more than {MAX_SPRITE} "
             f"pixels a side, which browsers do not draw. Write {most} or make them smaller."
         )
-    return make_grid(pixels, num_columns=columns, padding=0)
+    sprite = make_grid(pixels, num_columns=columns, padding=0)
+    return sprite[..., :1] if pixels.shape[-1] == 1 else sprite
 
 
 def _add_to_config(path: Path, fields: dict[str, Any]) -> None:

@@ -6,9 +6,10 @@ beside their parameters (BatchNorm's running statistics, the vectors of spectral
 pass to pass, as in PyTorch's loops.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import flax.struct
@@ -99,10 +100,12 @@ def init_gan_state(
     labels = () if num_classes is None else (jnp.zeros(1, jnp.int32),)
 
     def init(
-        model: nn.Module, tx: optax.GradientTransformation, key: Array, x: Array
-    ) -> tuple[Array, Player]:
-        outputs, variables = model.init_with_output(key, x, *labels, train=False)
-        variables = dict(variables)
+        model: nn.Module, tx: optax.GradientTransformation, key: Array, x: Any
+    ) -> tuple[Any, Player]:
+        """The form of the outputs, which are not computed, and the player."""
+        inputs = jax.eval_shape(lambda *inputs: inputs, x, *labels)
+        variables = dict(model.lazy_init(key, *inputs, train=False))
+        outputs = jax.eval_shape(functools.partial(model.apply, train=False), variables, *inputs)
         params = variables.pop("params", {})
         return outputs, Player(params, variables, tx.init(params))
 

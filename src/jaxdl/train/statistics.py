@@ -74,47 +74,72 @@ def make_statistics(watch: Watch, step: StepFn) -> Callable[[PyTree, Batch], dic
 
 
 def make_survey(
-    watch: Watch, network: Network, batch_size: int, *, last: bool
+    watch: Watch, network: Network, batch_size: int
 ) -> Callable[[PyTree, Batch], dict[str, Any]]:
-    """What is asked of the evaluation data, as a pure function to be jitted.
+    """What is asked of all evaluation data when a run ends, as a pure function to be jitted.
 
     Args:
         watch: from :func:`resolve`.
         network: the model.
         batch_size: examples at a time.
-        last: the run has ended, so that everything is wanted, not the embeddings only.
 
     Returns:
-        ``(state, data) -> found``: ``"embeddings"`` (M, D), ``"confusion"`` (C, C) counts,
-        ``"worst"``: indices (K,) and probabilities (K, C).
+        ``(state, data) -> found``: ``"confusion"`` (C, C) counts, ``"worst"``: of the K examples of
+        the highest losses, from the highest, indices (K,) and probabilities (K, C).
     """
 
-    def logits_of(state: PyTree, batch: Batch) -> Any:
-        variables = {"params": state.params, **state.model_state}
-        return network.model.apply(variables, network.inputs(batch), **network.options)
-
-    def judge(state: PyTree, data: Batch) -> dict[str, Any]:
+    def survey(state: PyTree, data: Batch) -> dict[str, Any]:
         number = next(iter(data.values())).shape[0]
         order = sequential_order(number, min(batch_size, number))
+        form = jax.eval_shape(judge, state, take(data, order, 0))[2]
+        kept = min(watch.worst, number)
+        none = (
+            jnp.full(kept, -jnp.inf),
+            jnp.zeros(kept, jnp.int32),
+            jnp.zeros((kept, form.shape[1])),
+        )
 
-        def one(_: None, index: Array) -> tuple[None, tuple[Array, Array]]:
-            batch = take(data, order, index)
-            labels = batch[network.label]
-            mask = batch.get("mask", jnp.ones(labels.shape, jnp.float32)) * (labels >= 0)
-            logits = logits_of(state, batch)
-            counts = metrics.confusion_matrix(logits, jnp.maximum(labels, 0), mask)
-            scores = jnp.take_along_axis(
-                jax.nn.log_softmax(logits), jnp.maximum(labels, 0)[:, None], axis=1
-            )[:, 0]
-            return None, (counts, jnp.where(mask > 0, -scores, -jnp.inf))
+        def one(worst: tuple, index: Array) -> tuple[tuple, Array]:
+            counts, losses, probabilities = judge(state, take(data, order, index))
+            places = index * order.shape[1] + jnp.arange(order.shape[1])
+            both = [
+                jnp.concatenate(pair)
+                for pair in zip(worst, (losses, places, probabilities), strict=True)
+            ]
+            _, chosen = jax.lax.top_k(both[0], kept)
+            return tuple(array[chosen] for array in both), counts
 
-        _, (counts, losses) = jax.lax.scan(one, None, jnp.arange(order.shape[0]))
+        worst, counts = jax.lax.scan(one, none, jnp.arange(order.shape[0]))
         found: dict[str, Any] = {"confusion": counts.sum(axis=0)} if watch.confusion else {}
-        if watch.worst:
-            _, indices = jax.lax.top_k(losses.reshape(-1)[:number], min(watch.worst, number))
-            chosen = {name: array[indices] for name, array in data.items()}
-            found["worst"] = (indices, jax.nn.softmax(logits_of(state, chosen)))
-        return found
+        return found | ({"worst": worst[1:]} if watch.worst else {})
+
+    def judge(state: PyTree, batch: Batch) -> tuple[Array, Array, Array]:
+        """Confusion matrix (C, C), losses (B,) and probabilities (B, C)."""
+        variables = {"params": state.params, **state.model_state}
+        logits: Any = network.model.apply(variables, network.inputs(batch), **network.options)
+        labels = jnp.maximum(batch[network.label], 0)
+        mask = batch.get("mask", jnp.ones(labels.shape, jnp.float32)) * (batch[network.label] >= 0)
+        scores = jax.nn.log_softmax(logits)
+        losses = -jnp.take_along_axis(scores, labels[:, None], axis=1)[:, 0]
+        counts = metrics.confusion_matrix(logits, labels, mask)
+        return counts, jnp.where(mask > 0, losses, -jnp.inf), jnp.exp(scores)
+
+    return survey
+
+
+def make_embedding(
+    watch: Watch, network: Network, batch_size: int
+) -> Callable[[PyTree, Batch], Array]:
+    """The vectors of the first evaluation examples, as a pure function to be jitted.
+
+    Args:
+        watch: from :func:`resolve`.
+        network: the model.
+        batch_size: examples at a time.
+
+    Returns:
+        ``(state, data) -> (M, D)`` float32.
+    """
 
     def embed(state: PyTree, data: Batch) -> Array:
         name = watch.embeddings or ""
@@ -129,11 +154,7 @@ def make_survey(
         _, vectors = jax.lax.scan(one, None, jnp.arange(order.shape[0]))
         return vectors.reshape(-1, vectors.shape[-1])[:number]
 
-    def survey(state: PyTree, data: Batch) -> dict[str, Any]:
-        found = judge(state, data) if last and (watch.confusion or watch.worst) else {}
-        return found | ({"embeddings": embed(state, data)} if watch.embeddings else {})
-
-    return survey
+    return embed
 
 
 def _describe(outputs: Mapping[str, Array]) -> dict[str, Any]:

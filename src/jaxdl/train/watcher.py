@@ -3,7 +3,7 @@
 import sys
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Self
 
 import jax
@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxdl import metrics, optim, plots, tensorboard
 from jaxdl.train.record import Record
-from jaxdl.train.statistics import make_statistics, make_survey
+from jaxdl.train.statistics import make_embedding, make_statistics, make_survey
 from jaxdl.train.watch import Watch, params_of, resolve
 from jaxdl.types import Batch, PyTree, StepFn
 
@@ -54,27 +54,31 @@ class Watcher:
         if record.workdir is None:
             raise ValueError("watch writes to TensorBoard in the run folder: give run a workdir.")
         self._watch = watch = resolve(watch, step, record.state, batch, eval_data)
-        self._statistics = jax.jit(make_statistics(watch, step))
         network: Any = getattr(step, "network", None)
         self._network = network
         self._batch, self._batch_size = batch, batch_size
         self._eval_data: Any = eval_data
-        self._surveys = {
-            last: jax.jit(make_survey(watch, network, eval_batch_size, last=last))
-            for last in (False, True)
+        self._programs = {
+            "statistics": jax.jit(make_statistics(watch, step)),
+            "embedding": jax.jit(make_embedding(watch, network, eval_batch_size)),
+            "survey": jax.jit(make_survey(watch, network, eval_batch_size)),
         }
+        self._compiling: dict[str, Future] = {}
+        self._embedded: tuple[int, Any] | None = None
         self._seen: tuple[int, bool, Any] | None = None
         self._steps, self._seconds = 0, 0.0
         self._waiting: deque[Future] = deque()
         self._pool = ThreadPoolExecutor(1, "watch")
+        self._compiler = ThreadPoolExecutor(1, "compile")
 
     def __enter__(self) -> Self:
         if self._watch is not None:
             try:
+                self._compile(self._watch)
                 with self._record.writing():
                     self._begin(self._watch)
             except BaseException:
-                self._pool.shutdown()
+                self._end_threads()
                 raise
         return self
 
@@ -85,9 +89,33 @@ class Watcher:
             if kind is None:
                 self._wait(0)
         finally:
-            self._pool.shutdown()
+            self._end_threads()
         if self._watch.hparams is not None and (kind is None or issubclass(kind, Exception)):
             tensorboard.write_hparams_end(self._record.writer, succeeded=kind is None)
+
+    def _compile(self, watch: Watch) -> None:
+        """Begins to compile in a thread, while the training step is compiled and runs."""
+        state = jax.eval_shape(lambda state: state, self._record.state)  # its buffers are donated
+        forms = {"statistics": (state, self._batch)}
+        if watch.embeddings:
+            forms["embedding"] = (state, self._eval_data)
+        if watch.confusion or watch.worst:
+            forms["survey"] = (state, self._eval_data)
+        for name, arguments in forms.items():
+            self._compiling[name] = self._compiler.submit(
+                lambda program, arguments: program.lower(*arguments).compile(),
+                self._programs[name],
+                arguments,
+            )
+
+    def _call(self, name: str, state: PyTree, data: Batch) -> Any:
+        if name in self._compiling:
+            wait([self._compiling.pop(name)])  # if it failed, so does the call
+        return self._programs[name](state, data)
+
+    def _end_threads(self) -> None:
+        self._pool.shutdown()
+        self._compiler.shutdown(wait=False, cancel_futures=True)
 
     def due(self, index: int) -> bool:
         """Whether a look is taken before this batch of an epoch."""
@@ -114,7 +142,7 @@ class Watcher:
     def look(self, state: PyTree, batch: Batch, index: int) -> None:
         """Computes the statistics of a state and the batch that comes next, where a look is due."""
         if self.due(index):
-            self._seen = (int(state.step), index == 0, self._statistics(state, batch))
+            self._seen = (int(state.step), index == 0, self._call("statistics", state, batch))
 
     def log(self, state: PyTree, stacked: Any, done: int, seconds: float) -> None:
         """Writes what the last look saw, and the metrics of the step after it.
@@ -133,24 +161,32 @@ class Watcher:
             self._seen = None
             first = jax.tree.map(lambda leaf: leaf[0], dict(stacked))
             scalars = metrics.result(first, "step/") | self._measure(state)
-            found = jax.device_get(found)
-            self._submit(lambda: self._write_look(step, is_first, found, scalars))
+            jax.block_until_ready(found)
+            self._submit(lambda: self._write_look(step, is_first, jax.device_get(found), scalars))
         self._steps += len(jax.tree.leaves(stacked)[0])
         self._seconds += seconds
 
     def end_epoch(self, state: PyTree, step: int) -> None:
         """Embeds the evaluation data and writes the vectors."""
         if self._watch is not None and self._watch.embeddings:
-            found = jax.device_get(self._surveys[False](state, self._eval_data))
-            self._submit(lambda: self._write_survey(step, found, last=False))
+            vectors = np.asarray(self._call("embedding", state, self._eval_data))
+            self._embedded = step, vectors
+            self._submit(lambda: self._write_embeddings(step, vectors))
 
     def finish(self, state: PyTree, step: int) -> None:
         """Writes what is wanted when a run ends, and waits until all is written."""
-        if self._watch is not None:
-            if self._watch.surveys:
-                found = jax.device_get(self._surveys[True](state, self._eval_data))
-                self._submit(lambda: self._write_survey(step, found, last=True))
-            self._wait(0)
+        if self._watch is None:
+            return
+        # what fails on the device fails in this thread: in the other one the disk would be blamed
+        if self._watch.confusion or self._watch.worst:
+            found = jax.device_get(self._call("survey", state, self._eval_data))
+            self._submit(lambda: self._write_survey(step, found))
+        if self._watch.embeddings:
+            if self._embedded is None or self._embedded[0] != step:  # no epoch came before
+                self._embedded = step, np.asarray(self._call("embedding", state, self._eval_data))
+            vectors = self._embedded[1]
+            self._submit(lambda: self._draw_maps(step, vectors))
+        self._wait(0)
 
     def _measure(self, state: PyTree) -> dict[str, float]:
         watch = self._watch
@@ -192,34 +228,32 @@ class Watcher:
     def _write_look(
         self, step: int, is_first: bool, found: dict[str, Any], scalars: dict[str, float]
     ) -> None:
-        writer = self._record.writer
-        for kind, values in found.items():
-            if kind == "inputs":
-                if is_first:
-                    tensorboard.write_image(writer, kind, tensorboard.input_grid(values), step)
-                continue
-            for name, value in values.items():
-                tag = f"{kind}/{name}"
-                if isinstance(value, tensorboard.Buckets):
-                    tensorboard.write_buckets(writer, tag, value, step)
-                elif kind == "feature_maps":
-                    tensorboard.write_image(writer, tag, tensorboard.feature_grid(value), step)
-                elif kind == "filters":
+        with tensorboard.one_event(self._record.writer) as writer:
+            for kind, values in found.items():
+                if kind == "inputs":
                     if is_first:
-                        tensorboard.write_image(writer, tag, tensorboard.filter_grid(value), step)
-                else:
-                    scalars[tag] = value
-        tensorboard.write_scalars(writer, scalars, step)
+                        tensorboard.write_image(writer, kind, tensorboard.input_grid(values), step)
+                    continue
+                for name, value in values.items():
+                    tag = f"{kind}/{name}"
+                    if isinstance(value, tensorboard.Buckets):
+                        tensorboard.write_buckets(writer, tag, value, step)
+                    elif kind == "feature_maps":
+                        tensorboard.write_image(writer, tag, tensorboard.feature_grid(value), step)
+                    elif kind == "filters":
+                        if is_first:
+                            grid = tensorboard.filter_grid(value)
+                            tensorboard.write_image(writer, tag, grid, step)
+                    else:
+                        scalars[tag] = value
+            tensorboard.write_scalars(writer, scalars, step)
 
-    def _write_survey(self, step: int, found: dict[str, Any], *, last: bool) -> None:
-        watch, writer = self._watch, self._record.writer
-        if "embeddings" in found:
-            write = self._draw_maps if last else self._write_embeddings
-            write(step, found["embeddings"])
+    def _write_survey(self, step: int, found: dict[str, Any]) -> None:
+        writer = self._record.writer
         if "confusion" in found:
             figure = plots.confusion_matrix(found["confusion"], self._names(found["confusion"]))
             tensorboard.write_figure(writer, "confusion_matrix", figure, step)
-        if "worst" in found and watch.worst:
+        if "worst" in found:
             indices, probabilities = found["worst"]
             images, labels = (
                 np.asarray(self._eval_data[name][indices])
