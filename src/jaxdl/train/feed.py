@@ -41,7 +41,7 @@ class Feed(Protocol):
     def advance(self, state: PyTree, epoch: int, start: int, stop: int) -> Advanced:
         """Steps over batches ``start`` to ``stop``; gives state, stacked metrics, all finite.
 
-        The state's buffers are donated.
+        The state that it is given stays valid.
         """
 
     def again(self, epoch: int, start: int, stop: int) -> Iterator[Indexed]:
@@ -96,8 +96,7 @@ class Resident:
         if jax.default_backend() == "cpu" and has_convolution(traced.jaxpr.jaxpr):
             self._stepped = _step_by_step(self.step, state, self.data, self._order, arguments[-1])
         else:
-            # no step, but it compiles
-            _compiled_steps(self.step, checkpoint.copy(state), *arguments)
+            _compiled_steps(self.step, state, *arguments)  # no step, but it compiles
 
     def _load(self, epoch: int) -> Array:
         if epoch != self._epoch:
@@ -175,7 +174,8 @@ def _steps(
     return state, buffer, finite & tree.all_finite(state)
 
 
-_compiled_steps = jax.jit(_steps, static_argnums=(0, 6), donate_argnums=1)
+# not donated: the loop works on the state that it gives back, and the host may keep the old one
+_compiled_steps = jax.jit(_steps, static_argnums=(0, 6))
 
 
 def _step_by_step(step: StepFn, state: PyTree, data: Batch, order: Array, number: int) -> Advance:
@@ -187,6 +187,7 @@ def _step_by_step(step: StepFn, state: PyTree, data: Batch, order: Array, number
 
     def advance(state: PyTree, data: Batch, order: Array, start: int, stop: int) -> Advanced:
         results = []
+        state = checkpoint.copy(state)  # to be donated
         for index in range(start, stop):
             state, metrics = compiled(state, data, order, np.int32(index))
             results.append(metrics)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import checkpoint, checks, metrics, optim, tree
+from jaxdl import checks, metrics, optim, tree
 from jaxdl.data.batches import epoch_order, num_batches, sequential_order, take
 from jaxdl.data.loader import Loader
 from jaxdl.data.samplers import seed_of
@@ -263,7 +263,7 @@ def run(
     eval_data, eval_batch_size = _prepare_evaluation(eval_data, eval_batch_size, say)
     has_plateau = optim.has_plateau(state)
     monitor_required = eval_fn is not None or patience is not None or has_plateau
-    state = jax.tree.map(jnp.array, state)  # a copy of our own to donate, strongly typed
+    state = jax.tree.map(jnp.array, state)  # strongly typed
     new_state, metrics_form = jax.eval_shape(step, state, feed.form())
     tree.check_same_structure(
         state, new_state, what="step must return a state of the form that it was given, but:"
@@ -299,6 +299,7 @@ def run(
         stack.callback(feed.close)
         began = time.perf_counter()
         feed.compile(state)
+        record.state = None  # frees the first state's memory after the first steps
         bar.line(f"compiled in {time.perf_counter() - began:.1f} s")
         size, saved_at = 1, time.monotonic()
         stopped = is_stale(history, monitor, mode, patience)
@@ -307,7 +308,7 @@ def run(
             stop = watcher.limit(start, min(start + trace.limit(done, size), rows))
             if watcher.due(start):
                 watcher.look(state, feed.peek(number, start), start)
-            good = checkpoint.copy(state)
+            good = state
             began = time.perf_counter()
             with trace.around(done, state):
                 state, stacked, finite = feed.advance(state, number, start, stop)

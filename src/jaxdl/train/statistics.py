@@ -145,7 +145,8 @@ def make_embedding(
         name = watch.embeddings or ""
         number = min(watch.num_embeddings, next(iter(data.values())).shape[0])
         few = {key: array[:number] for key, array in data.items()}
-        order = sequential_order(number, min(batch_size, number))
+        batches = -(-number // batch_size)
+        order = sequential_order(number, -(-number // batches))  # little filling
 
         def one(_: None, index: Array) -> tuple[None, Array]:
             vectors = layers(network, state, take(few, order, index), (name,))[name]

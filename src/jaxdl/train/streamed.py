@@ -138,6 +138,7 @@ class Streamed:
     def advance(self, state: PyTree, epoch: int, start: int, stop: int) -> Advanced:
         self._seek(epoch, start)
         results = []
+        state = checkpoint.copy(state)  # to be donated
         for _ in range(start, stop):
             batch = next(self._batches) if self._peeked is None else self._peeked
             self._peeked = None

@@ -95,7 +95,7 @@ class Watcher:
 
     def _compile(self, watch: Watch) -> None:
         """Begins to compile in a thread, while the training step is compiled and runs."""
-        state = jax.eval_shape(lambda state: state, self._record.state)  # its buffers are donated
+        state = jax.eval_shape(lambda state: state, self._record.state)
         forms = {"statistics": (state, self._batch)}
         if watch.embeddings:
             forms["embedding"] = (state, self._eval_data)
