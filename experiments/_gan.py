@@ -55,6 +55,7 @@ def best_practice(
     condition: Any = "projection",
     num_latents: int = 100,
     learning_rate: float = 1e-3,
+    num_steps: int = 1,
     ema: float = 0.995,
     loss: str = "non_saturating",
     norm: Any = "batch",
@@ -63,9 +64,10 @@ def best_practice(
     """DCGAN with Adam at momentum 0.5, smoothed labels and an average of the generator.
 
     The discriminator passes three times where the generator passes once, and wins too easily: the
-    generator gets twice its features and two and a half times its rate.
+    generator gets twice its features and two and a half times its rate. Both rates fall evenly to 0
+    in ``num_steps``.
     """
-    rates = (learning_rate, 0.4 * learning_rate)
+    rates = [optim.polynomial(rate, num_steps) for rate in (learning_rate, 0.4 * learning_rate)]
     generator_tx, discriminator_tx = (optim.adam(rate, b1=0.5) for rate in rates)
     kinds = {
         "non_saturating": (adversarial.non_saturating(real_target=0.9), float(np.log(2))),

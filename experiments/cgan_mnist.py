@@ -46,10 +46,10 @@ class Config:
     """Convolutions, or the book's dense networks."""
     condition: Literal["projection", "concatenate"] = "projection"
     """How dcgan's discriminator gets the label."""
-    features: int = 24
+    features: int = 32
     """Of dcgan: channels of the discriminator's largest maps; the generator has twice as many."""
     learning_rate: float = 1e-3
-    """Of dcgan: Adam's for the generator; the discriminator's is 0.4 times that."""
+    """Of dcgan: Adam's at the start for the generator; the discriminator's is 0.4 times that."""
     ema: float = 0.995
     """Of dcgan: decay of the generator's average."""
     batch_size: int | None = None
@@ -68,7 +68,9 @@ class Config:
     """Go on with the run in run_dir."""
 
 
-def make_players(cfg: Config, shape: tuple[int, int, int], num_classes: int) -> Players:
+def make_players(
+    cfg: Config, shape: tuple[int, int, int], num_classes: int, num_steps: int = 1
+) -> Players:
     if cfg.players == "dcgan":
         return best_practice(
             shape,
@@ -76,6 +78,7 @@ def make_players(cfg: Config, shape: tuple[int, int, int], num_classes: int) -> 
             num_classes=num_classes,
             condition=cfg.condition,
             learning_rate=cfg.learning_rate,
+            num_steps=num_steps,
             ema=cfg.ema,
         )
     return Players(
@@ -112,17 +115,21 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     dataset = data.load(cfg.data, cfg.data_dir)
     num_classes = len(dataset.class_names)
     shape: Any = dataset.train["image"].shape[1:]
-    players = make_players(cfg, shape, num_classes)
+    arrays = {key: array[: cfg.num_train] for key, array in dataset.train.items()}
+    book = cfg.players == "book"
+    num_epochs = cfg.num_epochs or (12 if book else 60 if cfg.data == "digits" else 8)
+    batch_size = cfg.batch_size or (1 if book else 64)
+    num_steps = num_epochs * data.num_batches(len(arrays["label"]), batch_size)
+    players = make_players(cfg, shape, num_classes, num_steps)
     name = f"{cfg.data}_cgan_{cfg.players}"
     workdir = cfg.run_dir or Path("runs") / f"{name}_{time.strftime('%Y%m%d-%H%M%S')}"
-    book = cfg.players == "book"
     state, history = play(
         cfg,
         players,
-        {key: array[: cfg.num_train] for key, array in dataset.train.items()},
+        arrays,
         workdir,
-        num_epochs=cfg.num_epochs or (12 if book else 60 if cfg.data == "digits" else 8),
-        batch_size=cfg.batch_size or (1 if book else 64),
+        num_epochs=num_epochs,
+        batch_size=batch_size,
         labels=jnp.arange(8 * num_classes) % num_classes,
         num_seeds=8 * num_classes,
         reference=judge_of(dataset) if cfg.measure else None,

@@ -132,13 +132,14 @@ def load_images(cfg: Config) -> np.ndarray:
     raise FileNotFoundError(f"{path} is neither a folder nor a file, nor celeb_a or photographs.")
 
 
-def make_players(cfg: Config, shape: Any) -> Players:
+def make_players(cfg: Config, shape: Any, num_steps: int = 1) -> Players:
     if cfg.players == "dcgan":
         augment = train.differentiable_augment(cutout=0.25) if cfg.augment else None
         return best_practice(
             shape,
             features=cfg.features,
             learning_rate=cfg.learning_rate,
+            num_steps=num_steps,
             ema=0.995,
             augment=augment,
         )
@@ -173,7 +174,9 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     """Trains and draws; returns the history, one row an epoch."""
     images = load_images(cfg)
     print(f"{len(images):,} images of {images.shape[1]}x{images.shape[2]} pixels")
-    players = make_players(cfg, images.shape[1:])
+    batch_size = min(cfg.batch_size, len(images))
+    num_steps = cfg.num_epochs * data.num_batches(len(images), batch_size)
+    players = make_players(cfg, images.shape[1:], num_steps)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     workdir = cfg.run_dir or Path("runs") / f"gan_conv_{cfg.players}_{stamp}"
     _, history = play(
@@ -182,7 +185,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         {"image": images},
         workdir,
         num_epochs=cfg.num_epochs,
-        batch_size=min(cfg.batch_size, len(images)),
+        batch_size=batch_size,
         title=f"{cfg.players} on {Path(cfg.images).name}",
     )
     scale = max(1, round(56 / images.shape[1]))

@@ -84,7 +84,10 @@ def variables_of(model, *inputs):
             models.DCGANGenerator((28, 28, 1)),
             models.DCGANDiscriminator(),
             (28, 28, 1),
-            (100 * 49 * 128 + 16 * (128 * 64 + 64) + 384, 16 * (64 + 64 * 128) + 49 * 128 + 256),
+            (
+                16 * 100 * 256 + 9 * 256 * 128 + 16 * (128 * 64 + 64) + 896,
+                16 * (64 + 64 * 128 + 256) + 9 * 128 * 256 + 768,
+            ),
         ),
         (
             models.DCGANGenerator((32, 32, 3)),
@@ -97,7 +100,7 @@ def variables_of(model, *inputs):
             models.DCGANDiscriminator(num_classes=10, norm="spectral"),
             (128, 128, 3),
             (
-                12_786_560 + 10 * 16 * 1024,
+                12_786_560 + 100 * 16 * 1024 + 10 * 100,
                 16 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 512 * 1024 + 1024)
                 + (64 + 128 + 256 + 512 + 1024 + 1)
                 + 10 * 1024,
@@ -107,7 +110,7 @@ def variables_of(model, *inputs):
             models.DCGANGenerator((28, 28, 1), num_classes=10),
             models.DCGANDiscriminator(num_classes=10, condition="concatenate"),
             (28, 28, 1),
-            (759_680 + 10 * 49 * 128, 138_624 + 10 * 16 * 64),
+            (837_504 + 100 * 16 * 256 + 10 * 100, 431_872 + 10 * 16 * 64),
         ),
     ],
 )
@@ -124,6 +127,19 @@ def test_shapes_and_numbers_of_parameters(generator, discriminator, shape, count
     assert fake.shape == (2, *shape)
     assert outputs.shape == (2, 1)
     assert tuple(tree.count(one) for one in params) == counts
+
+
+@pytest.mark.parametrize("size", [(5, 5), (9, 28), (30, 13), (218, 178)])
+def test_dcgan_makes_and_judges_images_of_any_size(size):
+    shape, label = (*size, 2), jnp.zeros(1, jnp.int32)
+    pair = models.DCGANGenerator(shape, 3, 2, 4), models.DCGANDiscriminator(2, num_classes=4)
+
+    def init():
+        fake, _ = pair[0].init_with_output(jax.random.key(0), jnp.zeros((1, 3)), label)
+        return fake, pair[1].init_with_output(jax.random.key(0), fake, label)[0]
+
+    fake, outputs = jax.eval_shape(init)
+    assert (fake.shape, outputs.shape) == ((1, *shape), (1, 1))
 
 
 def test_the_maps_of_the_books_convolutions():
@@ -341,16 +357,11 @@ def test_padding_stays_out_of_the_statistics(model, shape):
         (models.ConvGenerator(), (jnp.zeros((2, 3)),), r"noise must have shape \(B, 100\)"),
         (models.DCGANGenerator(), (jnp.zeros(100),), r"noise must have shape \(B, 100\)"),
         (
-            models.DCGANGenerator((30, 30, 1)),
+            models.DCGANGenerator((4, 9, 1)),
             (jnp.zeros((1, 100)),),
-            "30x30 pixels cannot be made",
+            "4x9 pixels are too small for DCGAN: they must be at least 5",
         ),
-        (
-            models.DCGANGenerator((4, 4, 1)),
-            (jnp.zeros((1, 100)),),
-            "4x4 pixels cannot be made",
-        ),
-        (models.DCGANDiscriminator(), (jnp.zeros((1, 218, 178, 3)),), "crop, pad or resize"),
+        (models.DCGANDiscriminator(), (jnp.zeros((1, 9, 4, 3)),), "9x4 pixels are too small"),
         (models.DCGANDiscriminator(), (jnp.zeros((1, 784)),), "images must have shape"),
         (models.ConvDiscriminator(), (jnp.zeros((1, 28, 28, 1)),), "too small for this model"),
         (

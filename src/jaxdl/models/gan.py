@@ -259,24 +259,25 @@ class ConvDiscriminator(nn.Module):
 class DCGANGenerator(nn.Module):
     """Noise to an image by transposed convolutions that double its size, 4x4 kernels and stride 2.
 
-    The smallest maps are 4 to 7 pixels long; every layer has half the channels of the one
+    The smallest maps are at most 4 pixels long; every layer has half the channels of the one
     before, and the last hidden one has ``features``. BatchNorm and ReLU behind each; no biases.
+    Where a size is odd, as 7 in 4, 7, 14, 28, the kernel is 3 long.
 
     ========== ======================== ============================ ==========
     pixels     sizes of the maps        channels before the image    parameters
     ========== ======================== ============================ ==========
-    28x28x1    7, 14, 28                128, 64                      759,680
+    28x28x1    4, 7, 14, 28             256, 128, 64                 837,504
     32x32x3    4, 8, 16, 32             256, 128, 64                 1,068,928
     64x64x3    4, 8, 16, 32, 64         512, 256, 128, 64            3,576,704
     128x128x3  4, 8, 16, 32, 64, 128    1024, 512, 256, 128, 64      12,786,560
     ========== ======================== ============================ ==========
 
-    Args of the call: noise (B, num_latents); label (B,) int32 where ``num_classes`` is given, whose
-    one-hot vector is joined to the noise; mask (B,) leaves padded examples out of the batch
-    statistics; train uses and updates those statistics. Returns: (B, *shape), in [-1, 1].
+    Args of the call: noise (B, num_latents); label (B,) int32 where ``num_classes`` is given, of
+    which an embedding as long as the noise is joined to it; mask (B,) leaves padded examples out of
+    the batch statistics; train uses and updates those statistics. Returns: (B, *shape), in [-1, 1].
 
     Attributes:
-        shape: (H, W, C) of an image; it can be halved until it is at most 7 long.
+        shape: (H, W, C) of an image, at least 5 pixels long.
         num_latents: length of the noise.
         features: channels of the last hidden maps.
         num_classes: of the labels; None takes none.
@@ -309,13 +310,18 @@ class DCGANGenerator(nn.Module):
         train: bool = False,
     ) -> Array:
         check_shape("noise", noise, ("B", self.num_latents))
-        start, num_doublings = _halvings(self.shape[:2])
-        x = _join(noise, label, self.num_classes)
+        sizes = _halvings(self.shape[:2])[::-1]
+        _check_label(label, self.num_classes, noise.shape[0])
+        x = noise
+        if self.num_classes is not None:
+            embed = Embed(self.num_classes, self.num_latents, dtype=self.dtype, name="embed")
+            x = jnp.concatenate([noise, embed(label)], axis=-1)
         x = x.reshape(x.shape[0], 1, 1, -1)
-        for index in range(num_doublings):
+        for index, size in enumerate(sizes):
+            last = index == len(sizes) - 1
             x = ConvTranspose(
-                self.features * 2 ** (num_doublings - 1 - index),
-                start if index == 0 else (4, 4),
+                self.shape[2] if last else self.features * 2 ** (len(sizes) - 2 - index),
+                size if index == 0 else _kernel(size),
                 strides=1 if index == 0 else 2,
                 padding=0 if index == 0 else 1,
                 use_bias=False,
@@ -323,18 +329,11 @@ class DCGANGenerator(nn.Module):
                 kernel_init=self.kernel_init,
                 name=f"main_{3 * index}",
             )(x)
-            norm = BatchNorm(dtype=self.dtype, scale_init=_near_one, name=f"main_{3 * index + 1}")
-            x = nn.relu(norm(x, mask=mask, train=train))
-        x = ConvTranspose(
-            self.shape[2],
-            (4, 4),
-            strides=2,
-            padding=1,
-            use_bias=False,
-            dtype=self.dtype,
-            kernel_init=self.kernel_init,
-            name=f"main_{3 * num_doublings}",
-        )(x)
+            if not last:
+                norm = BatchNorm(
+                    dtype=self.dtype, scale_init=_near_one, name=f"main_{3 * index + 1}"
+                )
+                x = nn.relu(norm(x, mask=mask, train=train))
         return self.output_activation(x)
 
 
@@ -361,7 +360,7 @@ class DCGANDiscriminator(nn.Module):
         kernel_init: initialiser of the kernels, N(0, 0.02²) in the paper.
 
     Raises:
-        ValueError: images that cannot be halved until they are at most 7 pixels long.
+        ValueError: images less than 5 pixels long.
 
     Source: as :class:`DCGANGenerator`; "spectral" after Miyato et al. 2018, "projection" after
     Miyato & Koyama 2018, eq. 3, "none" after Gulrajani et al. 2017.
@@ -386,20 +385,26 @@ class DCGANDiscriminator(nn.Module):
     ) -> Array:
         check_shape("images", x, ("B", None, None, None))
         _check_options(self)
-        start, num_halvings = _halvings(x.shape[1:3])
+        *sizes, smallest = _halvings(x.shape[1:3])
         _check_label(label, self.num_classes, x.shape[0])
         if self.condition == "concatenate":
             x = _join(x, label, self.num_classes)
-        for index in range(num_halvings):
-            place = max(3 * index - 1, 0)
+        for index, size in enumerate(sizes):
+            place, kernel_size = max(3 * index - 1, 0), _kernel(size)
             x = self._conv(
-                x, self.features * 2**index, (4, 4), f"main_{place}", train, strides=2, padding=1
+                x,
+                self.features * 2**index,
+                kernel_size,
+                f"main_{place}",
+                train,
+                strides=2,
+                padding=1,
             )
             if self.norm == "batch" and index > 0:
                 norm = BatchNorm(dtype=self.dtype, scale_init=_near_one, name=f"main_{place + 1}")
                 x = norm(x, mask=mask, train=train)
             x = nn.leaky_relu(x, 0.2)
-        outputs = flatten(self._conv(x, 1, start, f"main_{3 * num_halvings - 1}", train))
+        outputs = flatten(self._conv(x, 1, smallest, f"main_{3 * len(sizes) - 1}", train))
         if self.num_classes is not None and self.condition == "projection":
             outputs = outputs + self._projection(x, label, self.num_classes, train)
         return outputs if self.output_activation is None else self.output_activation(outputs)
@@ -453,22 +458,29 @@ def _near_one(
     return 1.0 + 0.02 * jax.random.normal(key, tuple(shape), dtype or jnp.float32)
 
 
-def _halvings(size: Sequence[int]) -> tuple[tuple[int, int], int]:
-    """The smallest maps of an image, at most 7 pixels long, and how often it was halved.
+def _halvings(size: Sequence[int]) -> list[tuple[int, int]]:
+    """The sizes of the maps from the image to the smallest, at most 4 pixels long.
 
-    >>> _halvings((28, 28)), _halvings((64, 48))
-    (((7, 7), 2), ((4, 3), 4))
+    >>> _halvings((28, 28)), _halvings((64, 48))[-1]
+    ([(28, 28), (14, 14), (7, 7), (4, 4)], (4, 3))
     """
     height, width = size
-    number = 0
-    while max(height, width) > 7 and height % 2 == 0 and width % 2 == 0:
-        height, width, number = height // 2, width // 2, number + 1
-    if number == 0 or max(height, width) > 7:
+    if min(height, width) < 5:
         raise ValueError(
-            f"images of {size[0]}x{size[1]} pixels cannot be made by doubling maps of at most 7 "
-            "pixels: crop, pad or resize them to 28, 32, 48, 64, 128, …."
+            f"images of {height}x{width} pixels are too small for DCGAN: they must be at least 5 "
+            "pixels long."
         )
-    return (height, width), number
+    sizes = [(height, width)]
+    while max(height, width) > 4:
+        height, width = (height + 1) // 2, (width + 1) // 2
+        sizes.append((height, width))
+    return sizes
+
+
+def _kernel(size: tuple[int, int]) -> tuple[int, int]:
+    """The kernel that leads, with stride 2 and padding 1, to or from maps of this size."""
+    height, width = (4 if length % 2 == 0 else 3 for length in size)
+    return height, width
 
 
 def _check_options(module: DCGANDiscriminator) -> None:
