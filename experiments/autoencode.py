@@ -9,7 +9,8 @@ lower bound (ELBO): the binary cross entropy of the pixels plus the KL divergenc
 N(0, 1), in nats an image; "test/loss" is its negative, with one drawn code an image. The plain
 autoencoder is trained on the squared error. The run folder gets reconstructions.png (originals
 above), samples.png (decoded from drawn codes), latents.png (the test images' codes, by class) and,
-for two latents, plane.png (the plane of codes, decoded).
+for two latents, plane.png (the plane of codes, decoded); and model.json, for ``python -m jaxdl
+export``: ``jaxdl.load_bundle(...).outputs(images)`` has the reconstructions.
 
 Source: Kingma & Welling 2014; the autoencoder and VAE recipes of the PyTorch examples.
 """
@@ -24,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import config, data, losses, metrics, models, optim, plots, train
+from jaxdl import config, data, interop, losses, metrics, models, optim, plots, train
 from jaxdl.data.transforms import to_float
 
 
@@ -95,6 +96,8 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     init_key, order_key, code_key = jax.random.split(jax.random.key(cfg.seed), 3)
     state = train.init_state(model, tx, init_key, to_float(jnp.asarray(images[:1])))
     loss_fn = make_loss(model)
+    about = {"name": cfg.data, "training images": len(images)}
+    description = interop.describe_run(model, interop.Preprocessing(images.shape[1:]), data=about)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     workdir = cfg.run_dir or Path("runs") / f"{cfg.data}_{cfg.model}_{stamp}"
     state, history = train.run(
@@ -109,6 +112,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         workdir=workdir,
         resume=cfg.resume,
         config=cfg,
+        hooks=[interop.keep_description(description)],
     )
     draw(cfg, model, state, dataset, code_key, workdir)
     plots.save(plots.learning_curves(history), workdir / "learning_curves.png")

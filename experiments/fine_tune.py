@@ -6,8 +6,9 @@
 First the CNN learns the source set, by default the digits 0 to 4 of scikit-learn's digits against
 5 to 9 as the target. Then three networks learn the target set from ``num_target`` images: the new
 head alone on the frozen backbone ("head"), everything with a tenth of the rate below the head
-("all"), and everything from nothing ("scratch"). The run folder holds one run folder of each, and
-fine_tune.png with the accuracy on the target's whole test set by epoch.
+("all"), and everything from nothing ("scratch"). The run folder holds one run folder of each, which
+``python -m jaxdl predict`` and ``export`` take, and fine_tune.png with the accuracy on the target's
+whole test set by epoch.
 
 Source: transfer learning in PyTorch: ``requires_grad_(False)``, a replaced ``fc``, and parameter
 groups with a rate of their own.
@@ -22,8 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import config, data, losses, metrics, models, optim, plots, train
-from jaxdl.data import transforms
+from jaxdl import config, data, interop, losses, metrics, models, optim, plots, train
 
 Source = Literal["digits", "mnist", "fashion_mnist", "kmnist"]
 
@@ -54,27 +54,35 @@ class Config:
     """Folder of the runs; runs/fine_tune_TIME by default."""
 
 
-def load(cfg: Config, name: str, half: int | None) -> tuple[Any, Any]:
-    """Train and test split of a set, or of one half of its classes, numbered from 0."""
-    dataset, splits = data.load(name, cfg.data_dir), []
+def load(cfg: Config, name: str, half: int | None) -> data.Dataset:
+    """A set, or one half of its classes, numbered from 0."""
+    dataset = data.load(name, cfg.data_dir)
+    if half is None:
+        return dataset
+    splits = []
     for split in (dataset.train, dataset.test):
-        if half is not None:
-            chosen = split["label"] // 5 == half
-            split = {"image": split["image"][chosen], "label": split["label"][chosen] % 5}
-        splits.append(split)
-    return splits[0], splits[1]
+        chosen = split["label"] // 5 == half
+        splits.append({"image": split["image"][chosen], "label": split["label"][chosen] % 5})
+    names = dataset.class_names[5 * half : 5 * half + 5]
+    return data.Dataset(f"{name}, {names[0]} to {names[-1]}", splits[0], splits[1], names)
 
 
 def learn(
-    cfg: Config, workdir: Path, tx: Any, start: Any, splits: Any, num_epochs: int, batch_size: int
+    cfg: Config,
+    workdir: Path,
+    tx: Any,
+    start: Any,
+    dataset: data.Dataset,
+    num_epochs: int,
+    batch_size: int,
 ) -> tuple[Any, Any]:
     """Trains the CNN, from the given parameters and statistics where there are some."""
-    train_data, test_data = splits
-    num_classes = int(test_data["label"].max()) + 1
-    preprocess = transforms.normalize(*data.mean_and_std(train_data["image"]))
-    model = models.CNN(num_classes, features=(32, 64))
+    images, class_names = dataset.train["image"], dataset.class_names
+    mean, std = data.mean_and_std(images)
+    preprocess = interop.Preprocessing(images.shape[1:], mean=tuple(mean), std=tuple(std))
+    model = models.CNN(len(class_names), features=(32, 64))
     init_key, order_key = jax.random.split(jax.random.key(cfg.seed))
-    state = train.init_state(model, tx, init_key, preprocess(jnp.asarray(train_data["image"][:1])))
+    state = train.init_state(model, tx, init_key, preprocess(jnp.asarray(images[:1])))
     if start is not None:
         backbone = {name: leaf for name, leaf in start.params.items() if name != "Dense_0"}
         params = {**state.params, **backbone}
@@ -87,17 +95,20 @@ def learn(
         metrics={"accuracy": metrics.accuracy},
         preprocess=preprocess,
     )
+    about = {"name": dataset.name, "training images": len(images)}
+    description = interop.describe_run(model, preprocess, class_names, data=about)
     return train.run(
         train.make_step(loss_fn, tx),
         state,
-        train_data,
+        dataset.train,
         num_epochs=num_epochs,
         batch_size=batch_size,
         key=order_key,
         eval_fn=train.make_eval(loss_fn),
-        eval_data=test_data,
+        eval_data=dataset.test,
         workdir=workdir,
         config=cfg,
+        hooks=[interop.keep_description(description)],
     )
 
 
@@ -105,9 +116,10 @@ def main(cfg: Config) -> dict[str, list[dict[str, Any]]]:
     """Trains the backbone and the three networks; returns their histories by name."""
     workdir = cfg.run_dir or Path("runs") / f"fine_tune_{time.strftime('%Y%m%d-%H%M%S')}"
     halves = (0, 1) if cfg.source == cfg.target else (None, None)
-    source, (target, test) = load(cfg, cfg.source, halves[0]), load(cfg, cfg.target, halves[1])
-    chosen = np.random.default_rng(cfg.seed).permutation(len(target["label"]))[: cfg.num_target]
-    few = {name: array[chosen] for name, array in target.items()}
+    source, target = load(cfg, cfg.source, halves[0]), load(cfg, cfg.target, halves[1])
+    number = len(target.train["label"])
+    chosen = np.random.default_rng(cfg.seed).permutation(number)[: cfg.num_target]
+    few = target._replace(train={name: array[chosen] for name, array in target.train.items()})
     rate = cfg.learning_rate
     full = optim.recipe(optim.adamw, rate)
     backbone, rows = learn(
@@ -120,10 +132,10 @@ def main(cfg: Config) -> dict[str, list[dict[str, Any]]]:
     }
     histories = {"source": rows}
     for name, (start, tx) in recipes.items():
-        print(f"\n{name}: {len(few['label'])} images of {cfg.target}")
-        batch_size = min(10, cfg.batch_size, len(few["label"]))
+        print(f"\n{name}: {len(chosen)} images of {target.name}")
+        batch_size = min(10, cfg.batch_size, len(chosen))
         _, histories[name] = learn(
-            cfg, workdir / name, tx, start, (few, test), cfg.target_epochs, batch_size
+            cfg, workdir / name, tx, start, few, cfg.target_epochs, batch_size
         )
     curves = {
         f"{name} {histories[name][-1]['test/accuracy']:.1%}": (

@@ -9,7 +9,8 @@ DIR holds mnist/train-images-idx3-ubyte.gz and so on; without --data_dir TFDS fe
 Every 50 batches: loss, accuracy, gradient norms, histograms of the 8 parameters and their gradients
 and of activations, maps of both convolutions; at the first batch of each epoch the input images and
 filters; after each epoch 1,024 embeddings; at the end PCA, t-SNE, confusion matrix and the worst
-images; at both ends the hyperparameters, which ``--runs two`` and ``--runs three`` compare.
+images; at both ends the hyperparameters, which ``--runs two`` and ``--runs three`` compare. The run
+folder also gets model.json, with which ``python -m jaxdl predict`` and ``export`` find the model.
 
 Source: chapter 3 of dldna, ``train(hparams, log_dir)``: its defaults, cadence and lists. A partial
 dictionary is merged with the defaults, an unknown key refused, the chosen optimizer used, and all
@@ -26,9 +27,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl import config, data, losses, metrics, models, optim
+from jaxdl import config, data, interop, losses, metrics, models, optim
 from jaxdl import train as training
-from jaxdl.data.transforms import normalize
 from jaxdl.nn import kaiming_normal
 
 
@@ -141,11 +141,15 @@ def train_model(
         key=order_key,
         resident=True,
     )
-    tx, preprocess = make_optimizer(hparams, len(loader)), normalize(0.1307, 0.3081)
+    tx = make_optimizer(hparams, len(loader))
+    images = dataset.train["image"]
+    preprocess = interop.Preprocessing(images.shape[1:], mean=(0.1307,), std=(0.3081,))
+    about = {"name": dataset.name, "training images": len(images)}
+    description = interop.describe_run(model, preprocess, dataset.class_names, data=about)
     loss_fn = training.supervised(
         model, losses.cross_entropy, metrics={"accuracy": metrics.accuracy}, preprocess=preprocess
     )
-    example = preprocess(jnp.asarray(dataset.train["image"][:1]))
+    example = preprocess(jnp.asarray(images[:1]))
     _, history = training.run(
         training.make_step(loss_fn, tx),
         training.init_state(model, tx, init_key, example),
@@ -156,6 +160,7 @@ def train_model(
         workdir=workdir,
         config=hparams,
         watch=watch,
+        hooks=[interop.keep_description(description), *options.pop("hooks", [])],
         **options,
     )
     return history

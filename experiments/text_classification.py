@@ -5,8 +5,12 @@
 Reads DIR/sst2/train.tsv and DIR/sst2/dev.tsv: a sentence, a tab and 0 or 1 in every line (GLUE's
 SST-2.zip, with its first line or without). The 6,920 whole sentences give 80 to 81 % of the dev set
 right after five epochs, in ten seconds on two CPU cores. The run folder gets config.json,
-metrics.jsonl, TensorBoard events, checkpoints, pictures, and sentences.txt: dev sentences with
-their probabilities.
+metrics.jsonl, TensorBoard events, checkpoints, pictures, sentences.txt (dev sentences with their
+probabilities) and model.json, vocabulary included, with which
+
+    python -m jaxdl predict RUN "a fine film"
+
+and ``python -m jaxdl export`` find the model again.
 
 Source: Joulin et al. 2016, Bag of tricks for efficient text classification; the recipe of the
 PyTorch text tutorials, ``EmbeddingBag`` and ``Linear``.
@@ -22,7 +26,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import config, losses, metrics, optim, plots, train
+from jaxdl import config, interop, losses, metrics, optim, plots, train
+from jaxdl.checks import check_positive
 from jaxdl.data import num_batches, text
 from jaxdl.models.text import EmbeddingClassifier
 
@@ -74,17 +79,17 @@ def main(cfg: Config) -> list[dict[str, Any]]:
             "SST-2 is not part of the installation: pass --data_dir DIR with DIR/sst2/train.tsv "
             "and DIR/sst2/dev.tsv, from SST-2.zip at gluebenchmark.com/tasks."
         )
+    check_positive(max_tokens=cfg.max_tokens)
     splits = text.sst2(cfg.data_dir / "sst2")
-    words = {
-        split: [text.tokenize(sentence) for sentence in sentences]
-        for split, (sentences, _) in splits.items()
-    }
-    if cfg.bigrams:
-        words = {split: [text.add_bigrams(t) for t in texts] for split, texts in words.items()}
-    vocabulary = text.vocabulary(words["train"], min_count=cfg.min_count)
+    words = [text.tokenize(sentence) for sentence in splits["train"][0]]
+    words = [text.add_bigrams(each) for each in words] if cfg.bigrams else words
+    vocabulary = tuple(text.vocabulary(words, min_count=cfg.min_count))
+    preprocess = interop.Preprocessing(
+        (cfg.max_tokens,), "int32", vocabulary=vocabulary, bigrams=cfg.bigrams
+    )
     arrays = {
-        split: {"tokens": text.encode(texts, vocabulary, cfg.max_tokens), "label": splits[split][1]}
-        for split, texts in words.items()
+        split: {"tokens": preprocess.check(sentences), "label": labels}
+        for split, (sentences, labels) in splits.items()
     }
     model = EmbeddingClassifier(
         len(vocabulary),
@@ -104,6 +109,13 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     smoothed = functools.partial(losses.cross_entropy, label_smoothing=cfg.label_smoothing)
     common: dict[str, Any] = {"metrics": {"accuracy": metrics.accuracy}, "inputs": "tokens"}
     workdir = cfg.run_dir or Path("runs") / f"sst2_{time.strftime('%Y%m%d-%H%M%S')}"
+    about = {
+        "name": "sst2",
+        "data_dir": str(cfg.data_dir.absolute()),
+        "training sentences": len(words),
+        "dev sentences": len(splits["dev"][0]),
+    }
+    description = interop.describe_run(model, preprocess, CLASS_NAMES, data=about)
     print(f"{len(vocabulary):,} words and bigrams, {model.features} features")
     state, history = train.run(
         train.make_step(train.supervised(model, smoothed, **common), tx),
@@ -117,6 +129,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         workdir=workdir,
         resume=cfg.resume,
         config=cfg,
+        hooks=[interop.keep_description(description)],
     )
     logits = train.predict(
         lambda state, tokens: model.apply({"params": state.params}, tokens),
@@ -125,6 +138,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     )
     sentences, labels = splits["dev"]
     matrix = metrics.confusion_matrix(logits, jnp.asarray(labels))
+    interop.write_evaluation(workdir, int(state.step), matrix)
     plots.save(plots.learning_curves(history), workdir / "learning_curves.png")
     plots.save(plots.confusion_matrix(matrix, CLASS_NAMES), workdir / "confusion_matrix.png")
     positive = np.asarray(jax.nn.softmax(logits))[:, 1]

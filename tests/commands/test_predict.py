@@ -75,6 +75,42 @@ def test_the_table_sorts_classes_and_leaves_out_an_empty_column():
     assert table.splitlines() == ["image  1.        2.", "a.png  y 70.0 %  z 20.0 %"]
 
 
+def test_texts_and_lines_of_files_are_classified(tmp_path, capsys):
+    vocabulary = ("<pad>", "<unk>", "good", "bad", "not bad")
+    weights = np.array([[0, 0], [0, 0], [0, 1], [1, 0], [-3, 3]], np.float32)
+    interop.save_bundle(
+        tmp_path / "bundle",
+        models.EmbeddingClassifier(5, features=2),
+        {
+            "params": {
+                "Embed_0": {"embedding": weights},
+                "Dense_0": {"kernel": np.eye(2, dtype=np.float32), "bias": np.zeros(2)},
+            }
+        },
+        preprocessing=interop.Preprocessing((9,), "int32", vocabulary=vocabulary, bigrams=True),
+        class_names=["no", "yes"],
+    )
+    (tmp_path / "lines.txt").write_text("bad\n\nunheard of\n")
+    arguments = ["predict", str(tmp_path / "bundle"), "Not bad", str(tmp_path / "lines.txt")]
+    assert command.main([*arguments, "--top_k", "1"]) == 0
+    # the mean of (0, 0), (1, 0) and (-3, 3) differs by 5/3, that of (1, 0) by 1, of (0, 0) by 0
+    assert capsys.readouterr().out.splitlines() == [
+        "text        1.",
+        "Not bad     yes 84.1 %",
+        "bad         no 73.1 %",
+        "unheard of  no 50.0 %",
+    ]
+    card = (tmp_path / "bundle" / "README.md").read_text()
+    assert "Texts are split into lower-case words and signs and pairs of neighbours" in card
+    assert "those outside the vocabulary of 5 are one unknown word" in card
+    assert command.main(["predict", str(tmp_path / "bundle"), "absent.txt"]) == 1
+    assert "absent.txt" in capsys.readouterr().err
+    assert command.main(["predict", str(tmp_path / "bundle"), " "]) == 1
+    assert "there is no text to classify" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="give \\[text\\]"):
+        interop.load_bundle(tmp_path / "bundle").predict("good")
+
+
 def test_what_is_wrong_is_one_line(tmp_path, capsys):
     make_bundle(tmp_path / "bundle")
     (tmp_path / "text.png").write_text("text")

@@ -5,10 +5,12 @@ import pytest
 from PIL import Image
 
 import autoencode
+from jaxdl import data, interop
+from jaxdl.__main__ import main
 
 
 @pytest.mark.parametrize("model", ["vae", "autoencoder"])
-def test_learns_and_draws(tmp_path, model):
+def test_learns_and_draws(tmp_path, model, capsys):
     cfg = autoencode.Config(
         model=model, num_epochs=12, batch_size=64, num_latents=2, run_dir=tmp_path / "run"
     )
@@ -22,3 +24,12 @@ def test_learns_and_draws(tmp_path, model):
     assert pictures == drawn
     pixels = np.asarray(Image.open(tmp_path / "run" / "reconstructions.png").convert("L"))
     assert pixels.std() > 20  # something is on it
+    images = data.digits().test["image"]
+    bundle = interop.open_model(tmp_path / "run", which="last")
+    outputs = bundle.outputs(images)
+    found = 1 / (1 + np.exp(-outputs.logits)) if model == "vae" else outputs
+    # nearer to the images than their mean is
+    error = np.mean((found - images / 255) ** 2)
+    assert error < 0.9 * np.mean((images.mean(0) / 255 - images / 255) ** 2)
+    assert main(["predict", str(tmp_path / "run"), "image.png"]) == 1
+    assert "is no classifier: it has no class names" in capsys.readouterr().err

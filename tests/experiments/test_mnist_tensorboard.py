@@ -10,7 +10,7 @@ from event_files import accumulate
 from tensorboard.plugins.hparams import metadata
 
 import mnist_tensorboard as experiment
-from jaxdl import data, losses, models
+from jaxdl import data, interop, losses, models
 from jaxdl import train as training
 from jaxdl.train.statistics import make_embedding, make_statistics
 from jaxdl.train.watch import resolve
@@ -39,6 +39,9 @@ def trained(tmp_path_factory):
 def test_a_partial_dictionary_is_enough_and_every_test_image_counts(trained):
     folder, accuracy = trained
     assert round(accuracy * 27) == pytest.approx(accuracy * 27, abs=1e-4)  # of 27, not of 16
+    test = make_dataset().test
+    predicted = interop.open_model(folder, which="last").predict(test["image"]).argmax(axis=1)
+    assert np.mean(predicted == test["label"]) == pytest.approx(accuracy)
     accumulator = accumulate(folder)
     # drop_last: two batches of 16 of 40 images; the first of each epoch is looked at
     assert [event.step for event in accumulator.Scalars("step/loss")] == [0, 2]

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import jaxdl
 import text_classification
 from jaxdl import config
+from jaxdl.__main__ import main
 
 GOOD, BAD = ["a fine film", "lovely and warm", "not dull"], ["a dull film", "cold", "not fine"]
 
@@ -60,6 +62,17 @@ def test_it_learns_bigrams_and_leaves_pictures_and_sentences(
         picture = np.asarray(Image.open(run_dir / f"{name}.png").convert("L"))
         assert min(picture.shape) > 300
         assert picture.std() > 10
+    # the bundle has the vocabulary: texts in, probabilities out
+    arguments = ["export", str(run_dir), "--to", "bundle", "--checkpoint", "last"]
+    assert main([*arguments, "--out", str(tmp_path / "b")]) == 0
+    assert "6 test sentences of sst2: accuracy 1.0000" in capsys.readouterr().out
+    positive = jaxdl.load_bundle(tmp_path / "b").predict(GOOD + BAD)[:, 1]
+    np.testing.assert_allclose(100 * positive, shares, atol=0.051)
+    assert main(["predict", str(tmp_path / "b"), "Not dull", "cold"]) == 0
+    header, good, bad = capsys.readouterr().out.splitlines()
+    assert header.split() == ["text", "1.", "2."]
+    assert good.split()[2] == "positive"
+    assert bad.split()[1] == "negative"
 
 
 def test_same_seed_same_history(data_dir, tmp_path, monkeypatch):
@@ -85,7 +98,7 @@ def test_same_seed_same_history(data_dir, tmp_path, monkeypatch):
             "word_dropout_rate must lie in 0 to 1",
         ),
         (["--batch_size", "100"], "batch_size must lie in 1 to 48"),
-        (["--max_tokens", "0"], "length must be greater than 0"),
+        (["--max_tokens", "0"], "max_tokens must be greater than 0"),
     ],
 )
 def test_a_mistake_is_one_line_that_says_what_to_do(

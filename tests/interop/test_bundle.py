@@ -108,6 +108,33 @@ def test_preprocessing_is_that_of_training():
     assert interop.Preprocessing.from_json(json.loads(json.dumps(rule.to_json()))) == rule
 
 
+def test_texts_become_tokens_by_a_vocabulary_that_travels_with_it():
+    words = ("<pad>", "<unk>", "a", "fine film", "fine", "film")
+    rule = interop.Preprocessing((5,), "int32", vocabulary=words, bigrams=True)
+    assert interop.Preprocessing.from_json(json.loads(json.dumps(rule.to_json()))) == rule
+    # words, then pairs of neighbours; of five tokens only
+    expected = [[2, 4, 5, 1, 3], [0] * 5]
+    for texts in (["A fine FILM", ""], np.array(["A fine FILM", ""])):
+        np.testing.assert_array_equal(rule.check(texts), expected)
+    np.testing.assert_array_equal(rule.check(np.array(expected)), expected)
+    alone = dataclasses.replace(rule, bigrams=False)
+    np.testing.assert_array_equal(alone.check(["A fine FILM"]), [[2, 4, 5, 0, 0]])
+    for inputs, message in (("a fine film", r"give \[text\]"), ([["a"]], r"give \[text\]")):
+        with pytest.raises(ValueError, match=message):
+            rule.check(inputs)
+    with pytest.raises(ValueError, match="got text, for which there is no vocabulary"):
+        interop.Preprocessing((5,), "int32").check(["a fine film"])
+    for fields in (
+        {"shape": (5, 5)},
+        {"dtype": "uint8"},
+        {"vocabulary": ("a", "b", "c")},
+        {"vocabulary": (*words, "film")},
+        {"vocabulary": (*words, 3)},
+    ):
+        with pytest.raises(ValueError, match="a vocabulary is for int32 of shape"):
+            dataclasses.replace(rule, **fields)
+
+
 @pytest.mark.parametrize(
     ("mode", "size", "resize", "note"),
     [

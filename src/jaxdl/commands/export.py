@@ -73,7 +73,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _write_bundle(options: argparse.Namespace, bundle: "Bundle", out: Path) -> None:
-    from jaxdl import data
     from jaxdl.interop.bundle import evaluate, save_bundle
 
     about = bundle.config.get("data", {})
@@ -81,17 +80,28 @@ def _write_bundle(options: argparse.Namespace, bundle: "Bundle", out: Path) -> N
     # nothing is downloaded: where the data are not at hand, what the run has measured must do
     if about.get("name") and (folder is not None or about["name"] == "digits"):
         try:
-            test = data.load(about["name"], folder).test
+            inputs, labels = _test_data(about["name"], folder)
         except (OSError, ValueError):
             if options.data_dir is not None:
                 raise
         else:
-            bundle = evaluate(bundle, test)
+            bundle = evaluate(bundle, inputs, labels)
             accuracy = bundle.config["metrics"]["test/accuracy"]
-            print(f"{len(test['label']):,} test images of {about['name']}: accuracy {accuracy:.4f}")
+            kind = "sentences" if bundle.preprocessing.vocabulary else "images"
+            print(f"{len(labels):,} test {kind} of {about['name']}: accuracy {accuracy:.4f}")
     if bundle.class_names and not bundle.config["by_class"]:
         print("the card has no results by class: give the folder of the data (--data_dir DIR)")
     save_bundle(out, bundle, intended_use=options.intended_use, limits=options.limits)
+
+
+def _test_data(name: str, folder: Path | None) -> tuple[Any, Any]:
+    """Raw inputs and labels of a set's test split."""
+    from jaxdl import data
+
+    if name == "sst2" and folder is not None:
+        return data.text.sst2(Path(folder) / name)["dev"]
+    test = data.load(name, folder).test
+    return test["image"], test["label"]
 
 
 def _write_program(options: argparse.Namespace, bundle: "Bundle", out: Path) -> None:

@@ -162,10 +162,15 @@ def _print_facts(facts: Mapping[str, Any], indent: int = 2) -> None:
             print(f"{' ' * indent}{name}")
             _print_facts(value, indent + 2)
         else:
-            shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            shown = _listed(value) if isinstance(value, list) else str(value)
             if isinstance(value, float):
                 shown = f"{value:.6g}"
             print(f"{' ' * indent}{name:{width}}  {shown}")
+
+
+def _listed(values: list[Any], most: int = 40) -> str:
+    shown = ", ".join(map(str, values[:most]))
+    return shown if len(values) <= most else f"{shown}, … ({len(values):,} in all)"
 
 
 def _is_object(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""``python -m jaxdl predict``: what a trained model says of image files."""
+"""``python -m jaxdl predict``: what a trained model says of image files or of texts."""
 
 import argparse
 from collections.abc import Sequence
@@ -16,24 +16,26 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Adds this command's parser."""
     predict = commands.add_parser(
         "predict",
-        help="classify image files with a run or bundle: a table and a picture",
+        help="classify image files or texts with a run or bundle: a table and a picture",
         description="Classifies image files with the model of a run folder or a bundle. Images of "
         "another size or other colours are converted as the model's preprocessing says, and the "
         "table names what was converted. Where files lie in folders named like the classes, the "
-        "share that is right is shown too.",
+        "share that is right is shown too. A model of texts takes sentences, in quotes, or .txt "
+        "files with one in every line.",
         allow_abbrev=False,
     )
     predict.add_argument("path", type=Path, metavar="RUN|BUNDLE", help="folder of a run or bundle")
     predict.add_argument(
-        "images", type=Path, nargs="+", metavar="IMAGE", help="image files, or folders of them"
-    )
-    predict.add_argument("--top_k", type=int, default=3, help="classes a row; 3 by default")
+        "inputs", nargs="+", metavar="IMAGE|TEXT",
+        help="image files, or folders of them; of a model of texts, sentences or .txt files",
+    )  # fmt: skip
+    predict.add_argument("--top_k", type=int, help="classes a row; 3 by default, or all of fewer")
     predict.add_argument(
         "--checkpoint", choices=["best", "last"], help="of a run; the best where there is one"
     )
     predict.add_argument(
         "--out", type=Path, default=Path("predictions.png"),
-        help="the picture, of up to 64 images; predictions.png by default",
+        help="the picture of up to 64 images; predictions.png by default",
     )  # fmt: skip
 
 
@@ -48,14 +50,21 @@ def run(options: argparse.Namespace) -> int:
     names = bundle.class_names
     if not names:
         raise ValueError(f"{options.path} is no classifier: it has no class names.")
-    if not 1 <= options.top_k <= len(names):
-        raise ValueError(f"--top_k must lie in 1 to {len(names)}, got {options.top_k}.")
-    paths = find_images(options.images)
+    top_k = min(3, len(names)) if options.top_k is None else options.top_k
+    if not 1 <= top_k <= len(names):
+        raise ValueError(f"--top_k must lie in 1 to {len(names)}, got {top_k}.")
+    if bundle.preprocessing.vocabulary:
+        texts = read_texts(options.inputs)
+        shown = [_shorten(each, 60) for each in texts]
+        probabilities = bundle.predict(texts)
+        print(make_table(shown, probabilities, names, [""] * len(texts), top_k, "text"))
+        return 0
+    paths = find_images([Path(each) for each in options.inputs])
     images, notes = zip(*(bundle.preprocessing.read(path) for path in paths), strict=True)
     pixels = np.stack(images)
     probabilities = bundle.predict(pixels)
     labels = _labels(paths, names)
-    print(make_table(paths, probabilities, names, notes, options.top_k))
+    print(make_table(paths, probabilities, names, notes, top_k))
     if labels is not None:
         right = int((probabilities.argmax(axis=1) == labels).sum())
         print(
@@ -67,27 +76,47 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def read_texts(inputs: Sequence[str]) -> list[str]:
+    """The texts among the arguments, and those in the lines of files named ``.txt``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a file that is not UTF-8, or no text at all.
+    """
+    from jaxdl.data.text import read_text
+
+    texts: list[str] = []
+    for each in inputs:
+        texts += read_text(each).splitlines() if each.lower().endswith(".txt") else [each]
+    texts = [each.strip() for each in texts if each.strip()]
+    if not texts:
+        raise ValueError("there is no text to classify.")
+    return texts
+
+
 def make_table(
-    paths: Sequence[Path],
+    inputs: Sequence[Path | str],
     probabilities: "np.ndarray",
     class_names: Sequence[str],
     notes: Sequence[str],
     top_k: int,
+    kind: str = "image",
 ) -> str:
-    """One line an image: its likeliest classes, and what was converted.
+    """One line an input: its likeliest classes, and what was converted.
 
     Args:
-        paths: N files.
+        inputs: N files or texts.
         probabilities: (N, C).
         class_names: C names.
         notes: N texts, empty where nothing was converted.
         top_k: classes a line.
+        kind: of the inputs, in the first line.
     """
-    rows = [["image", *(f"{i + 1}." for i in range(top_k)), "converted"]]
-    for path, row, note in zip(paths, probabilities, notes, strict=True):
+    rows = [[kind, *(f"{i + 1}." for i in range(top_k)), "converted"]]
+    for each, row, note in zip(inputs, probabilities, notes, strict=True):
         best = (-row).argsort(kind="stable")[:top_k]
         rows.append(
-            [str(path), *(f"{class_names[i]} {100 * row[i]:.1f} %" for i in best), note or "-"]
+            [str(each), *(f"{class_names[i]} {100 * row[i]:.1f} %" for i in best), note or "-"]
         )
     if not any(notes):
         rows = [row[:-1] for row in rows]

@@ -73,7 +73,8 @@ class Bundle:
         """The model's outputs for raw inputs: logits, where it is a classifier.
 
         Args:
-            inputs: (N, *shape) as ``preprocessing`` says: uint8 images, say.
+            inputs: (N, *shape) as ``preprocessing`` says: uint8 images, say; or a list of N texts,
+                where it has a vocabulary.
             batch_size: inputs at a time; batches are padded to powers of two, so that few sizes
                 are compiled.
 
@@ -294,14 +295,15 @@ def open_model(path: Path | str, *, which: str | None = None) -> Bundle:
     )
 
 
-def evaluate(bundle: Bundle, data: Mapping[str, Any]) -> Bundle:
+def evaluate(bundle: Bundle, inputs: Any, labels: Any) -> Bundle:
     """The bundle with accuracy, loss and results by class on the given data.
 
     Args:
         bundle: of a classifier.
-        data: ``"image"`` (N, *shape) raw inputs and ``"label"`` (N,) integers.
+        inputs: N raw inputs, as :meth:`Bundle.outputs` takes them.
+        labels: (N,) integers.
     """
-    logits, labels = bundle.outputs(data["image"]), np.asarray(data["label"])
+    logits, labels = bundle.outputs(inputs), np.asarray(labels)
     matrix = metrics_of.confusion_matrix(jnp.asarray(logits), jnp.asarray(labels))
     wide = logits.astype(np.float64)
     total = np.log(np.exp(wide - wide.max(-1, keepdims=True)).sum(-1)) + wide.max(-1)

@@ -155,6 +155,8 @@ def _sizes(config: Mapping[str, Any]) -> list[int]:
 
 def _inputs(preprocessing: Mapping[str, Any]) -> str:
     sizes = preprocessing["shape"]
+    if preprocessing.get("vocabulary"):
+        return "texts"
     if preprocessing["dtype"] == "uint8" and len(sizes) == 3:
         colour = {1: "grey ", 3: "colour "}.get(sizes[2], "")
         return f"{colour}images of {sizes[1]}x{sizes[0]} pixels"
@@ -163,10 +165,19 @@ def _inputs(preprocessing: Mapping[str, Any]) -> str:
 
 
 def _shape(preprocessing: Mapping[str, Any]) -> str:
+    if preprocessing.get("vocabulary"):
+        return "a list of N texts"
     return f"(N, {', '.join(map(str, preprocessing['shape']))}) {preprocessing['dtype']}"
 
 
 def _preprocessing(preprocessing: Mapping[str, Any]) -> str:
+    if preprocessing.get("vocabulary"):
+        pairs = " and pairs of neighbours" if preprocessing["bigrams"] else ""
+        return (
+            f"Texts are split into lower-case words and signs{pairs}; the first "
+            f"{preprocessing['shape'][0]:,} of a text count, and those outside the vocabulary of "
+            f"{len(preprocessing['vocabulary']):,} are one unknown word."
+        )
     if preprocessing["dtype"] == "int32":
         return "None: indices of tokens go in."
     scale = f" / {preprocessing['scale']:g}" if preprocessing["dtype"] == "uint8" else ""

@@ -1,4 +1,4 @@
-"""What happens to an image before a model sees it, as data and not as code."""
+"""What happens to an image or a text before a model sees it, as data and not as code."""
 
 import dataclasses
 import functools
@@ -10,17 +10,18 @@ from typing import Any, Literal
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.data import transforms
+from jaxdl.data import text, transforms
 from jaxdl.data.folders import SUFFIXES, read_image
 from jaxdl.types import Array
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """Inputs of a model, from raw numbers or an image file: (x / scale − mean) / std.
+    """Inputs of a model, from raw numbers or an image file: (x / scale − mean) / std; from texts.
 
     Calling it prepares a batch on the device: uint8 is divided by ``scale``; floating point is
-    taken to be in [0, 1] already; both are normalised. Token indices (int32) pass unchanged.
+    taken to be in [0, 1] already; both are normalised. Token indices (int32) pass unchanged; a
+    vocabulary makes them of texts.
 
     Attributes:
         shape: of one input: (H, W, C) for images, (n,) for n numbers, (T,) for tokens.
@@ -30,9 +31,13 @@ class Preprocessing:
         std: likewise, greater than 0.
         resize: what is done to an image file of another size: "stretch" to H x W; "crop", the
             shorter side fits and the middle is kept; "none", it is refused.
+        vocabulary: what token indices stand for, in the order of
+            :func:`jaxdl.data.text.vocabulary`; :func:`jaxdl.data.text.tokenize` splits texts.
+        bigrams: pairs of neighbouring words are words, too.
 
     Raises:
-        ValueError: an empty or negative shape, a std of 0, an unknown dtype or rule.
+        ValueError: an empty or negative shape, a std of 0, an unknown dtype or rule, a vocabulary
+            for anything but token indices or without its first two words.
 
     Counterpart: ``torchvision.transforms.v2``'s ``Resize``, ``CenterCrop``, ``ToDtype`` and
     ``Normalize``, and the ``preprocessor_config.json`` of transformers.
@@ -40,6 +45,8 @@ class Preprocessing:
     >>> images = jnp.array([0, 255], jnp.uint8).reshape(1, 1, 2, 1)
     >>> print(Preprocessing((1, 2, 1), mean=(0.5,), std=(0.25,))(images).ravel())
     [-2.  2.]
+    >>> Preprocessing((4,), "int32", vocabulary=("<pad>", "<unk>", "good")).check(["So good!"])
+    array([[1, 2, 1, 0]], dtype=int32)
     """
 
     shape: tuple[int, ...]
@@ -48,6 +55,8 @@ class Preprocessing:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     resize: Literal["stretch", "crop", "none"] = "stretch"
+    vocabulary: tuple[str, ...] = ()
+    bigrams: bool = False
 
     def __post_init__(self) -> None:
         for name in ("shape", "mean", "std"):
@@ -62,6 +71,20 @@ class Preprocessing:
         if not self.scale > 0:
             raise ValueError(f"scale must be greater than 0, got {self.scale}.")
         transforms.normalize(self.mean, self.std)
+        object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
+        specials = (text.PADDING, text.UNKNOWN)
+        if self.vocabulary and not (
+            self.dtype == "int32"
+            and len(self.shape) == 1
+            and self.vocabulary[:2] == specials
+            and all(isinstance(word, str) for word in self.vocabulary)
+            and len(set(self.vocabulary)) == len(self.vocabulary)
+        ):
+            raise ValueError(
+                f"a vocabulary is for int32 of shape (T,), and begins with {', '.join(specials)} "
+                f"and then different words; got {self.dtype} {self.shape} and "
+                f"{', '.join(map(str, self.vocabulary[:3]))}, …"
+            )
 
     def __call__(self, inputs: Array) -> Array:
         """Prepares a batch (B, *shape); pure, for ``jit``."""
@@ -78,9 +101,12 @@ class Preprocessing:
         """Raw inputs (B, *shape) as an array, or a ValueError that says what was expected.
 
         Args:
-            inputs: of ``dtype``; where that is uint8, floating point in [0, 1] will do.
+            inputs: of ``dtype``; where that is uint8, floating point in [0, 1] will do; where there
+                is a vocabulary, a list of texts.
         """
         array = np.asarray(inputs)
+        if array.dtype.kind in "UT":
+            return self._encode(array)
         if array.shape == self.shape:
             raise ValueError(
                 f"expected a batch {('B', *self.shape)}, got one input {array.shape}: "
@@ -107,6 +133,22 @@ class Preprocessing:
                 "here."
             )
         return array.astype(np.float32)
+
+    def _encode(self, texts: np.ndarray) -> np.ndarray:
+        if not self.vocabulary:
+            raise ValueError(
+                f"expected {self.dtype} inputs of shape {('B', *self.shape)}, got text, for which "
+                "there is no vocabulary."
+            )
+        if texts.ndim != 1:
+            raise ValueError(f"expected a list of texts, got {str(texts)[:60]!r}: give [text].")
+        words = [text.tokenize(each) for each in texts.tolist()]
+        words = [text.add_bigrams(each) for each in words] if self.bigrams else words
+        return text.encode(words, self._indices, self.shape[0])
+
+    @functools.cached_property
+    def _indices(self) -> dict[str, int]:
+        return {word: index for index, word in enumerate(self.vocabulary)}
 
     def read(self, path: str | os.PathLike[str]) -> tuple[np.ndarray, str]:
         """An image file as a raw input (H, W, C) uint8, and what had to be converted.
