@@ -15,8 +15,8 @@ from event_files import scalars, values
 from PIL import Image
 from tensorboard.plugins.hparams import metadata
 
-from jaxdl import losses, metrics, models, optim, train, tree
-from jaxdl.train import members
+from jaxdl import losses, metrics, models, optim, train, tree, types
+from jaxdl.train import members, sweep_record
 
 BATCH = 8
 RNG = np.random.default_rng(0)
@@ -306,6 +306,40 @@ def test_the_folder_holds_a_table_and_a_map(swept):
     assert np.asarray(Image.open(folder / "heat_map.png").convert("L")).std() > 20
     with pytest.raises(ValueError, match="already holds a sweep"):
         sweep(SPACE, workdir=folder)
+
+
+@pytest.mark.parametrize("halving", [None, [1, 4]])
+def test_a_sweep_that_is_cut_short_leaves_the_members_that_ended(tmp_path, monkeypatch, halving):
+    def descend(key, hparams, arrays, state=None, num_epochs=4):
+        """Gradient descent on w², three updates an epoch, compiled in no time."""
+        start = state or types.TrainState(jnp.int32(0), jnp.float32(1), {}, (), key)
+        shrunk = (1 - hparams["learning_rate"]) ** (3.0 * jnp.arange(1, num_epochs + 1))
+        end = start.params * shrunk[-1]
+        state = types.TrainState(start.step + 3 * num_epochs, end, {}, (), key)
+        return state, {"test/loss": jnp.square(start.params * shrunk)}
+
+    folder, written = tmp_path / "run", []
+    space = train.grid(learning_rate=[0.01, 0.1, 0.02, 0.05])
+    original = sweep_record.write_member
+
+    def write_and_die(workdir, member, config, *, num_seeds):
+        if len(written) == (2 if halving else 3):
+            raise KeyboardInterrupt
+        original(workdir, member, config, num_seeds=num_seeds)
+        written.append(member)
+
+    monkeypatch.setattr(sweep_record, "write_member", write_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        train.sweep(descend, space, method="loop", halving=halving, workdir=folder, progress=False)
+    found = sorted(path.name for path in (folder / "members").iterdir())
+    assert found == sorted(member.name for member in written)
+    for member in written:
+        lines = (folder / "members" / member.name / "metrics.jsonl").read_text().splitlines()
+        assert len(lines) == (1 if halving else 4)  # of two rungs, those that ended with the first
+        assert json.loads(lines[-1])["test/loss"] == pytest.approx(member.history["test/loss"][-1])
+        assert scalars(folder / "members" / member.name)["test/loss"][-1][0] == 3 * len(lines)
+    with pytest.raises(ValueError, match="already holds a sweep"):
+        sweep(space, workdir=folder)
 
 
 def test_the_best_members_folder_goes_on_with_run(swept, solo):

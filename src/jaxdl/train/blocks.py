@@ -96,7 +96,8 @@ class Group:
         with ThreadPoolExecutor(self.workers) as pool:
             waiting: set[Future] = set()
             while jobs or waiting:
-                while jobs and len(waiting) < self.workers:
+                # one more than there are threads: none of them waits for who takes the results
+                while jobs and len(waiting) <= self.workers:
                     waiting.add(pool.submit(self._run_block, program, *jobs.pop(0), states))
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in done:

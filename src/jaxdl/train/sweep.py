@@ -68,9 +68,9 @@ def sweep(
         keep: states to return; all of them are as many times as large as one.
         monitor: metric in the history that decides which member is best.
         mode: whether less or more of it is better.
-        workdir: gets ``members/*`` (hyperparameters and curves for TensorBoard), ``sweep.json``,
-            ``heat_map.png`` and ``best/``, the run folder of the best member, with which
-            :func:`jaxdl.train.run` goes on. None writes nothing.
+        workdir: gets ``members/*`` (hyperparameters and curves for TensorBoard), each when the
+            member has ended; then ``sweep.json``, ``heat_map.png`` and ``best/``, the run folder of
+            the best member, with which :func:`jaxdl.train.run` goes on. None writes nothing.
         config: ``(hparams, seed) -> dataclass`` for the ``config.json`` of the best member.
         heat_map: the two hyperparameters of the map; by default the first two that vary.
         progress: say what is done, and show a bar.
@@ -130,6 +130,13 @@ def sweep(
         )
     store = Store(len(settings), list(seeds), keep == "all" or halving is not None, monitor, mode)
     alive = list(range(len(settings)))
+
+    def write_ended(member: int) -> None:
+        if workdir is not None:
+            one = store.ended(member, settings[member // len(seeds)])
+            made = config or sweep_record.made_config
+            sweep_record.write_member(Path(workdir), one, made, num_seeds=len(seeds))
+
     bar = _bar(len(alive) * len(seeds) * len(rungs), progress and len(rungs) == 1)
     with bar:
         done = 0
@@ -143,12 +150,20 @@ def sweep(
                     if rung or repeat:
                         states = functools.partial(_leaves_of, store, places)
                     for one in group.run(chosen, states):
-                        store.add(places[one.setting], one, group)
+                        member = store.add(places[one.setting], one, group)
+                        if stop is None:
+                            write_ended(member)
                         bar.update(1)
             done = stop or 0
-            if stop is not None and rung + 1 < len(rungs):
-                alive = store.better_settings(alive, -(-len(alive) // halving_factor))
-                say(f"epoch {stop}: {len(alive)} of {len(settings)} settings go on")
+            if stop is not None:
+                ending = set(alive)
+                if rung + 1 < len(rungs):
+                    alive = store.better_settings(alive, -(-len(alive) // halving_factor))
+                    say(f"epoch {stop}: {len(alive)} of {len(settings)} settings go on")
+                    ending -= set(alive)
+                for setting in sorted(ending):
+                    for index in range(len(seeds)):
+                        write_ended(setting * len(seeds) + index)
     result = store.result(settings, groups, keep, time.perf_counter() - began)
     _report(result, monitor, say)
     if workdir is not None:

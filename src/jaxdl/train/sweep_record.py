@@ -4,7 +4,8 @@ import dataclasses
 import functools
 import json
 import math
-import re
+import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ from jaxdl import plots, tensorboard
 from jaxdl.train import members
 from jaxdl.train.noted import noted_calls
 from jaxdl.train.record import Record, to_json, write_lines
+from jaxdl.train.sweep_result import Ended, ended
 from jaxdl.types import PyTree
 
 
 def prepare(workdir: Path) -> None:
     """Makes the folder of a sweep, and says before anything is trained if it cannot be used."""
-    if (workdir / "sweep.json").exists() or (workdir / "best").exists():
+    # a name that begins with a point is a member whose writing was cut short
+    if (workdir / "sweep.json").exists() or any((workdir / "members").glob("[!.]*")):
         raise ValueError(f"{workdir} already holds a sweep. Choose another folder.")
     try:
         (workdir / "members").mkdir(parents=True, exist_ok=True)
@@ -46,10 +49,11 @@ def write(
     outer: Sequence[str],
     axes: Sequence[str] | None,
 ) -> None:
-    """Writes everything of a finished sweep; see :func:`jaxdl.train.sweep`."""
-    config = _made_config if config is None else config
-    for member in range(len(result.hparams)):
-        write_member(workdir / "members" / member_name(result, member), result, member, config)
+    """Writes what is known when a sweep has ended; see :func:`jaxdl.train.sweep`.
+
+    Its members were written before, each by :func:`write_member`.
+    """
+    config = made_config if config is None else config
     table = {
         "monitor": monitor,
         "mode": mode,
@@ -57,7 +61,7 @@ def write(
         "chunk_size": result.chunk_size,
         "seconds": round(result.seconds, 3),
         "best": result.best,
-        "members": [_row(result, member, monitor) for member in range(len(result.hparams))],
+        "members": [_row(ended(result, member), monitor) for member in range(len(result.hparams))],
     }
     write_lines(workdir / "sweep.json", [json.dumps(table, indent=1)])
     figure = draw(result, monitor=monitor, mode=mode, axes=axes)
@@ -70,47 +74,44 @@ def write(
         )  # fmt: skip
 
 
-def member_name(result: Any, member: int) -> str:
-    """The folder of a member: its number, its hyperparameters, its seed."""
-    parts = [f"{name}={_short(value)}" for name, value in result.hparams[member].items()]
-    parts += [f"seed={result.seeds[member]}"] if len(set(result.seeds)) > 1 else []
-    digits = len(str(len(result.hparams) - 1))
-    name = "_".join([f"{member:0{digits}d}", *parts])
-    return re.sub(r"[^\w=.+-]+", "-", name)[:120]
-
-
-def rows_of(result: Any, member: int) -> list[dict[str, Any]]:
+def rows_of(member: Ended) -> list[dict[str, Any]]:
     """A member's history as the rows of ``metrics.jsonl``, without the columns of time."""
-    number, steps = int(result.num_epochs[member]), int(result.num_steps[member])
+    number = len(next(iter(member.history.values())))
     rows = []
     for epoch in range(number):
-        row: dict[str, Any] = {
-            "epoch": epoch + 1,
-            "step": steps * (epoch + 1) // number,
-        }
-        for name, values in result.history.items():
-            value = values[member, epoch]
+        row: dict[str, Any] = {"epoch": epoch + 1, "step": member.num_steps * (epoch + 1) // number}
+        for name, values in member.history.items():
+            value = values[epoch]
             row[name] = float(value) if np.ndim(value) == 0 else value.tolist()
         rows.append(row)
     return rows
 
 
 def write_member(
-    folder: Path, result: Any, member: int, config: Callable[[dict[str, Any], int], Any]
+    workdir: Path,
+    member: Ended,
+    config: Callable[[dict[str, Any], int], Any],
+    *,
+    num_seeds: int,
 ) -> None:
-    """Hyperparameters and curves; the seeds of one setting share a group, and so a row."""
-    rows = rows_of(result, member)
-    curves = [name for name, values in result.history.items() if values.ndim == 2]
-    hparams = result.hparams[member]
-    group = "" if len(set(result.seeds)) == 1 else json.dumps(hparams, default=str)
-    with tensorboard.open_writer(folder) as writer:
-        tensorboard.write_hparams(writer, hparams, metrics=curves, group=group)
+    """Hyperparameters and curves; the seeds of one setting share a group, and so a row.
+
+    The folder appears when it is whole, so that a sweep that is killed leaves whole ones.
+    """
+    folder = workdir / "members" / member.name
+    temporary = folder.with_name(f".{member.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    rows = rows_of(member)
+    curves = [name for name, values in member.history.items() if values.ndim == 1]
+    group = "" if num_seeds == 1 else json.dumps(member.hparams, default=str)
+    with tensorboard.open_writer(temporary) as writer:
+        tensorboard.write_hparams(writer, member.hparams, metrics=curves, group=group)
         for row in rows:
             tensorboard.write_scalars(writer, {name: row[name] for name in curves}, row["step"])
-        tensorboard.write_hparams_end(writer, succeeded=member not in result.diverged)
-    write_lines(folder / "metrics.jsonl", map(to_json, rows))
-    made = config(hparams, int(result.seeds[member]))
-    configs.save(made, folder / "config.json")
+        tensorboard.write_hparams_end(writer, succeeded=member.diverged is None)
+    write_lines(temporary / "metrics.jsonl", map(to_json, rows))
+    configs.save(config(member.hparams, member.seed), temporary / "config.json")
+    os.replace(temporary, folder)
 
 
 def write_best(
@@ -128,7 +129,7 @@ def write_best(
     """The best member as a run folder with which ``run`` goes on where the member stopped."""
     hparams, seed = result.hparams[result.best], int(result.seeds[result.best])
     fingerprint = _fingerprint(train_one, hparams, seed, data, options, outer)
-    rows = rows_of(result, result.best)
+    rows = rows_of(ended(result, result.best))
     made = config(hparams, seed)
     sign = -1.0 if mode == "max" else 1.0
     finite = [row for row in rows if math.isfinite(row[monitor])]
@@ -223,22 +224,22 @@ def _fingerprint(
     }
 
 
-def _made_config(hparams: Mapping[str, Any], seed: int) -> Any:
+def made_config(hparams: Mapping[str, Any], seed: int) -> Any:
+    """What stands in a member's ``config.json`` where nobody says: its setting and seed."""
     values = {**hparams, "seed": seed}
     cls = dataclasses.make_dataclass("Member", [(name, Any) for name in values], frozen=True)
     return cls(**values)
 
 
-def _row(result: Any, member: int, monitor: str) -> dict[str, Any]:
-    end = int(result.num_epochs[member]) - 1
-    last = float(result.history[monitor][member, end])
+def _row(member: Ended, monitor: str) -> dict[str, Any]:
+    last = float(member.history[monitor][-1])
     return {
-        "member": member,
-        "folder": member_name(result, member),
-        "hparams": {n: v if _is_json(v) else str(v) for n, v in result.hparams[member].items()},
-        "seed": int(result.seeds[member]),
-        "num_epochs": end + 1,
-        "diverged": result.diverged.get(member),
+        "member": member.number,
+        "folder": member.name,
+        "hparams": {n: v if _is_json(v) else str(v) for n, v in member.hparams.items()},
+        "seed": member.seed,
+        "num_epochs": len(member.history[monitor]),
+        "diverged": member.diverged,
         monitor: last if math.isfinite(last) else None,
     }
 
@@ -251,7 +252,3 @@ def _different(values: Any) -> list[Any]:
     """The different values, numbers ascending, others in their order."""
     different = list(dict.fromkeys(values))
     return sorted(different) if all(members.is_number(value) for value in different) else different
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -2,7 +2,9 @@
 
 import dataclasses
 import math
-from typing import Any
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,6 +51,58 @@ class SweepResult:
     seconds: float
 
 
+class Ended(NamedTuple):
+    """A member that is trained to its end.
+
+    Attributes:
+        number: of the member.
+        name: of its folder.
+        hparams: its setting.
+        seed: its seed.
+        history: (E, ...) by name.
+        num_steps: updates.
+        diverged: first epoch, from 1, that is not finite, or None.
+    """
+
+    number: int
+    name: str
+    hparams: dict[str, Any]
+    seed: int
+    history: dict[str, np.ndarray]
+    num_steps: int
+    diverged: int | None
+
+
+def ended(result: Any, member: int) -> Ended:
+    """A member of a :class:`jaxdl.train.SweepResult`."""
+    hparams, seed = result.hparams[member], int(result.seeds[member])
+    several = len(set(result.seeds)) > 1
+    return Ended(
+        member,
+        member_name(member, len(result.hparams), hparams, seed if several else None),
+        hparams,
+        seed,
+        {
+            name: values[member, : result.num_epochs[member]]
+            for name, values in result.history.items()
+        },
+        int(result.num_steps[member]),
+        result.diverged.get(member),
+    )
+
+
+def member_name(number: int, total: int, hparams: Mapping[str, Any], seed: int | None) -> str:
+    """The folder of a member: its number, its hyperparameters, its seed where there are several.
+
+    >>> member_name(7, 64, {"learning_rate": 0.001}, 3)
+    '07_learning_rate=0.001_seed=3'
+    """
+    parts = [f"{name}={_short(value)}" for name, value in hparams.items()]
+    parts += [] if seed is None else [f"seed={seed}"]
+    name = "_".join([f"{number:0{len(str(total - 1))}d}", *parts])
+    return re.sub(r"[^\w=.+-]+", "-", name)[:120]
+
+
 class Store:
     """Histories and states of the members, on the host, as they come in."""
 
@@ -66,7 +120,8 @@ class Store:
     def size(self) -> int:
         return self.num_settings * len(self.seeds)
 
-    def add(self, setting: int, one: Result, group: Group) -> None:
+    def add(self, setting: int, one: Result, group: Group) -> int:
+        """Takes in one member's part of a block; gives the member's number."""
         member = setting * len(self.seeds) + one.seed
         self.histories[member].append(one.history)
         self.groups[member] = group
@@ -80,6 +135,16 @@ class Store:
             self.leaves = {member: one.leaves}
         if better:
             self.best = (value, member)
+        return member
+
+    def ended(self, member: int, hparams: dict[str, Any]) -> Ended:
+        """A member that goes on no more, with its setting."""
+        history = _join(self.histories[member])
+        seed = int(self.seeds[member % len(self.seeds)])
+        several = len(self.seeds) > 1
+        name = member_name(member, self.size, hparams, seed if several else None)
+        steps = self.steps[member] or _length(history)
+        return Ended(member, name, hparams, seed, history, steps, self.bad.get(member))
 
     def value(self, member: int) -> float:
         """The last value of the monitored metric, less being better; infinity once not finite."""
@@ -159,3 +224,7 @@ def _stack(histories: list[dict[str, np.ndarray]], length: int) -> dict[str, np.
         for member, history in enumerate(histories):
             stacked[name][member, : len(history[name])] = history[name]
     return stacked
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
