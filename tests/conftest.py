@@ -23,6 +23,15 @@ def forget_what_was_compiled():
     jax.clear_caches()
 
 
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """Programs are hardly optimised: for tests that compile much, compute little, and whose
+    assertions do not hang on last bits. A file asks for it by ``pytest.mark.usefixtures``."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="session")
 def fashion_mnist():
     """Fashion-MNIST where ../shared/data is there, else scikit-learn's digits."""

@@ -12,6 +12,8 @@ from PIL import Image
 from jaxdl import data, generators, models, optim, train, tree
 from jaxdl.losses import adversarial
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.fixture(scope="module")
 def digits():
