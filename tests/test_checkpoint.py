@@ -393,3 +393,22 @@ def test_a_checkpoint_of_an_older_version_is_named_and_not_set_aside(folder, ope
     with pytest.raises(ValueError, match=r"last/3 was written by an older version of jaxdl"):
         checkpoint.restore(open_manager(folder), LIKE, set_aside_damaged=True)
     assert path.exists()
+
+
+def test_a_copy_outlives_a_donated_state_and_lies_where_it_lay():
+    state = {
+        "free": jnp.arange(1000.0),
+        "placed": jax.device_put(jnp.ones((30, 40)), jax.devices()[0]),
+        "key": jax.random.key(3),
+        "count": np.int32(7),
+    }
+    copied = checkpoint.copy(state)
+    assert [copied[name].committed for name in ("free", "placed", "key")] == [False, True, False]
+    state["count"] = jnp.int32(7)
+    moved = jax.jit(lambda s: {**s, "free": s["free"] + 1}, donate_argnums=0)(state)
+    assert state["free"].is_deleted()
+    assert float(moved["free"][0]) == 1
+    np.testing.assert_array_equal(copied["free"], np.arange(1000))
+    np.testing.assert_array_equal(copied["placed"], np.ones((30, 40)))
+    assert jax.random.key_data(copied["key"]).tolist() == [0, 3]
+    assert copied["count"] == 7

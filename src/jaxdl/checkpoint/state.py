@@ -113,8 +113,8 @@ def save(
     """Saves a state under its own step number, unless that step is there already.
 
     The state is copied on its device, which takes milliseconds on a GPU and the time of a memory
-    copy on a CPU; a thread does the rest. A save that is still under way is waited for, and what
-    it raised is raised.
+    copy on a CPU, of a few while the copy's memory is new; a thread does the rest. A save that is
+    still under way is waited for, and what it raised is raised.
 
     Args:
         manager: from :func:`open_manager`.
