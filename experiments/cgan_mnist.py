@@ -55,7 +55,7 @@ class Config:
     batch_size: int | None = None
     """Images a step; 64 for dcgan and 1 for the book by default."""
     num_epochs: int | None = None
-    """Passes; 8 by default, 60 of the small digits, 12 of the book."""
+    """Passes; 4 by default, 60 of the small digits, 12 of the book."""
     num_train: int | None = None
     """Train on the first so many images only."""
     measure: bool = True
@@ -117,7 +117,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     shape: Any = dataset.train["image"].shape[1:]
     arrays = {key: array[: cfg.num_train] for key, array in dataset.train.items()}
     book = cfg.players == "book"
-    num_epochs = cfg.num_epochs or (12 if book else 60 if cfg.data == "digits" else 8)
+    num_epochs = cfg.num_epochs or (12 if book else 60 if cfg.data == "digits" else 4)
     batch_size = cfg.batch_size or (1 if book else 64)
     num_steps = num_epochs * data.num_batches(len(arrays["label"]), batch_size)
     players = make_players(cfg, shape, num_classes, num_steps)

@@ -60,7 +60,7 @@ class Config:
     batch_size: int | None = None
     """Images a step; 1, and 64 for dcgan, by default."""
     num_epochs: int | None = None
-    """Passes; by default 1 of "first", 4 of "improved", 8 of "dcgan" (60 of the small digits)."""
+    """Passes; by default 1 of "first", 4 of "improved" and "dcgan" (60 of the small digits)."""
     num_train: int | None = None
     """Train on the first so many images only."""
     measure: bool = True
@@ -109,7 +109,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     dataset = data.load(cfg.data, cfg.data_dir)
     images = dataset.train["image"][: cfg.num_train]
     shape: Any = images.shape[1:]
-    epochs = {"first": 1, "improved": 4, "dcgan": 60 if cfg.data == "digits" else 8}
+    epochs = {"first": 1, "improved": 4, "dcgan": 60 if cfg.data == "digits" else 4}
     num_epochs = cfg.num_epochs or (1 if cfg.alone else epochs[cfg.players])
     batch_size = cfg.batch_size or (64 if cfg.players == "dcgan" else 1)
     players = make_players(cfg, shape, num_epochs * data.num_batches(len(images), batch_size))
