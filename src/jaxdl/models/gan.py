@@ -313,7 +313,7 @@ class DCGANGenerator(nn.Module):
         sizes = _halvings(self.shape[:2])[::-1]
         _check_label(label, self.num_classes, noise.shape[0])
         x = noise
-        if self.num_classes is not None:
+        if self.num_classes is not None and label is not None:
             embed = Embed(self.num_classes, self.num_latents, dtype=self.dtype, name="embed")
             x = jnp.concatenate([noise, embed(label)], axis=-1)
         x = x.reshape(x.shape[0], 1, 1, -1)

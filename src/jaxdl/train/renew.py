@@ -1,5 +1,7 @@
 """The state to evaluate and to keep after averaging: the average, with statistics of its own."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,7 +40,7 @@ def with_averaged_params(
 
     Source: ``torch.optim.swa_utils.update_bn``.
     """
-    state = state.replace(params=optim.averaged_params(state.opt_state))
+    state = replace(state, params=optim.averaged_params(state.opt_state))
     stats = state.model_state.get(COLLECTION)
     if not stats:
         return state
@@ -76,4 +78,4 @@ def with_averaged_params(
 
     new: PyTree = [renewed(index, leaf) for index, leaf in enumerate(leaves)]
     model_state = {**state.model_state, COLLECTION: jax.tree.unflatten(structure, new)}
-    return state.replace(model_state=model_state)
+    return replace(state, model_state=model_state)
