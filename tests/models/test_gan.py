@@ -100,7 +100,7 @@ def variables_of(model, *inputs):
             models.DCGANDiscriminator(num_classes=10, norm="spectral"),
             (128, 128, 3),
             (
-                12_786_560 + 100 * 16 * 1024 + 10 * 100,
+                12_786_560 + 10 * 16 * 1024,
                 16 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 512 * 1024 + 1024)
                 + (64 + 128 + 256 + 512 + 1024 + 1)
                 + 10 * 1024,
@@ -110,7 +110,7 @@ def variables_of(model, *inputs):
             models.DCGANGenerator((28, 28, 1), num_classes=10),
             models.DCGANDiscriminator(num_classes=10, condition="concatenate"),
             (28, 28, 1),
-            (837_504 + 100 * 16 * 256 + 10 * 100, 431_872 + 10 * 16 * 64),
+            (837_504 + 10 * 16 * 256, 431_872 + 10 * 16 * 64),
         ),
     ],
 )

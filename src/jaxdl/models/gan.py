@@ -272,9 +272,9 @@ class DCGANGenerator(nn.Module):
     128x128x3  4, 8, 16, 32, 64, 128    1024, 512, 256, 128, 64      12,786,560
     ========== ======================== ============================ ==========
 
-    Args of the call: noise (B, num_latents); label (B,) int32 where ``num_classes`` is given, of
-    which an embedding as long as the noise is joined to it; mask (B,) leaves padded examples out of
-    the batch statistics; train uses and updates those statistics. Returns: (B, *shape), in [-1, 1].
+    Args of the call: noise (B, num_latents); label (B,) int32 where ``num_classes`` is given, whose
+    one-hot vector is joined to the noise; mask (B,) leaves padded examples out of the batch
+    statistics; train uses and updates those statistics. Returns: (B, *shape), in [-1, 1].
 
     Attributes:
         shape: (H, W, C) of an image, at least 5 pixels long.
@@ -311,11 +311,7 @@ class DCGANGenerator(nn.Module):
     ) -> Array:
         check_shape("noise", noise, ("B", self.num_latents))
         sizes = _halvings(self.shape[:2])[::-1]
-        _check_label(label, self.num_classes, noise.shape[0])
-        x = noise
-        if self.num_classes is not None and label is not None:
-            embed = Embed(self.num_classes, self.num_latents, dtype=self.dtype, name="embed")
-            x = jnp.concatenate([noise, embed(label)], axis=-1)
+        x = _join(noise, label, self.num_classes)  # an embedding as strong as the noise drowns it
         x = x.reshape(x.shape[0], 1, 1, -1)
         for index, size in enumerate(sizes):
             last = index == len(sizes) - 1
