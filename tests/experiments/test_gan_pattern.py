@@ -68,7 +68,7 @@ def test_modes_are_counted(tmp_path, monkeypatch):
     points = np.concatenate([np.repeat(middles[:3], 30, axis=0), np.zeros((10, 2))])
     assert gan_theory.count_modes(points) == (3, pytest.approx(0.9))
     assert gan_theory.count_modes(np.zeros((5, 2))) == (0, 0.0)
-    plain = {"plain": gan_theory.remedies()["plain"]}
+    plain = {"plain": gan_theory.remedies()["squared error, SGD"]}
     monkeypatch.setattr(gan_theory, "remedies", lambda: plain)
     rows = gan_theory.main(
         gan_theory.Config(parts=("ring",), num_steps=100, run_dir=tmp_path / "run")
