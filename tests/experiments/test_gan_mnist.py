@@ -115,7 +115,7 @@ def test_images_are_cut_in_the_middle_and_resized():
     [
         ({"images": "nothing/here"}, FileNotFoundError, "neither a folder nor a file"),
         ({"images": "EMPTY"}, FileNotFoundError, "there are no images in"),
-        ({"size": 30}, ValueError, "30x30 pixels cannot be made by doubling"),
+        ({"size": 4}, ValueError, "4x4 pixels are too small for DCGAN"),
         ({"size": 64, "players": "book"}, ValueError, "make 128x128 pixels: --size 128"),
     ],
 )
