@@ -207,6 +207,7 @@ import os, signal, sys
 from jaxdl.train.progress import catch_signals
 
 number = int(sys.argv[1])
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 with catch_signals() as caught:
     os.kill(os.getpid(), number)
     print("caught", caught == [number], flush=True)
