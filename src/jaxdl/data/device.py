@@ -67,6 +67,14 @@ def check_numeric(batch: Mapping[str, Any]) -> None:
             )
 
 
+def num_cores() -> int:
+    """CPU cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1
+
+
 def device_memory() -> tuple[int, int | None]:
     """The memory of the first device in bytes, and what of it is in use.
 

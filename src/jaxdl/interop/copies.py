@@ -1,13 +1,13 @@
 """Many arrays at once from views of a file to arrays of JAX: in one pass, by all cores."""
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
 
+from jaxdl.data.device import num_cores
 from jaxdl.types import PyTree
 
 ALIGNMENT = 64
@@ -95,10 +95,7 @@ def _copy(pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
             np.copyto(target, source, casting="unsafe")
         return
     blocks = [block for target, source in pairs for block in _blocks(target, source)]
-    try:
-        num_threads = min(len(os.sched_getaffinity(0)), 8)
-    except AttributeError:  # not on Linux
-        num_threads = min(os.cpu_count() or 1, 8)
+    num_threads = min(num_cores(), 8)
     with ThreadPoolExecutor(num_threads) as pool:
         # NumPy lets other threads run while it copies
         for done in [pool.submit(_copy_some, blocks[i::num_threads]) for i in range(num_threads)]:

@@ -74,9 +74,8 @@ class Embed(nn.Module):
         (table,) = promote_dtype(table, dtype=self.dtype)
         rows = jnp.take(table, jnp.where(indices < 0, size, indices), axis=0, mode="fill")
         if self.max_norm is not None:
-            norm = jnp.linalg.norm(rows, ord=self.norm_type, axis=-1, keepdims=True)
-            scale = jnp.where(norm > self.max_norm, self.max_norm / (norm + 1e-7), 1.0)
-            rows = _straight_through(rows, (rows * scale).astype(rows.dtype))
+            shortened = shorten_rows(rows, self.max_norm, self.norm_type)
+            rows = _straight_through(rows, shortened.astype(rows.dtype))
         if self.padding_index is None and not self.scale_grad_by_freq:
             return rows
         weight = jnp.ones(indices.shape, rows.dtype)
@@ -90,6 +89,12 @@ class Embed(nn.Module):
     def _init(self, key: Array, shape: tuple[int, int]) -> Array:
         table = self.embedding_init(key, shape)
         return table if self.padding_index is None else table.at[self.padding_index].set(0.0)
+
+
+def shorten_rows(rows: Array, max_norm: float, norm_type: float) -> Array:
+    """``row * max_norm / (norm + 1e-7)`` where a row (..., F) is longer than ``max_norm``."""
+    norm = jnp.linalg.norm(rows, ord=norm_type, axis=-1, keepdims=True)
+    return rows * jnp.where(norm > max_norm, max_norm / (norm + 1e-7), 1.0)
 
 
 @jax.custom_vjp

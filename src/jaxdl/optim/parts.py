@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from jaxdl import tree
 from jaxdl.checks import check_positive
+from jaxdl.nn.embedding import shorten_rows
 from jaxdl.types import Array, PyTree
 
 Patterns = str | Sequence[str]
@@ -119,8 +119,7 @@ def max_norm(
     def shorten(update: Array, rows: Array, chosen: bool) -> Array:
         if not chosen:
             return update
-        norm = jnp.linalg.norm(rows, ord=norm_type, axis=-1, keepdims=True)
-        return jnp.where(norm > limit, rows * (limit / (norm + 1e-7)) - rows + update, update)
+        return shorten_rows(rows, limit, norm_type) - rows + update
 
     def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
         if params is None:

@@ -117,7 +117,8 @@ class Gathered:
     """Stands for a writer, and gathers what is written to it; see :func:`one_event`."""
 
     def __init__(self, writer: Any):
-        self.writer, self.values = writer, {}  # type: Any, dict[int, list[Any]]
+        self.writer = writer
+        self.values: dict[int, list[Any]] = {}
         self.kinds = vars(writer).setdefault("kinds", {})
 
     def __getattr__(self, name: str) -> Any:

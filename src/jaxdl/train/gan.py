@@ -22,7 +22,7 @@ from jaxdl.checks import check_fraction, check_positive, check_shape
 from jaxdl.data import transforms
 from jaxdl.losses.adversarial import AdversarialLoss, Penalty
 from jaxdl.metrics import mean
-from jaxdl.train.step import apply_model
+from jaxdl.train.step import apply_model, init_variables
 from jaxdl.types import Array, Batch, Mean, Metrics, PyTree, StepFn
 
 Noise = Callable[[Array, tuple[int, ...]], Array]
@@ -103,9 +103,9 @@ def init_gan_state(
         model: nn.Module, tx: optax.GradientTransformation, key: Array, x: Any
     ) -> tuple[Any, Player]:
         """The form of the outputs, which are not computed, and the player."""
-        inputs = jax.eval_shape(lambda *inputs: inputs, x, *labels)
-        variables = dict(model.lazy_init(key, *inputs, train=False))
-        outputs = jax.eval_shape(functools.partial(model.apply, train=False), variables, *inputs)
+        variables = init_variables(model, key, x, *labels)
+        apply = functools.partial(model.apply, train=False)
+        outputs = jax.eval_shape(apply, variables, x, *labels)
         params = variables.pop("params", {})
         return outputs, Player(params, variables, tx.init(params))
 

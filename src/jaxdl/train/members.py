@@ -1,7 +1,6 @@
 """What a sweep knows of a training function before it is compiled, and what it makes of that."""
 
 import inspect
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import tree
+from jaxdl.data.device import num_cores
 from jaxdl.train import feed
 from jaxdl.types import Array, PyTree
 
@@ -115,8 +115,4 @@ def num_workers(num_members: int) -> int:
     """Programs at a time: one a core where there is one CPU device, else one."""
     if jax.default_backend() != "cpu" or len(jax.local_devices()) > 1:
         return 1
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        cores = os.cpu_count() or 1
-    return min(cores, num_members)
+    return min(num_cores(), num_members)

@@ -58,7 +58,7 @@ def with_averaged_params(
         )
         return jax.tree.leaves(model_state[COLLECTION])
 
-    def of_batch(state: TrainState, batch: Batch) -> Metrics:
+    def statistics(state: TrainState, batch: Batch) -> Metrics:
         # after = (1 - m) * before + m * batch, whatever a layer's m is; 0 where it counts nothing
         from_zero, from_one = (follow(state, batch, before) for before in (0.0, 1.0))
         sums = {}
@@ -69,7 +69,7 @@ def with_averaged_params(
             sums[f"count {index}"] = counted.astype(jnp.int32)
         return sums
 
-    sums = evaluate(of_batch, state, data, batch_size=batch_size)
+    sums = evaluate(statistics, state, data, batch_size=batch_size)
 
     def renewed(index: int, leaf: jax.Array) -> jax.Array:
         total, count = (np.asarray(sums[f"{what} {index}"]) for what in ("total", "count"))

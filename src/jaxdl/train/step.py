@@ -63,10 +63,15 @@ def init_state(
         a :class:`~jaxdl.types.TrainState` at step 0. Same key, same machine: same weights.
     """
     params_key, root_key = jax.random.split(key)
-    forms = jax.eval_shape(lambda *inputs: inputs, *inputs)
-    variables = dict(model.lazy_init(params_key, *forms, train=False))  # computes no outputs
+    variables = init_variables(model, params_key, *inputs)
     params = variables.pop("params")
     return TrainState(jnp.zeros((), jnp.int32), params, variables, tx.init(params), root_key)
+
+
+def init_variables(model: nn.Module, key: Array, *inputs: Any) -> dict[str, Any]:
+    """A model's first variables. Of the inputs only shapes and dtypes count; no output is made."""
+    forms = jax.eval_shape(lambda *inputs: inputs, *inputs)
+    return dict(model.lazy_init(key, *forms, train=False))
 
 
 def make_step(loss_fn: LossFn, tx: optax.GradientTransformation) -> StepFn:

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import json
 import math
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 
 from jaxdl import config as configs
 from jaxdl import plots, tensorboard
+from jaxdl.files import replacing
 from jaxdl.train import members
 from jaxdl.train.noted import noted_calls
 from jaxdl.train.record import Record, to_json, write_lines
@@ -29,6 +29,8 @@ def prepare(workdir: Path) -> None:
         raise ValueError(f"{workdir} already holds a sweep. Choose another folder.")
     try:
         (workdir / "members").mkdir(parents=True, exist_ok=True)
+        for cut_short in (workdir / "members").iterdir():
+            shutil.rmtree(cut_short)
     except OSError as error:
         raise type(error)(
             f"the sweep folder {workdir} cannot be written ({error.strerror or error}). "
@@ -99,19 +101,17 @@ def write_member(
     The folder appears when it is whole, so that a sweep that is killed leaves whole ones.
     """
     folder = workdir / "members" / member.name
-    temporary = folder.with_name(f".{member.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
     rows = rows_of(member)
     curves = [name for name, values in member.history.items() if values.ndim == 1]
     group = "" if num_seeds == 1 else json.dumps(member.hparams, default=str)
-    with tensorboard.open_writer(temporary) as writer:
-        tensorboard.write_hparams(writer, member.hparams, metrics=curves, group=group)
-        for row in rows:
-            tensorboard.write_scalars(writer, {name: row[name] for name in curves}, row["step"])
-        tensorboard.write_hparams_end(writer, succeeded=member.diverged is None)
-    write_lines(temporary / "metrics.jsonl", map(to_json, rows))
-    configs.save(config(member.hparams, member.seed), temporary / "config.json")
-    os.replace(temporary, folder)
+    with replacing(folder) as temporary:
+        with tensorboard.open_writer(temporary) as writer:
+            tensorboard.write_hparams(writer, member.hparams, metrics=curves, group=group)
+            for row in rows:
+                tensorboard.write_scalars(writer, {name: row[name] for name in curves}, row["step"])
+            tensorboard.write_hparams_end(writer, succeeded=member.diverged is None)
+        write_lines(temporary / "metrics.jsonl", map(to_json, rows))
+        configs.save(config(member.hparams, member.seed), temporary / "config.json")
 
 
 def write_best(
