@@ -125,6 +125,7 @@ INSIDE = {
         "diagnose",
         "feed",
         "streamed",
+        "evaluation",
         "watch",
         "statistics",
         "watcher",

@@ -1,5 +1,6 @@
 """Training: one step, one loop."""
 
+from jaxdl.train.evaluation import evaluate, predict
 from jaxdl.train.gan import (
     GANState,
     Player,
@@ -7,7 +8,7 @@ from jaxdl.train.gan import (
     init_gan_state,
     make_gan_step,
 )
-from jaxdl.train.loop import evaluate, fit, predict, run
+from jaxdl.train.loop import fit, run
 from jaxdl.train.record import EpochEnd, Interrupted
 from jaxdl.train.renew import with_averaged_params
 from jaxdl.train.sampling import generate, sample

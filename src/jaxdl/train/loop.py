@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import checks, metrics, optim, tree
-from jaxdl.data.batches import epoch_order, num_batches, sequential_order, take
+from jaxdl import checks, optim, tree
+from jaxdl.data.batches import epoch_order, num_batches, take
 from jaxdl.data.loader import Loader
 from jaxdl.data.samplers import seed_of
 from jaxdl.train.diagnose import find_non_finite
+from jaxdl.train.evaluation import EVAL_BATCH_SIZE, evaluate_checked, prepare, scan_evaluation
 from jaxdl.train.feed import MAX_CHUNK, Feed, from_arrays
 from jaxdl.train.noted import note_call
 from jaxdl.train.progress import (
@@ -31,18 +32,14 @@ from jaxdl.train.progress import (
     is_stale,
 )
 from jaxdl.train.record import EpochEnd, Interrupted, Record
-from jaxdl.train.step import of_batch
-from jaxdl.train.streamed import from_loader, resident_arrays, sum_over_loader
+from jaxdl.train.streamed import agreed, from_loader
 from jaxdl.train.trace import Trace
 from jaxdl.train.watch import Watch
 from jaxdl.train.watcher import Watcher
-from jaxdl.types import Array, Batch, EvalFn, Mean, PyTree, StepFn
+from jaxdl.types import Array, EvalFn, Mean, PyTree, StepFn
 
 CHUNK_SECONDS = 0.4
 """How long the device works between two looks: time enough to hide them, short for a person."""
-
-EVAL_BATCH_SIZE = 250
-"""Examples at a time in an evaluation of arrays."""
 
 Data = Mapping[str, Any]
 
@@ -94,84 +91,14 @@ def fit(
         )
         row = _divide(stacked, "train/")
         if eval_fn is not None:
-            size = min(eval_batch_size, _length(eval_arrays))
-            row |= _divide(_scan_evaluation(eval_fn, state, eval_arrays, size), "test/")
+            stacked = scan_evaluation(eval_fn, state, eval_arrays, eval_batch_size)
+            row |= _divide(stacked, "test/")
         if optim.has_plateau(state):
             check_monitor(row, monitor)
             state = optim.observe(state, row[monitor])
         return state, row
 
     return jax.lax.scan(one_epoch, state, jnp.arange(num_epochs))
-
-
-def evaluate(
-    eval_fn: EvalFn, state: PyTree, data: Data | Loader, *, batch_size: int | None = None
-) -> dict[str, Any]:
-    """The metrics of a whole data set: every example counts once, whatever the batch size.
-
-    Args:
-        eval_fn: see :func:`jaxdl.train.make_eval`; compiled once for each function and shape.
-        state: what it evaluates.
-        data: arrays (M, ...); or a loader, whose epoch 0 is evaluated as it streams.
-        batch_size: examples at a time, 250 by default; a larger one costs memory. A loader has
-            its own.
-
-    Returns:
-        floats by name, and nested lists for counts such as a confusion matrix.
-    """
-    if isinstance(data, Loader):
-        return _evaluate(eval_fn, state, data, _agreed("batch_size", batch_size, data))
-    checks.check_data(data)
-    batch_size = EVAL_BATCH_SIZE if batch_size is None else batch_size
-    checks.check_positive(batch_size=batch_size)
-    return _evaluate(eval_fn, state, data, batch_size)
-
-
-def _evaluate(
-    eval_fn: EvalFn, state: PyTree, data: Data | Loader, batch_size: int
-) -> dict[str, Any]:
-    if isinstance(data, Loader):
-        return metrics.result(sum_over_loader(eval_fn, state, data))
-    stacked = _compiled_evaluation(eval_fn, state, dict(data), min(batch_size, _length(data)))
-    return metrics.result(metrics.sum_over_steps(stacked))
-
-
-def _scan_evaluation(eval_fn: EvalFn, state: PyTree, data: Batch, batch_size: int) -> Any:
-    order = sequential_order(_length(data), batch_size)
-
-    def one_batch(_: None, index: Array) -> tuple[None, Any]:
-        return None, eval_fn(of_batch(state, index), take(data, order, index))
-
-    return jax.lax.scan(one_batch, None, jnp.arange(order.shape[0]))[1]
-
-
-_compiled_evaluation = jax.jit(_scan_evaluation, static_argnums=(0, 3))
-
-
-def predict(
-    apply: Callable[[PyTree, Array], Any], state: PyTree, inputs: Any, *, batch_size: int = 250
-) -> Array:
-    """The outputs of a model for any number of inputs, a batch at a time.
-
-    Args:
-        apply: ``(state, inputs (B, ...)) -> outputs (B, ...)``, compiled here.
-        state: its first argument.
-        inputs: (N, ...).
-        batch_size: inputs at a time.
-
-    Returns:
-        (N, ...) outputs.
-    """
-    checks.check_positive(batch_size=batch_size)
-    number = len(inputs)
-
-    @jax.jit
-    def scan(state: PyTree, inputs: Array) -> Array:
-        order = sequential_order(number, min(batch_size, number))
-        _, outputs = jax.lax.scan(lambda _, rows: (None, apply(state, inputs[rows])), None, order)
-        return outputs.reshape(-1, *outputs.shape[2:])[:number]
-
-    return scan(state, inputs)
 
 
 def _divide(stacked: Any, prefix: str) -> dict[str, Array]:
@@ -260,7 +187,7 @@ def run(
     say = print if progress else _say_nothing
     feed = _make_feed(step, data, num_epochs, batch_size, key, eval_fn, eval_data, say)
     rows, num_examples = feed.rows, feed.num_examples
-    eval_data, eval_batch_size = _prepare_evaluation(eval_data, eval_batch_size, say)
+    eval_data, eval_batch_size = prepare(eval_data, eval_batch_size, say)
     has_plateau = optim.has_plateau(state)
     monitor_required = eval_fn is not None or patience is not None or has_plateau
     state = jax.tree.map(jnp.array, state)  # strongly typed
@@ -327,7 +254,7 @@ def run(
                 row = {"epoch": done // rows, "step": done, **epoch.finish(num_examples)}
                 if eval_fn is not None and eval_data is not None:
                     began = time.perf_counter()
-                    values = _evaluate(eval_fn, state, eval_data, eval_batch_size)
+                    values = evaluate_checked(eval_fn, state, eval_data, eval_batch_size)
                     row |= {f"test/{name}": value for name, value in values.items()}
                     row["eval_seconds"] = round(time.perf_counter() - began, 3)
                 row |= optim.learning_rates(state)
@@ -376,7 +303,7 @@ def _make_feed(
 ) -> Feed:
     if isinstance(data, Loader):
         _check_pair(eval_fn, eval_data)
-        _agreed("batch_size", batch_size, data)
+        agreed("batch_size", batch_size, data)
         if key is not None and seed_of(key) != data.key:
             raise ValueError("the order is the loader's: leave key out, or pass the loader's own.")
         return from_loader(step, data, num_epochs, say)
@@ -384,33 +311,6 @@ def _make_feed(
         raise ValueError("training on arrays needs batch_size and key, the root of their order.")
     _check_sizes(data, num_epochs, batch_size, eval_fn, eval_data)
     return from_arrays(step, data, batch_size, key)
-
-
-def _prepare_evaluation(
-    data: Data | Loader | None, batch_size: int | None, say: Callable[[str], None]
-) -> tuple[Data | Loader | None, int]:
-    """The evaluation set on the device, unless it streams; and its batch size."""
-    if isinstance(data, Loader):
-        batch_size = _agreed("eval_batch_size", batch_size, data)
-        arrays = resident_arrays(data, say)
-        if arrays is None:
-            return data, batch_size
-        order = np.concatenate(data.indices(0))
-        data = {name: array[order] for name, array in arrays.items()}
-    batch_size = EVAL_BATCH_SIZE if batch_size is None else batch_size
-    checks.check_positive(eval_batch_size=batch_size)
-    if data is not None:
-        checks.check_data(data)
-        data = jax.device_put(dict(data))
-    return data, batch_size
-
-
-def _agreed(name: str, value: int | None, loader: Loader) -> int:
-    if value is not None and value != loader.size:
-        raise ValueError(
-            f"{name} is {value}, the loader's is {loader.size}: leave it out, the loader's counts."
-        )
-    return loader.size
 
 
 def _next_size(size: int, seconds: float) -> int:

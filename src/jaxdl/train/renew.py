@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxdl import optim
 from jaxdl.data import Loader
-from jaxdl.train.loop import evaluate
+from jaxdl.train.evaluation import evaluate
 from jaxdl.types import Batch, LossFn, Metrics, PyTree, TrainState
 
 COLLECTION = "batch_stats"

@@ -195,3 +195,12 @@ def sum_over_loader(eval_fn: EvalFn, state: PyTree, loader: Loader) -> Any:
 _compiled_evaluation = jax.jit(
     lambda eval_fn, state, batch, index: eval_fn(of_batch(state, index), batch), static_argnums=0
 )
+
+
+def agreed(name: str, value: int | None, loader: Loader) -> int:
+    """The loader's batch size, which ``value`` may repeat but not contradict."""
+    if value is not None and value != loader.size:
+        raise ValueError(
+            f"{name} is {value}, the loader's is {loader.size}: leave it out, the loader's counts."
+        )
+    return loader.size
