@@ -67,6 +67,8 @@ def test_images_that_a_judge_cannot_read_are_named(reference):
         generators.measure(reference, np.linspace(-1, 1, 640).reshape(10, 8, 8, 1))
     with pytest.raises(ValueError, match=r"images must have shape \(any, 8, 8, 1\)"):
         generators.measure(reference, np.zeros((10, 28, 28, 1)))
+    with pytest.raises(ValueError, match=r"images holds none"):
+        generators.look(reference.judge, np.zeros((0, 8, 8, 1)))
 
 
 def test_the_hook_writes_a_row_an_epoch_once(tmp_path, digits, reference):
@@ -198,6 +200,10 @@ def test_grids_and_films_hold_the_pixels(tmp_path):
     assert film.n_frames == 2
     assert film.info["loop"] == 0
     assert film.convert("L").getpixel((6, 1)) == 255
+    with pytest.raises(ValueError, match=r"ending in \.png, got '.*grid.jpg'"):
+        generators.save_grid(images, tmp_path / "grid.jpg")
+    with pytest.raises(ValueError, match=r"ending in \.gif"):
+        generators.save_film(frames, tmp_path / "film.png")
     film.seek(1)
     assert film.info["duration"] == 1000
     assert film.convert("L").getpixel((6, 1)) == 0
@@ -212,8 +218,8 @@ def test_curves_mark_the_ideal_loss():
     assert figure.axes[0].get_ylim()[0] == 0
 
 
-def test_a_heat_map_has_its_numbers_and_neighbours_their_distances():
-    figure = generators.heat_map(np.array([[0.1, 0.9]]), labels=("a", "b"))
+def test_rows_over_time_have_their_numbers_and_neighbours_their_distances():
+    figure = generators.rows_over_time(np.array([[0.1, 0.9]]), labels=("a", "b"))
     assert [text.get_text() for text in figure.axes[0].texts] == ["0.10", "0.90"]
     one = np.ones((2, 3, 3, 1), np.uint8)
     figure = generators.neighbours(one / 2.0, 255 * one, [0.5, 1.25])

@@ -11,7 +11,7 @@ from jaxdl.generators.measures import (
     nearest_neighbours,
     precision_and_recall,
 )
-from jaxdl.generators.pictures import heat_map, loss_curves, neighbours, save_film, save_grid
+from jaxdl.generators.pictures import loss_curves, neighbours, rows_over_time, save_film, save_grid
 from jaxdl.generators.report import Reference, make_hook, make_reference, measure, save_row
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "entropy",
     "frechet_distance",
     "gaussian",
-    "heat_map",
     "look",
     "loss_curves",
     "make_film_step",
@@ -34,6 +33,7 @@ __all__ = [
     "nearest_neighbours",
     "neighbours",
     "precision_and_recall",
+    "rows_over_time",
     "save_film",
     "save_grid",
     "save_row",

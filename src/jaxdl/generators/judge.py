@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import data, losses, metrics, models, optim, train
-from jaxdl.checks import check_shape
+from jaxdl.checks import check_positive, check_shape
 from jaxdl.data import transforms
 from jaxdl.types import Array, PyTree
 
@@ -49,9 +49,12 @@ def look(judge: Judge, images: Any, *, batch_size: int = 250) -> tuple[Array, Ar
         features (N, 128) and logits (N, num_classes).
 
     Raises:
-        ValueError: images of another shape.
+        ValueError: images of another shape, or none.
     """
     check_shape("images", images, (None, *judge.shape))
+    check_positive(batch_size=batch_size)
+    if not len(images):
+        raise ValueError("images holds none (length 0): there is nothing to look at.")
     number, size = len(images), min(batch_size, len(images))
     images = jnp.asarray(images)
     padded = jnp.concatenate([images, images[: -number % size]])

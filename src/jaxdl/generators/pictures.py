@@ -30,9 +30,13 @@ def save_grid(
 
     Returns:
         the path, written at once.
+
+    Raises:
+        ValueError: another ending.
     """
     from PIL import Image
 
+    _check_ending(path, ".png")
     buffer = io.BytesIO()
     picture = Image.fromarray(_tile(images, columns, scale))
     if np.asarray(images).shape[-1] == 1:
@@ -61,9 +65,13 @@ def save_film(
 
     Returns:
         the path, written at once.
+
+    Raises:
+        ValueError: frames of another shape, another ending.
     """
     from PIL import Image
 
+    _check_ending(path, ".gif")
     check_shape("frames", frames, ("T", "N", "H", "W", None))
     check_positive(seconds=seconds)
     pictures = [Image.fromarray(_tile(frame, columns, scale)) for frame in np.asarray(frames)]
@@ -79,6 +87,14 @@ def save_film(
         loop=0,
     )
     return _write(Path(path), buffer.getvalue())
+
+
+def _check_ending(path: str | os.PathLike[str], ending: str) -> None:
+    if Path(path).suffix.lower() != ending:
+        raise ValueError(
+            f"the file is a {ending[1:].upper()}: give a path ending in {ending}, "
+            f"got {str(path)!r}."
+        )
 
 
 def _tile(images: Any, columns: int, scale: int) -> np.ndarray:
@@ -122,7 +138,7 @@ def loss_curves(
     return figure
 
 
-def heat_map(rows: Any, *, labels: tuple[str, str], title: str = "") -> "Figure":
+def rows_over_time(rows: Any, *, labels: tuple[str, str], title: str = "") -> "Figure":
     """Draws how some numbers in [0, 1] changed: one row a moment, from top to bottom.
 
     Args:
