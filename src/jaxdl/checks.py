@@ -36,6 +36,16 @@ def check_fraction(**values: float) -> None:
             raise ValueError(f"{name} must lie in 0 to 1, got {value!r}.")
 
 
+def check_not_negative(**values: float) -> None:
+    """Raises ValueError unless every value is at least 0; see :func:`check_positive`.
+
+    >>> check_not_negative(padding=0)
+    """
+    for name, value in values.items():
+        if not isinstance(value, jax.core.Tracer) and not value >= 0:
+            raise ValueError(f"{name} must be at least 0, got {value!r}.")
+
+
 def check_shape(name: str, array: Any, expected: tuple[int | str | None, ...]) -> None:
     """Raises ValueError unless ``array`` has the expected shape.
 
@@ -68,9 +78,9 @@ def check_data(data: Mapping[str, Any], *, num_classes: int | None = None) -> in
         N, the number of examples.
 
     Raises:
-        ValueError: no arrays, no examples, arrays of different length, NaN or infinity in a
-            floating-point array, or a label out of range. The message names the array, the first
-            offending index and the remedy.
+        ValueError: no arrays, no examples or none that the mask counts, arrays of different length,
+            NaN or infinity in a floating-point array, or a label out of range. The message names
+            the array, the first offending index and the remedy.
     """
     if not data:
         raise ValueError(
@@ -95,6 +105,8 @@ def check_data(data: Mapping[str, Any], *, num_classes: int | None = None) -> in
     for name, array in data.items():
         if jnp.issubdtype(array.dtype, jnp.floating):  # NumPy's does not know bfloat16
             _check_finite(name, np.asarray(array))
+    if "mask" in data and not (np.asarray(data["mask"]) > 0).any():
+        raise ValueError("data['mask'] is 0 everywhere: no example is left that counts.")
     if "label" in data:
         check_labels(data["label"], num_classes)
     return length

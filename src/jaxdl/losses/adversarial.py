@@ -26,12 +26,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl.checks import check_fraction, check_positive
+from jaxdl.checks import check_fraction, check_not_negative, check_positive
 from jaxdl.losses.binary import binary_cross_entropy, binary_cross_entropy_on_probabilities
 from jaxdl.losses.regression import squared_error
 from jaxdl.losses.shapes import (
     check_alike,
-    check_not_negative,
     flatten,
     floating,
     mean_over_features,

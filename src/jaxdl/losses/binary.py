@@ -3,14 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from jaxdl.checks import check_fraction
-from jaxdl.losses.shapes import (
-    check_alike,
-    check_not_negative,
-    floating,
-    mean_over_features,
-    power,
-)
+from jaxdl.checks import check_fraction, check_not_negative
+from jaxdl.losses.shapes import check_alike, floating, mean_over_features, power
 from jaxdl.types import Array
 
 

@@ -2,9 +2,9 @@
 
 import jax.numpy as jnp
 
-from jaxdl.checks import check_shape
+from jaxdl.checks import check_not_negative, check_shape
 from jaxdl.losses.binary import _binary_cross_entropy
-from jaxdl.losses.shapes import check_alike, check_not_negative, floating, sum_over_features
+from jaxdl.losses.shapes import check_alike, floating, sum_over_features
 from jaxdl.types import Array
 
 

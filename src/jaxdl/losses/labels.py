@@ -4,12 +4,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl.checks import check_fraction, check_shape
-from jaxdl.losses.shapes import (
-    check_not_negative,
-    floating,
-    power,
-)
+from jaxdl.checks import check_fraction, check_not_negative, check_shape
+from jaxdl.losses.shapes import floating, power
 from jaxdl.types import IGNORE_LABEL, Array
 
 

@@ -1,10 +1,11 @@
 """Losses of distances and ranks; targets are 1 or -1."""
 
+import jax
 import jax.numpy as jnp
 import optax
 
 from jaxdl.checks import check_positive, check_shape
-from jaxdl.losses.shapes import check_alike, check_not_negative, floating, hinge, mean_over_features
+from jaxdl.losses.shapes import check_alike, floating, hinge, mean_over_features
 from jaxdl.types import Array
 
 
@@ -16,13 +17,13 @@ def hinge_embedding(distances: Array, targets: Array, *, margin: float = 1.0) ->
     Args:
         distances: (B, ...) x; averaged over an example's.
         targets: like ``distances``, 1 or -1; any other value adds both terms.
-        margin: m, at least 0.
+        margin: m.
 
     Returns:
         (B,) losses.
 
     Raises:
-        ValueError: shapes that differ, or a negative margin.
+        ValueError: shapes that differ.
 
     Source: ``torch.nn.functional.hinge_embedding_loss``.
 
@@ -30,7 +31,6 @@ def hinge_embedding(distances: Array, targets: Array, *, margin: float = 1.0) ->
     [0.5  0.75]
     """
     check_alike(distances=distances, targets=targets)
-    check_not_negative(margin=margin)
     (distances,) = floating(distances)
     like = jnp.where(targets != -1, distances, 0.0)
     return mean_over_features(like + jnp.where(targets != 1, hinge(margin - distances), 0.0))
@@ -44,13 +44,13 @@ def margin_ranking(x1: Array, x2: Array, targets: Array, *, margin: float = 0.0)
         x2: like ``x1``.
         targets: like ``x1``; y is 1 where ``x1`` shall be the larger, -1 where ``x2`` shall. Any
             other value scales the difference.
-        margin: m, at least 0.
+        margin: m.
 
     Returns:
         (B,) losses.
 
     Raises:
-        ValueError: shapes that differ, or a negative margin.
+        ValueError: shapes that differ.
 
     Source: ``torch.nn.functional.margin_ranking_loss``.
 
@@ -58,7 +58,6 @@ def margin_ranking(x1: Array, x2: Array, targets: Array, *, margin: float = 0.0)
     [0.25]
     """
     check_alike(x1=x1, x2=x2, targets=targets)
-    check_not_negative(margin=margin)
     x1, x2, targets = floating(x1, x2, targets)
     return mean_over_features(hinge(-targets * (x1 - x2) + margin))
 
@@ -142,7 +141,7 @@ def cosine_embedding(x1: Array, x2: Array, targets: Array, *, margin: float = 0.
     check_shape("x1", x1, ("B", "D"))
     check_alike(x1=x1, x2=x2)
     check_shape("targets", targets, x1.shape[:1])
-    if not -1 <= margin <= 1:
+    if not isinstance(margin, jax.core.Tracer) and not -1 <= margin <= 1:
         raise ValueError(f"margin must lie in -1 to 1, got {margin!r}.")
     x1, x2 = floating(x1, x2)
     norms = jnp.sqrt((x1**2).sum(axis=-1) + 1e-12) * jnp.sqrt((x2**2).sum(axis=-1) + 1e-12)

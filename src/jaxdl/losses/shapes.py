@@ -46,12 +46,6 @@ def check_alike(**arrays: Array) -> None:
         check_shape(other, array, first.shape)
 
 
-def check_not_negative(**values: float) -> None:
-    for name, value in values.items():
-        if not value >= 0:
-            raise ValueError(f"{name} must be at least 0, got {value!r}.")
-
-
 def power(probabilities: Array, gamma: float) -> Array:
     """p^γ, kept from 0, where the derivative of a power below 1 is infinite."""
     return jnp.maximum(probabilities, jnp.finfo(probabilities.dtype).tiny) ** gamma
