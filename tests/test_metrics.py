@@ -89,6 +89,13 @@ def test_confusion_matrix_has_true_classes_as_rows():
     np.testing.assert_array_equal(masked, [[1, 0, 1], [0, 1, 0], [0, 0, 0]])
 
 
+@pytest.mark.parametrize("num_classes", [3, 200])
+def test_confusion_matrix_counts_no_label_out_of_range(num_classes):
+    logits, labels = jnp.zeros((4, num_classes)), jnp.array([-100, 2, num_classes, -1])
+    matrix = metrics.confusion_matrix(logits, labels)
+    assert np.argwhere(np.asarray(matrix)).tolist() == [[2, 0]]
+
+
 def test_added_batches_equal_everything_at_once():
     def measure(rows):
         return {

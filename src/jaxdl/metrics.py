@@ -70,7 +70,7 @@ def confusion_matrix(logits: Array, labels: Array, mask: Array | None = None) ->
 
     Args:
         logits: (B, C).
-        labels: (B,) integers in [0, C).
+        labels: (B,) integers in [0, C); others, -100 (``IGNORE_LABEL``) say, are not counted.
         mask: (B,), 1 for a real example and 0 for padding.
 
     Returns:
@@ -80,7 +80,9 @@ def confusion_matrix(logits: Array, labels: Array, mask: Array | None = None) ->
     check_shape("labels", labels, (logits.shape[0],))
     weights = jnp.ones(labels.shape, jnp.int32) if mask is None else (mask > 0).astype(jnp.int32)
     counts = jnp.zeros((logits.shape[1], logits.shape[1]), jnp.int32)
-    return counts.at[labels, logits.argmax(axis=-1)].add(weights)
+    labels = labels.astype(jnp.int32)
+    rows = jnp.where(labels < 0, logits.shape[1], labels)  # a negative index counts from the end
+    return counts.at[rows, logits.argmax(axis=-1)].add(weights)
 
 
 def add(a: Metrics, b: Metrics) -> Metrics:
