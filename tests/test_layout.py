@@ -45,7 +45,7 @@ INSIDE = {
         "around",
         "adversarial",
     ],
-    "optim": ["schedules", "optimizers", "parts", "wrappers", "recipe"],
+    "optim": ["schedules", "optimizers", "averages", "parts", "wrappers", "recipe"],
     "nn": [
         "initializers",
         "dense",

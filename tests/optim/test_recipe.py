@@ -8,7 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdl import losses, models, optim, train
+from jaxdl import losses, metrics, models, optim, train
+from jaxdl.types import TrainState
 
 PARAMS = {
     "backbone": {"kernel": jnp.full((2, 2), 2.0), "bias": jnp.full(2, 2.0)},
@@ -176,3 +177,78 @@ def test_float16_keeps_gradients_that_would_vanish():
     step, state, _ = make_training(optim.mixed_precision(optim.sgd(1.0), "float16"), tiny)
     gradients = step.gradients(state, BATCH)
     np.testing.assert_allclose(gradients["Dense_1"]["bias"], 1e-8, rtol=1e-2)
+
+
+# A plateau inside an average
+
+
+def test_plateau_average_accumulation_and_clipping_against_numpy():
+    """Two batches an update, norm at most 1, rate halved after the third; the average last."""
+    tx = optim.recipe(
+        optim.sgd,
+        0.5,
+        momentum=0.9,
+        clip_norm=1.0,
+        accumulate=2,
+        plateau={"patience": 0, "factor": 0.5},
+        ema=0.8,
+    )
+    gradients = np.random.default_rng(3).normal(size=(12, 3))
+    values = [1.0, 0.5, 0.7, 0.9, 0.4, 0.3]  # worse at the third and fourth
+    w, velocity, average, rate = np.ones(3), np.zeros(3), np.ones(3), 0.5
+    params = {"w": jnp.ones(3)}
+    state, update, tell = tx.init(params), jax.jit(tx.update), jax.jit(optim.observe)
+    assert optim.has_plateau(state)
+    for number, value in enumerate(values):
+        for gradient in gradients[2 * number : 2 * number + 2]:
+            updates, state = update({"w": jnp.asarray(gradient, jnp.float32)}, state, params)
+            params = optax.apply_updates(params, updates)
+        mean = gradients[2 * number : 2 * number + 2].mean(0)
+        velocity = 0.9 * velocity + mean / max(1.0, np.linalg.norm(mean))
+        w = w - rate * velocity
+        average = w if number == 0 else 0.8 * average + 0.2 * w
+        state = tell(state, value)
+        rate *= 0.5 if number in (2, 3) else 1.0
+        assert optim.learning_rates(state) == {"learning_rate": rate}
+        np.testing.assert_allclose(params["w"], w, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(optim.averaged_params(state)["w"], average, rtol=1e-5, atol=1e-6)
+
+    def loss_fn(params, model_state, batch, *, key, train):
+        return 0.0, (model_state, {"dot": metrics.mean(batch["x"] @ params["w"])})
+
+    state = TrainState(jnp.int32(0), params, {}, state, jax.random.key(0))
+    evaluate = train.make_eval(loss_fn, averaged=True)
+    seen = train.evaluate(evaluate, state, {"x": np.eye(3, dtype=np.float32)})
+    assert seen["dot"] == pytest.approx(average.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda tx: optim.reduce_on_plateau(optim.ema(tx)), r"expected ema\(reduce_on_plateau"),
+        (
+            lambda tx: optim.reduce_on_plateau(optim.mixed_precision(optim.swa(tx))),
+            "would scale updates that ema or swa took to be final",
+        ),
+        (
+            lambda tx: optim.reduce_on_plateau(optim.max_norm(tx, "kernel", 1.0)),
+            r"expected max_norm\(reduce_on_plateau\(tx\)\)",
+        ),
+        (lambda tx: optim.max_norm(optim.ema(tx), "kernel", 1.0), r"expected ema\(max_norm\(tx"),
+    ],
+)
+def test_what_must_be_outside_is_refused_inside(make, message):
+    with pytest.raises(ValueError, match=message):
+        make(optim.sgd(0.1)).init(PARAMS)
+
+
+def test_a_plateau_inside_a_largest_norm_leaves_it():
+    tx = optim.ema(
+        optim.max_norm(optim.reduce_on_plateau(optim.sgd(1.0), patience=0), "w", 1.0), 0.5
+    )
+    params = {"w": jnp.full((1, 4), 10.0)}
+    state = optim.observe(optim.observe(tx.init(params), 1.0), 1.0)  # the rate is 0.1 now
+    updates, state = tx.update({"w": jnp.full((1, 4), 1.0)}, state, params)
+    np.testing.assert_allclose(params["w"] + updates["w"], 0.5 - 0.1, rtol=1e-5)
+    np.testing.assert_allclose(optim.averaged_params(state)["w"], 0.4, rtol=1e-5)
+    assert optim.learning_rates(state) == {"learning_rate": 0.1}

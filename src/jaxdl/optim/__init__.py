@@ -1,5 +1,6 @@
 """Optimizers as PyTorch defines them, schedules, parts of a model, averages, mixed precision."""
 
+from jaxdl.optim.averages import averaged_params, ema, swa
 from jaxdl.optim.optimizers import (
     LearningRate,
     adadelta,
@@ -28,15 +29,12 @@ from jaxdl.optim.schedules import (
     warmup_cosine,
 )
 from jaxdl.optim.wrappers import (
-    averaged_params,
-    ema,
     has_plateau,
     learning_rates,
     mixed_precision,
     observe,
     precision,
     reduce_on_plateau,
-    swa,
 )
 
 __all__ = [

@@ -1,6 +1,7 @@
 """Which parameters follow which rule: masks, frozen parts, a learning rate for each part."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import optax
@@ -8,6 +9,7 @@ import optax
 from jaxdl import tree
 from jaxdl.checks import check_positive
 from jaxdl.nn.embedding import shorten_rows
+from jaxdl.optim.averages import AverageState, nodes
 from jaxdl.types import Array, PyTree
 
 Patterns = str | Sequence[str]
@@ -79,6 +81,12 @@ def by_pattern(
     return optax.multi_transform(dict(transformations), label)
 
 
+class MaxNormState(NamedTuple):
+    """The state of :func:`max_norm`: the optimizer's."""
+
+    inner: PyTree
+
+
 def max_norm(
     tx: optax.GradientTransformation,
     patterns: Patterns,
@@ -101,7 +109,8 @@ def max_norm(
 
     Raises:
         ValueError: a limit or p that is not positive; at ``init``, where a pattern matches no
-            parameter, or one that is no matrix.
+            parameter, or one that is no matrix, or where ``tx`` averages the weights: ``ema`` and
+            ``swa`` go around this.
 
     Source: ``max_norm`` of ``torch.nn.Embedding``. There only rows that are looked up are
     shortened. What lookups give is the same, except where momentum moves a row that is not looked
@@ -109,22 +118,31 @@ def max_norm(
     """
     check_positive(limit=limit, norm_type=norm_type)
 
-    def init(params: PyTree) -> PyTree:
+    def init(params: PyTree) -> MaxNormState:
         chosen = tree.named_leaves(tree.mask(params, patterns))
         for name, leaf in tree.named_leaves(params).items():
             if chosen[name] and leaf.ndim != 2:
                 raise ValueError(f"max_norm needs tables (rows, features), {name} is {leaf.shape}.")
-        return tx.init(params)
+        inner = tx.init(params)
+        if nodes(inner, AverageState):
+            raise ValueError(
+                "max_norm around ema or swa would shorten rows that were averaged before; "
+                "expected ema(max_norm(tx))."
+            )
+        return MaxNormState(inner)
 
     def shorten(update: Array, rows: Array, chosen: bool) -> Array:
         if not chosen:
             return update
         return shorten_rows(rows, limit, norm_type) - rows + update
 
-    def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
+    def update(
+        updates: PyTree, state: MaxNormState, params: PyTree = None
+    ) -> tuple[PyTree, MaxNormState]:
         if params is None:
             raise ValueError("max_norm needs the parameters: tx.update(g, state, params).")
-        updates, state = tx.update(updates, state, params)
-        return jax.tree.map(shorten, updates, params, tree.mask(params, patterns)), state
+        updates, inner = tx.update(updates, state.inner, params)
+        updates = jax.tree.map(shorten, updates, params, tree.mask(params, patterns))
+        return updates, MaxNormState(inner)
 
     return optax.GradientTransformation(init, update)

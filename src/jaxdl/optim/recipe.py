@@ -6,10 +6,10 @@ from typing import Any, Literal
 import optax
 
 from jaxdl.checks import check_positive
+from jaxdl.optim.averages import ema as with_ema
 from jaxdl.optim.optimizers import LearningRate
 from jaxdl.optim.parts import Patterns, by_pattern, freeze, no_decay_on_vectors
-from jaxdl.optim.wrappers import ema as with_ema
-from jaxdl.optim.wrappers import mixed_precision
+from jaxdl.optim.wrappers import mixed_precision, reduce_on_plateau
 
 
 def recipe(
@@ -23,6 +23,7 @@ def recipe(
     clip_norm: float | None = None,
     clip_value: float | None = None,
     accumulate: int = 1,
+    plateau: Mapping[str, Any] | None = None,
     ema: float | None = None,
     precision: Literal["float32", "bfloat16", "float16"] = "float32",
     **options: Any,
@@ -42,6 +43,8 @@ def recipe(
         clip_norm: largest global norm of the gradients of all that is trained.
         clip_value: largest absolute value of a gradient; applied before ``clip_norm``.
         accumulate: batches whose mean gradient makes one update; schedules count updates.
+        plateau: options of :func:`jaxdl.optim.reduce_on_plateau`, {} for its defaults; lowers every
+            rate where a metric stops getting better.
         ema: decay of a moving average of the weights; see :func:`jaxdl.optim.ema`.
         precision: of forward and backward; see :func:`jaxdl.optim.mixed_precision`.
         **options: of the optimizer: ``momentum=0.9``, ``b2=0.95``, ….
@@ -77,6 +80,8 @@ def recipe(
     chain += [optax.clip(clip_value)] if clip_value is not None else []
     chain += [optax.clip_by_global_norm(clip_norm)] if clip_norm is not None else []
     tx = optax.chain(*chain, tx) if chain else tx
+    # an average must see the updates as they are made, so the plateau scales them before
+    tx = reduce_on_plateau(tx, **plateau) if plateau is not None else tx
     tx = with_ema(tx, ema) if ema is not None else tx
     if accumulate > 1:
         tx = optax.MultiSteps(tx, every_k_schedule=accumulate).gradient_transformation()

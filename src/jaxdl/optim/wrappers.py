@@ -1,9 +1,8 @@
-"""What goes around an optimizer: averages of the weights, plateaus, mixed precision.
+"""What goes around an optimizer: plateaus, mixed precision; and the rates in a state.
 
 Each keeps what it knows in the optimizer's state, so it is saved, resumed and vmapped with it.
 """
 
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -12,115 +11,10 @@ import numpy as np
 import optax
 
 from jaxdl import tree
-from jaxdl.checks import check_fraction, check_positive
+from jaxdl.checks import check_fraction
+from jaxdl.optim.averages import AverageState, nodes
+from jaxdl.optim.parts import MaxNormState
 from jaxdl.types import Array, PyTree
-
-
-class AverageState(NamedTuple):
-    """Weights averaged over the steps.
-
-    Attributes:
-        inner: the optimizer's state.
-        average: like the parameters.
-        count: number of updates seen.
-    """
-
-    inner: PyTree
-    average: PyTree
-    count: Array  # type: ignore[assignment]  # tuple.count gives way
-
-
-def ema(
-    tx: optax.GradientTransformation, decay: float = 0.999, *, start: int = 0
-) -> optax.GradientTransformation:
-    r"""Keeps an exponential moving average of the weights: :math:`a \leftarrow d a + (1 - d) w`.
-
-    Evaluate it with ``make_eval(loss_fn, averaged=True)`` or take it by :func:`averaged_params`.
-
-    Args:
-        tx: optimizer; it trains the weights themselves, as without this.
-        decay: d.
-        start: number of updates after which the average begins, equal to the weights then.
-
-    Source: ``torch.optim.swa_utils.AveragedModel`` with ``get_ema_multi_avg_fn``.
-    """
-    check_fraction(decay=decay)
-
-    def weight(count: Array) -> Array:
-        return jnp.where(count <= start + 1, 1.0, 1.0 - decay)
-
-    return _averaged(tx, weight)
-
-
-def swa(
-    tx: optax.GradientTransformation, *, start: int = 0, every: int = 1
-) -> optax.GradientTransformation:
-    """Keeps the plain mean of the weights after every ``every``-th update past ``start``.
-
-    Args:
-        tx: optimizer.
-        start: number of updates before the average begins.
-        every: updates between two of the weights that are averaged; an epoch's, usually.
-
-    Source: ``torch.optim.swa_utils.AveragedModel``; Izmailov et al. 2018. BatchNorm's running
-    statistics are those of the trained weights.
-    """
-    check_positive(every=every)
-
-    def weight(count: Array) -> Array:
-        taken = jnp.maximum(count - start, 0)  # since the average began
-        number = jnp.maximum(taken // every, 1)
-        return jnp.where(
-            taken == 0, 1.0, jnp.where(taken % every == 0, 1.0 / number, jnp.zeros(()))
-        )
-
-    return _averaged(tx, weight)
-
-
-def _averaged(
-    tx: optax.GradientTransformation, weight: Callable[[Array], Array]
-) -> optax.GradientTransformation:
-    """``average += weight(number of updates) * (new weights - average)``."""
-
-    def init(params: PyTree) -> AverageState:
-        copy = jax.tree.map(jnp.array, params)  # not the same buffers: both are donated
-        return AverageState(tx.init(params), copy, jnp.zeros((), jnp.int32))
-
-    def update(
-        updates: PyTree, state: AverageState, params: PyTree = None
-    ) -> tuple[PyTree, AverageState]:
-        if params is None:
-            raise ValueError("an average of the weights needs them: tx.update(g, state, params).")
-        updates, inner = tx.update(updates, state.inner, params)
-        count = state.count + 1
-        share = weight(count)
-        average = jax.tree.map(
-            lambda a, p, u: (a + share * (p + u - a)).astype(a.dtype),
-            state.average,
-            params,
-            updates,
-        )
-        return updates, AverageState(inner, average, count)
-
-    return optax.GradientTransformation(init, update)
-
-
-def averaged_params(state: PyTree) -> PyTree:
-    """The averaged weights in a state that :func:`ema` or :func:`swa` keeps.
-
-    Args:
-        state: an ``opt_state``, or a ``TrainState``.
-
-    Raises:
-        ValueError: there is no average, or more than one.
-    """
-    found = _nodes(state, AverageState)
-    if len(found) != 1:
-        raise ValueError(
-            f"the state holds {len(found)} averages of the weights, expected 1: wrap the optimizer "
-            "in optim.ema or optim.swa."
-        )
-    return found[0].average
 
 
 class PlateauState(NamedTuple):
@@ -163,7 +57,9 @@ def reduce_on_plateau(
     rate where it would have.
 
     Args:
-        tx: optimizer whose updates grow in proportion to its learning rate.
+        tx: optimizer whose updates grow in proportion to its learning rate. :func:`ema`,
+            :func:`swa` and :func:`max_norm` go around this, not inside: what they see is the
+            update that is made. ``recipe(..., plateau={})`` orders them so.
         mode: whether less or more is better.
         factor: what the rate is multiplied by.
         patience: values without a better one that are borne; the next one lowers the rate.
@@ -171,6 +67,9 @@ def reduce_on_plateau(
         threshold_mode: "relative" to the size of the best value, or "absolute".
         cooldown: values after a reduction that are not counted.
         min_scale: least product of all factors: PyTorch's ``min_lr / lr``.
+
+    Raises:
+        ValueError: an option out of range; at ``init``, around an average or ``max_norm``.
 
     Source: ``torch.optim.lr_scheduler.ReduceLROnPlateau``, equal to it for values above 0. For
     negative ones its relative threshold takes a slightly worse value for a better one; here the
@@ -192,8 +91,16 @@ def reduce_on_plateau(
     rule = [factor, patience, threshold, relative, cooldown, min_scale, sign]
 
     def init(params: PyTree) -> PlateauState:
+        inner = tx.init(params)
+        for name, kind in (("ema or swa", AverageState), ("max_norm", MaxNormState)):
+            if nodes(inner, kind):
+                raise ValueError(
+                    f"reduce_on_plateau around {name} would scale updates that {name} took to be "
+                    f"final; expected {name.split()[0]}(reduce_on_plateau(tx)), or "
+                    "recipe(..., plateau={})."
+                )
         return PlateauState(
-            tx.init(params),
+            inner,
             scale=jnp.ones(()),
             best=jnp.array(sign * jnp.finfo(jnp.float32).max),  # finite: runs watch for infinities
             num_bad=jnp.zeros((), jnp.int32),
@@ -236,6 +143,7 @@ def observe(state: PyTree, value: Array | float) -> PyTree:
         reduce = num_bad > patience
         scale = jnp.where(reduce, jnp.maximum(node.scale * factor, min_scale), node.scale)
         return node._replace(
+            inner=observe(node.inner, value),
             scale=scale,
             best=jnp.where(better, signed * sign, node.best),
             num_bad=jnp.where(reduce, 0, num_bad).astype(jnp.int32),
@@ -247,7 +155,7 @@ def observe(state: PyTree, value: Array | float) -> PyTree:
 
 def has_plateau(state: PyTree) -> bool:
     """Whether a state wants to be told a metric."""
-    return bool(_nodes(state, PlateauState))
+    return bool(nodes(state, PlateauState))
 
 
 class PrecisionState(NamedTuple):
@@ -321,7 +229,7 @@ def mixed_precision(
 
 def precision(state: PyTree) -> tuple[Any, Array | float]:
     """Dtype of the computation (None: as the weights are) and loss scale of a state."""
-    for node in _nodes(state, PrecisionState):
+    for node in nodes(state, PrecisionState):
         return node.like.dtype, node.loss_scale
     return None, 1.0
 
@@ -367,12 +275,3 @@ def _part(path: tuple) -> str:
     """What a person calls the optimizer at this path: the path without the wrappers."""
     names = tree.leaf_name(path).split("/") if path else []
     return "/".join(n for n in names if n not in _WRAPPERS and not n.isdigit())
-
-
-def _nodes(state: PyTree, kind: type) -> list[Any]:
-    """The nodes of a kind in a tree, also those inside one another."""
-    found = []
-    for node in jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, kind)):
-        if isinstance(node, kind):
-            found += [node, *_nodes(node.inner, kind)]  # type: ignore[attr-defined]
-    return found
