@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_models import draw_variables, quick_jit
+from small_models import draw, draw_variables, quick_jit
 
-from jaxdl import losses, models, optim, train, tree
+from jaxdl import TrainState, losses, models, optim, train, tree
 
 RNG = np.random.default_rng(0)
 
@@ -116,6 +116,42 @@ def test_bfloat16_is_close_and_one_example_is_enough(name):
         np.testing.assert_allclose(one, full[:1], rtol=0, atol=1e-5 * largest)
         assert train_one.shape == one.shape
         assert jnp.isfinite(train_one).all()
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        FAMILIES["vit"],
+        (models.ResNet((1,), models.BasicBlock, 4, stem="cifar", width=4), (4, 4, 1)),
+        (models.RecurrentClassifier(4, "lstm", 8, 6, (0.0, 0.0)), (6, 4)),
+    ],
+    ids=["vit", "resnet", "lstm"],
+)
+def test_a_step_in_half_precision_is_close_to_one_in_float32(model, shape):
+    batch = {"image": draw(8, *shape), "label": jnp.arange(8) % 4}
+    variables = draw_variables(model, batch["image"])
+    params = variables.pop("params")
+
+    def first_update(precision):
+        tx = optim.recipe(optim.sgd, 1.0, precision=precision)
+        step = quick_jit(train.make_step(train.supervised(model, losses.cross_entropy), tx))
+        state = TrainState(jnp.array(0), params, variables, tx.init(params), jax.random.key(0))
+        for _ in range(6):  # float16's first updates are left out while its loss scale falls
+            state, result = step(state, batch)
+            updates = [
+                new - old
+                for new, old in zip(*map(jax.tree.leaves, (state.params, params)), strict=True)
+            ]
+            if any(update.any() for update in updates):
+                break
+        return float(result["loss"].total), np.concatenate([np.ravel(u) for u in updates])
+
+    loss, update = first_update("float32")
+    for precision, tolerance in (("bfloat16", 0.2), ("float16", 0.03)):  # 8 and 11 bits
+        half_loss, half_update = first_update(precision)
+        assert half_loss == pytest.approx(loss, rel=tolerance)
+        error = np.linalg.norm(half_update - update) / np.linalg.norm(update)
+        assert error < tolerance, (precision, error)
 
 
 def test_functional_cnn_starts_as_torchs_layers_do():
