@@ -118,3 +118,46 @@ def test_scattered_and_compared_counts_are_equal():
     expected = np.bincount(np.asarray(indices, int), minlength=6)[:5]
     for count in (histograms._scatter, histograms._compare):
         np.testing.assert_array_equal(count(indices, 5), expected)
+
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+@pytest.mark.parametrize(
+    ("values", "counts"),
+    [
+        # few steps of float32 apart: jnp.linspace would give edges that descend
+        (np.float32(-7.1) + np.spacing(np.float32(7.1)) * np.float32([0, 1, 8, 16]), [2, 0, 1, 1]),
+        (np.float32(1) + np.spacing(np.float32(1)) * np.float32([0, 0, 3]), [2, 0, 0, 1]),
+        # further apart than float32 can say
+        ([-3e38, -1e38, 0.0, 3e38], [1, 1, 1, 1]),
+        ([-FLOAT32_MAX, FLOAT32_MAX, FLOAT32_MAX], [1, 0, 0, 2]),
+        # 0.5 more is the same number
+        ([1e8, 1e8], [0, 0, 2, 0]),
+        ([-1e30, -1e30], [0, 0, 2, 0]),
+        ([FLOAT32_MAX], [0, 0, 0, 1]),
+        # closer than the smallest normal number
+        ([2.0e-38, 2.1e-38], [0, 0, 2, 0]),
+    ],
+)
+def test_buckets_of_values_at_the_ends_of_float32(values, counts, tmp_path):
+    values = np.asarray(values, np.float32)
+    padded = np.pad(values, (0, 4 - len(values)), constant_values=np.nan)  # compiled once
+    count = jax.jit(tensorboard.bucket_counts, static_argnums=1)
+    buckets = count(padded, 4)
+    assert buckets.counts.tolist() == counts
+    for num_buckets in (4, 30):
+        found = count(padded, num_buckets)
+        edges = np.asarray(found.edges)
+        assert np.isfinite(edges).all()
+        assert (np.diff(edges) >= 0).all()
+        assert edges[0] <= values.min()
+        assert values.max() <= edges[-1]
+        if np.ptp(values.astype(np.float64)) > 1e-37:
+            assert (edges[0], edges[-1]) == (values.min(), values.max())
+        for value in values:  # every value lies in a bucket that counts some
+            inside = (edges[:-1] <= value) & (value <= edges[1:])
+            assert np.asarray(found.counts)[inside].any()
+    with tensorboard.open_writer(tmp_path) as writer:
+        tensorboard.write_buckets(writer, "weights", buckets, 0)
+    assert list(histogram(tmp_path)[1].bucket) == counts

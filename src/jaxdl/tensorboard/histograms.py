@@ -10,14 +10,18 @@ from jaxdl.checks import check_positive, check_shape
 from jaxdl.tensorboard.writer import write_values
 from jaxdl.types import Array
 
+LARGEST = float(np.finfo(np.float32).max)
+LARGE = 1e30  # of larger values neither the difference nor its reciprocal is sure to be in range
+
 
 class Buckets(NamedTuple):
     """A histogram as :func:`bucket_counts` counts it.
 
     Attributes:
         counts: (K,) values in each bucket.
-        edges: (K + 1,) ascending; bucket k reaches from edge k up to edge k + 1.
-        minimum, maximum, total, total_squares: of the finite values; shape ().
+        edges: (K + 1,) ascending, or equal; bucket k reaches from edge k up to edge k + 1.
+        minimum, maximum, total, total_squares: of the finite values; shape (). Sums that float32
+            does not hold are not finite; TensorBoard draws nothing of them.
         num_not_finite: values that were NaN or infinite and lie in no bucket; shape ().
     """
 
@@ -34,7 +38,7 @@ def bucket_counts(values: Array, num_buckets: int = 30) -> Buckets:
     """Counts values in equal buckets from the smallest to the largest; pure, to be jitted.
 
     Counting happens where the values are, so that a few numbers travel to the host and not the
-    array. Equal values get buckets around them, of width 1 in all.
+    array. Equal values get buckets around them, of width 1 in all, or 2e-6 of a large value.
 
     Args:
         values: any shape, floating point or integer; NaN and infinity are counted apart.
@@ -56,10 +60,15 @@ def bucket_counts(values: Array, num_buckets: int = 30) -> Buckets:
     minimum = jnp.min(values, initial=jnp.inf, where=finite)
     maximum = jnp.max(values, initial=-jnp.inf, where=finite)
     minimum, maximum = (jnp.where(number > 0, end, 0.0) for end in (minimum, maximum))
-    equal = minimum == maximum
-    low, high = jnp.where(equal, minimum - 0.5, minimum), jnp.where(equal, maximum + 0.5, maximum)
-    edges = jnp.linspace(low, high, num_buckets + 1)
-    indices = jnp.floor((values - low) / (high - low) * num_buckets)
+    scale = jnp.where(jnp.maximum(-minimum, maximum) > LARGE, 2.0**-32, 1.0)
+    equal = maximum * scale - minimum * scale == 0
+    margin = jnp.where(equal, jnp.maximum(0.5, 1e-6 * jnp.abs(minimum)), 0.0)
+    low = jnp.maximum(minimum - margin, -LARGEST) * scale
+    high = jnp.minimum(maximum + margin, LARGEST) * scale
+    # jnp.linspace is not monotone where a bucket is narrower than the spacing of float32
+    edges = jnp.minimum(low + (high - low) * np.linspace(0, 1, num_buckets + 1, dtype="f"), high)
+    edges = edges.at[-1].set(high) / scale
+    indices = jnp.floor((values * scale - low) / (high - low) * num_buckets)
     indices = jnp.where(finite, jnp.clip(indices, 0, num_buckets - 1), num_buckets)
     # A comparison with every bucket is quicker on an accelerator than a scatter, and fuses; on CPU
     # the scatter is up to 60 times quicker.
