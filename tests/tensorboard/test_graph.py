@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import pytest
 from event_files import accumulate
 from google.protobuf import text_format
+from jax.ad_checkpoint import checkpoint_name
 
 from jaxdl import tensorboard
 from jaxdl.models.autoencoder import VAE
@@ -242,3 +243,15 @@ def test_a_graph_comes_back_from_the_run_folder(tmp_path):
     expected = tensorboard.model_graph(model, variables, x)
     assert text_format.MessageToString(found) == text_format.MessageToString(expected)
     assert [node.name for node in found.node if node.op == "Input"] == ["input"]
+
+
+def test_an_equation_whose_setting_is_called_name():
+    class Marked(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return checkpoint_name(nn.Dense(3)(x), "kept")
+
+    found = nodes(graph_of(Marked(), (1, 4)))
+    assert found["name"].op == "name"
+    assert found["name"].attr["name"].s == b"kept"
+    assert list(found["output"].input) == ["name"]

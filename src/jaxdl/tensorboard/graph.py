@@ -7,7 +7,7 @@ writes shapes on the edges; dtype and settings stand in a node's card.
 
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -168,7 +168,7 @@ class _Graph:
         op: str,
         sources: Sequence[Source],
         avals: Sequence[Any],
-        **settings: Any,
+        settings: Mapping[str, Any] | None = None,
     ) -> list[Source]:
         """Adds a node to the scope of a path and returns its outputs."""
         from tensorboardX.proto.attr_value_pb2 import AttrValue
@@ -180,7 +180,7 @@ class _Graph:
         shapes = AttrValue.ListValue(shape=[_shape(aval) for aval in avals])
         node.attr["_output_shapes"].CopyFrom(AttrValue(list=shapes))
         node.attr["dtype"].s = ", ".join(str(aval.dtype) for aval in avals).encode()
-        for key, value in settings.items():
+        for key, value in (settings or {}).items():
             node.attr[key].s = str(value).encode()
         self.nodes[name] = node
         return [f"{name}:{index}" if index else name for index in range(len(avals))]
@@ -234,7 +234,7 @@ class _Graph:
             return self.walk(called, sources, scope, name)
         if not any(sources) and all(aval.ndim == 0 for aval in avals):
             return [None] * len(avals)  # a literal number that is only converted
-        return self.add(scope.path, label or kind, kind, sources, avals, **_settings(params))
+        return self.add(scope.path, label or kind, kind, sources, avals, _settings(params))
 
     def _scan(
         self, params: Any, sources: list[Source], avals: Any, scope: _Scope, name: str
@@ -247,7 +247,7 @@ class _Graph:
         loop = {"length": params["length"], "reverse": params["reverse"]}
         for index, variable in enumerate(body.jaxpr.invars[whole:], start=whole):
             slices = sources[index : index + 1], [variable.aval]
-            sources[index] = self.add(scope.path, "scan_slice", "scan_slice", *slices, **loop)[0]
+            sources[index] = self.add(scope.path, "scan_slice", "scan_slice", *slices, loop)[0]
         results = self.walk(body, sources, scope)
         for index in range(params["num_carry"], len(results)):
             stack = results[index : index + 1], avals[index : index + 1]
