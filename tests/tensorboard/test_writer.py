@@ -3,11 +3,12 @@
 import contextlib
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from event_files import accumulate
+from event_files import accumulate, values
 from event_files import scalars as read
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
@@ -112,6 +113,39 @@ def test_flush_leaves_nothing_in_the_queue(tmp_path):
     tensorboard.close_writer(writer)
     assert len(read(tmp_path)["loss"]) == 301
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_one_thread_flushes_while_another_writes(tmp_path):
+    with tensorboard.open_writer(tmp_path, flush_seconds=3600) as writer:
+        flushed = []  # how many of this thread's own were in the file after each
+
+        def write_all():
+            for step in range(600):
+                tensorboard.write_scalars(writer, {"loss": step / 4}, step)
+            return step
+
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(write_all)
+            while not writing.done():
+                tensorboard.write_scalars(writer, {"flush": 1.0}, len(flushed))
+                writer.flush()
+                flushed.append(len(values(tmp_path)["flush"]))
+        assert writing.result() == 599
+        assert flushed == list(range(1, len(flushed) + 1))
+        writer.flush()
+        assert read(tmp_path)["loss"] == [(step, step / 4) for step in range(600)]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_flush_that_the_thread_does_not_live_to_see_is_an_error(tmp_path):
+    def fail():
+        raise OSError("No space left on device")
+
+    with tensorboard.open_writer(tmp_path) as writer:
+        writer.file_writer.event_writer._ev_writer.flush = fail
+        tensorboard.write_scalars(writer, {"loss": 1.0}, 0)
+        with pytest.raises(OSError, match="is the disk full"):
+            writer.flush()
 
 
 def test_a_tag_keeps_its_spaces_and_letters(tmp_path):

@@ -5,6 +5,7 @@ import functools
 import numbers
 import operator
 import queue
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -60,26 +61,45 @@ def open_writer(
             f"the log folder {directory} cannot be written ({error.strerror or error}). "
             "Choose another one or free some space."
         ) from error
+    _flush_at_numbers(writer)
     writer.flush = functools.partial(flush_writer, writer)
     writer.close = functools.partial(close_writer, writer)  # the end of `with` calls it
     return writer
 
 
 def flush_writer(writer: Any) -> None:
-    """Returns when everything written so far is in the file.
+    """Returns when everything written so far is in the file; other threads may write meanwhile.
 
     tensorboardX's own ``flush`` leaves out what still waits in the queue.
 
     Raises:
         OSError: the thread that writes has died.
     """
-    events = _events_of(writer)
-    if not _is_alive(writer):
-        raise _dead()
-    events._worker.stop()  # it ends behind what was queued before
-    events.flush()
-    events._closed = True
-    events.reopen()  # the same file, a new thread
+    done = threading.Event()
+    number = id(done)
+    writer.flushes[number] = done
+    _put(writer, number)
+    while not done.wait(timeout=0.1):
+        if not _is_alive(writer):
+            raise _dead()
+
+
+def _flush_at_numbers(writer: Any) -> None:
+    """Makes the thread that writes flush the file where it finds a number among the events.
+
+    So it goes on writing for other threads meanwhile. ``writer.flushes`` holds who waits.
+    """
+    file = writer.file_writer.event_writer._ev_writer
+    write, flushes = file.write_event, {}
+
+    def write_or_flush(event: Any) -> None:
+        if isinstance(event, int):
+            file.flush()
+            flushes.pop(event).set()
+        else:
+            write(event)
+
+    file.write_event, writer.flushes = write_or_flush, flushes
 
 
 def close_writer(writer: Any) -> None:
@@ -185,13 +205,16 @@ def write_event(writer: Any, **content: Any) -> None:
     """Queues an ``Event`` message with the fields given and the time of now."""
     from tensorboardX.proto.event_pb2 import Event
 
+    _put(writer, Event(wall_time=time.time(), **content))
+
+
+def _put(writer: Any, item: Any) -> None:
     waiting = _events_of(writer)._event_queue
-    event = Event(wall_time=time.time(), **content)
     while True:
         if not _is_alive(writer):
             raise _dead()
         try:
-            return waiting.put(event, timeout=1.0)
+            return waiting.put(item, timeout=1.0)
         except queue.Full:
             continue  # unless the thread has died meanwhile
 
