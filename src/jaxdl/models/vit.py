@@ -76,25 +76,15 @@ class SelfAttention(nn.Module):
             bias_init=zeros,
             name="in_proj",
         )
-        parts = jnp.split(in_proj(x), 3, axis=-1)
+        parts = in_proj(x)
+        dtype = parts.dtype
+        if dtype == jnp.float16:  # XLA sums its products in float32, as JAX asks, on GPU only
+            parts = parts.astype(jnp.float32)
         shape = (batch, length, self.num_heads, width // self.num_heads)
-        query, key, value = (part.reshape(shape) for part in parts)
-        mixed = _attention(query, key, value).reshape(batch, length, width)
+        query, key, value = (part.reshape(shape) for part in jnp.split(parts, 3, axis=-1))
+        mixed = jax.nn.dot_product_attention(query, key, value).astype(dtype)
+        mixed = mixed.reshape(batch, length, width)
         return Dense(width, dtype=self.dtype, bias_init=zeros, name="out_proj")(mixed)
-
-
-def _attention(query: Array, key: Array, value: Array) -> Array:
-    if query.dtype != jnp.float16:
-        return jax.nn.dot_product_attention(query, key, value)
-
-    def wide(*arrays: Array) -> Array:
-        arrays = tuple(array.astype(jnp.float32) for array in arrays)
-        return jax.nn.dot_product_attention(*arrays).astype(query.dtype)
-
-    # JAX asks for products of float16 that are summed in float32, which XLA has on GPU only
-    return jax.lax.platform_dependent(
-        query, key, value, cuda=jax.nn.dot_product_attention, default=wide
-    )
 
 
 class EncoderLayer(nn.Module):
