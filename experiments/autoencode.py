@@ -88,6 +88,8 @@ def make_loss(model: Any) -> Any:
 
 def main(cfg: Config) -> list[dict[str, Any]]:
     """Trains, evaluates, draws; returns the history, one row an epoch."""
+    if cfg.num_latents < 2:
+        raise ValueError(f"--num_latents must be at least 2, to draw a plane: {cfg.num_latents}.")
     dataset = data.load(cfg.data, cfg.data_dir)
     images, test_images = dataset.train["image"], dataset.test["image"]
     model = make_model(cfg, images.shape[1:])

@@ -130,17 +130,17 @@ def make_optimizer(cfg: Config, num_steps: int) -> optax.GradientTransformation:
         {"momentum": 0.9, "nesterov": True} if cfg.optimizer == "momentum" else {}
     )
     optimizers = {"adam": optim.adam, "adamw": optim.adamw}
-    tx = optim.recipe(
+    return optim.recipe(
         optimizers.get(cfg.optimizer, optim.sgd),
         rate,
         weight_decay=cfg.weight_decay,
         clip_norm=cfg.clip_norm,
         accumulate=cfg.accumulate,
+        plateau={"patience": 2} if cfg.schedule == "plateau" else None,
         ema=cfg.ema,
         precision=cfg.precision,
         **options,
     )
-    return optim.reduce_on_plateau(tx, patience=2) if cfg.schedule == "plateau" else tx
 
 
 def make_augment(cfg: Config, width: int) -> transforms.Augment | None:
@@ -166,7 +166,10 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     dataset = data.load(cfg.data, cfg.data_dir)
     train_data = dataset.train
     if cfg.num_train is not None:
-        chosen = np.random.default_rng(cfg.seed).permutation(len(train_data["label"]))
+        number = len(train_data["label"])
+        if not 1 <= cfg.num_train <= number:
+            raise ValueError(f"--num_train must lie in 1 to {number}, got {cfg.num_train}.")
+        chosen = np.random.default_rng(cfg.seed).permutation(number)
         train_data = {name: array[chosen[: cfg.num_train]] for name, array in train_data.items()}
     images = train_data["image"]
     mean, std = data.mean_and_std(images)

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import classify
-from jaxdl import config, data, interop, losses, metrics, plots, quantize, train
+from jaxdl import config, data, files, interop, losses, metrics, plots, quantize, train
 from jaxdl.types import Batch, Metrics
 
 FRACTIONS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -117,7 +117,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         rows.append(row)
     table = to_table(rows)
     print(table)
-    (workdir / "table.md").write_text(table + "\n", encoding="utf-8")
+    files.write_text(workdir / "table.md", table + "\n")
 
     curves = {}
     for title, per_layer in (("all layers together", False), ("every layer alone", True)):

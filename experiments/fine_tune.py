@@ -15,6 +15,7 @@ groups with a rate of their own.
 """
 
 import dataclasses
+import functools
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -67,6 +68,11 @@ def load(cfg: Config, name: str, half: int | None) -> data.Dataset:
     return data.Dataset(f"{name}, {names[0]} to {names[-1]}", splits[0], splits[1], names)
 
 
+def in_evaluation(loss_fn: Any, *arguments: Any, train: bool, **options: Any) -> Any:
+    """A loss function that is never in training."""
+    return loss_fn(*arguments, train=False, **options)
+
+
 def learn(
     cfg: Config,
     workdir: Path,
@@ -75,8 +81,12 @@ def learn(
     dataset: data.Dataset,
     num_epochs: int,
     batch_size: int,
+    frozen: bool = False,
 ) -> tuple[Any, Any]:
-    """Trains the CNN, from the given parameters and statistics where there are some."""
+    """Trains the CNN, from the given parameters and statistics where there are some.
+
+    ``frozen`` leaves the statistics as they are, too, and drops nothing: PyTorch's backbone.eval().
+    """
     images, class_names = dataset.train["image"], dataset.class_names
     mean, std = data.mean_and_std(images)
     preprocess = interop.Preprocessing(images.shape[1:], mean=tuple(mean), std=tuple(std))
@@ -95,10 +105,11 @@ def learn(
         metrics={"accuracy": metrics.accuracy},
         preprocess=preprocess,
     )
+    update_fn = functools.partial(in_evaluation, loss_fn) if frozen else loss_fn
     about = {"name": dataset.name, "training images": len(images)}
     description = interop.describe_run(model, preprocess, class_names, data=about)
     return train.run(
-        train.make_step(loss_fn, tx),
+        train.make_step(update_fn, tx),
         state,
         dataset.train,
         num_epochs=num_epochs,
@@ -118,6 +129,8 @@ def main(cfg: Config) -> dict[str, list[dict[str, Any]]]:
     halves = (0, 1) if cfg.source == cfg.target else (None, None)
     source, target = load(cfg, cfg.source, halves[0]), load(cfg, cfg.target, halves[1])
     number = len(target.train["label"])
+    if not 1 <= cfg.num_target <= number:
+        raise ValueError(f"--num_target must lie in 1 to {number}, got {cfg.num_target}.")
     chosen = np.random.default_rng(cfg.seed).permutation(number)[: cfg.num_target]
     few = target._replace(train={name: array[chosen] for name, array in target.train.items()})
     rate = cfg.learning_rate
@@ -135,7 +148,7 @@ def main(cfg: Config) -> dict[str, list[dict[str, Any]]]:
         print(f"\n{name}: {len(chosen)} images of {target.name}")
         batch_size = min(10, cfg.batch_size, len(chosen))
         _, histories[name] = learn(
-            cfg, workdir / name, tx, start, few, cfg.target_epochs, batch_size
+            cfg, workdir / name, tx, start, few, cfg.target_epochs, batch_size, name == "head"
         )
     curves = {
         f"{name} {histories[name][-1]['test/accuracy']:.1%}": (

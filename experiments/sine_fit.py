@@ -24,7 +24,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxdl import config, losses, optim, plots, train
+from jaxdl import config, files, losses, optim, plots, train
 from jaxdl.checks import check_positive
 from jaxdl.data import generated
 from jaxdl.models.linear import PolynomialRegressor
@@ -73,10 +73,15 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         state, _ = advance(state, data, key=order_key, num_epochs=number)
         fitted = apply(state.params)
         loss, clean = (float(((fitted - points[name]) ** 2).mean()) for name in ("target", "clean"))
+        if not np.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is not finite any more at step {start + number}: "
+                f"--learning_rate {cfg.learning_rate} is too high."
+            )
         history.append({"step": start + number, "loss": loss, "clean_loss": clean})
         print(f"step {start + number:6,}: loss {loss:.5f}, against the clean sine {clean:.5f}")
     lines = "".join(json.dumps(row) + "\n" for row in history)
-    (workdir / "metrics.jsonl").write_text(lines, encoding="utf-8")
+    files.write_text(workdir / "metrics.jsonl", lines)
 
     x, target, clean_target = (np.asarray(points[name]) for name in ("input", "target", "clean"))
     best = np.polyval(np.polyfit(x, target, cfg.degree), x)

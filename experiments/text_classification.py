@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import config, interop, losses, metrics, optim, plots, train
+from jaxdl import config, files, interop, losses, metrics, optim, plots, train
 from jaxdl.checks import check_positive
 from jaxdl.data import num_batches, text
 from jaxdl.models.text import EmbeddingClassifier
@@ -146,7 +146,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         f"{'right' if (p > 0.5) == label else 'WRONG'}  {p:6.1%} positive  {sentence}"
         for p, label, sentence in zip(positive, labels, sentences, strict=True)
     ]
-    (workdir / "sentences.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    files.write_text(workdir / "sentences.txt", "\n".join(lines) + "\n")
     last = history[-1]
     print(
         *lines[:8],

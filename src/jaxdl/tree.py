@@ -90,11 +90,15 @@ def num_bytes(tree: PyTree) -> int:
 
 
 def norms(tree: PyTree) -> dict[str, Array]:
-    """The L2 norm of every leaf by name; each has shape ()."""
+    """The L2 norm of every leaf by name; each has shape (), float32 at least."""
     return {
-        name: jnp.sqrt(jnp.sum(jnp.square(jnp.abs(leaf))))
+        name: jnp.sqrt(jnp.sum(jnp.square(_at_least_float32(jnp.abs(leaf)))))
         for name, leaf in named_leaves(tree).items()
     }
+
+
+def _at_least_float32(leaf: Array) -> Array:
+    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
 
 
 def all_finite(tree: PyTree) -> Array:

@@ -32,10 +32,15 @@ def test_a_frozen_backbone_stays_to_the_last_bit(tmp_path):
     backbone, _ = fine_tune.learn(cfg, tmp_path / "source", tx, None, source, 1, 64)
     frozen = optim.recipe(optim.adamw, 1e-3, frozen="^(Conv|BatchNorm)")
     target = fine_tune.load(cfg, "digits", 1)
-    state, _ = fine_tune.learn(cfg, tmp_path / "head", frozen, backbone, target, 1, 64)
+    state, _ = fine_tune.learn(cfg, tmp_path / "head", frozen, backbone, target, 1, 64, True)
     moved = tree.max_difference(state.params, backbone.params)
     assert {name for name, difference in moved.items() if difference > 0} == {
         "Dense_0/kernel",
         "Dense_0/bias",
     }
+    statistics = tree.max_difference(state.model_state, backbone.model_state)
+    assert statistics
+    assert not any(statistics.values())
     assert np.all(target.test["label"] < 5)
+    with pytest.raises(ValueError, match=r"--num_target must lie in 1 to \d+, got 0"):
+        fine_tune.main(fine_tune.Config(num_target=0, run_dir=tmp_path / "none"))

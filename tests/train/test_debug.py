@@ -165,5 +165,7 @@ def test_a_trace_that_cannot_be_is_refused(tmp_path):
     for steps in [(3, 3), (-1, 2), (5, 2)]:
         with pytest.raises(ValueError, match="0 <= first < last"):
             run(step, state, workdir=tmp_path / str(steps), profile=steps)
+    with pytest.raises(ValueError, match="begins after the run's end: it has 12 steps"):
+        run(step, state, workdir=tmp_path, profile=(100, 110))
     with pytest.raises(ValueError, match="give run a workdir"):
         run(step, state, profile=(0, 1))

@@ -1,11 +1,13 @@
 """What a loss function of a model counts: ignored labels, class weights, mixing, averages."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl import losses, metrics, models, optim, train
+from jaxdl import data, losses, metrics, models, optim, train
 from jaxdl.data import transforms
 
 IMAGES = jax.random.uniform(jax.random.key(0), (6, 4, 4, 1))
@@ -33,6 +35,40 @@ def test_ignored_labels_are_slices_left_out():
     assert float(all_of_them) == pytest.approx(float(few), rel=1e-6)
     assert metrics.result(whole) == pytest.approx(metrics.result(part), rel=1e-6)
     assert float(whole["accuracy"].count) == 4
+
+
+def test_another_label_can_be_the_ignored_one():
+    batch = {"image": IMAGES, "label": jnp.array([0, 2, 1, 0, 2, 0])}
+    options = {"metrics": {"accuracy": metrics.accuracy}, "ignore_label": 0}
+    model, _, state = make()
+    ignoring = functools.partial(losses.cross_entropy, ignore_label=0)
+    loss_fn = train.supervised(model, ignoring, **options)
+    value, (_, results) = evaluate(loss_fn, state, batch)
+    rows = jnp.array([1, 2, 4])
+    some = {name: array[rows] for name, array in batch.items()}
+    expected, _ = evaluate(train.supervised(model, losses.cross_entropy), state, some)
+    assert float(value) == pytest.approx(float(expected), rel=1e-6)
+    assert float(results["loss"].count) == float(results["accuracy"].count) == 3
+
+
+def test_labels_beyond_the_outputs_are_named(tmp_path):
+    _, loss_fn, state = make()
+    step, eval_fn = train.make_step(loss_fn, optim.sgd(0.1)), train.make_eval(loss_fn)
+    right = {"image": np.asarray(IMAGES), "label": np.arange(6, dtype=np.int32) % 3}
+    wrong = {**right, "label": np.array([0, 1, 2, 0, 7, 1], np.int32)}
+    options = {"num_epochs": 1, "batch_size": 2, "key": jax.random.key(0), "progress": False}
+    message = r"the model has 3 outputs: labels must lie in 0 to 2, got 7"
+    with pytest.raises(ValueError, match=message):
+        train.run(step, state, wrong, **options)
+    with pytest.raises(ValueError, match=message + " at index 4"):
+        train.run(step, state, right, eval_fn=eval_fn, eval_data=wrong, **options)
+    loader = data.Loader(data.ArraySource(wrong), batch_size=2, resident=False)
+    with pytest.raises(ValueError, match=message):
+        train.evaluate(eval_fn, state, loader)
+    masked = {**wrong, "mask": np.array([1, 1, 1, 1, 0, 1], np.float32)}
+    assert np.isfinite(train.evaluate(eval_fn, state, masked)["loss"])
+    with pytest.raises(ValueError, match="mask'] is 0 everywhere"):
+        train.evaluate(eval_fn, state, {**right, "mask": np.zeros(6, np.float32)})
 
 
 def test_class_weights_divide_by_the_weights_of_the_labels():

@@ -10,7 +10,7 @@ import pytest
 from event_files import accumulate, scalars
 from same import assert_same
 
-from jaxdl import data, losses, metrics, models, optim, tensorboard, train
+from jaxdl import data, losses, metrics, models, optim, tensorboard, train, tree
 from jaxdl.train import loop, statistics
 from jaxdl.train.watch import params_of, resolve
 
@@ -108,7 +108,9 @@ def test_looks_are_taken_before_the_same_batches_of_each_epoch(watched):
         assert [event.step for event in accumulator.Scalars(tag)] == STEPS, tag
     for kind in ("gradient_norm", "update_ratio"):
         for name in names:
-            assert [event.step for event in accumulator.Scalars(f"{kind}/{name}")] == STEPS
+            zero = kind == "update_ratio" and name.endswith("bias")  # as Linen starts them
+            found = [event.step for event in accumulator.Scalars(f"{kind}/{name}")]
+            assert found == (STEPS[1:] if zero else STEPS)
     for kind in ("parameters", "gradients"):
         for name in names:
             assert [event.step for event in accumulator.Histograms(f"{kind}/{name}")] == STEPS
@@ -168,6 +170,75 @@ def test_statistics_are_what_numpy_makes_of_the_same_step(parts):
     assert max(leaf.size for leaf in jax.tree.leaves(found["gradients"])) == 31
 
 
+def test_filling_is_not_in_the_statistics_of_activations(parts):
+    step, _, state = parts
+    batch = {name: jnp.asarray(array[:8]) for name, array in TRAIN.items()}
+    watch = train.Watch(activations=("embed",))
+    compiled = jax.jit(statistics.make_statistics(watch, step))
+    padded = compiled(state, {**batch, "mask": jnp.array([0.0, 1, 1, 0, 0, 0, 0, 0])})
+    real = compiled(state, {name: jnp.tile(array[1:3], (4,) + (1,) * (array.ndim - 1))
+                            for name, array in batch.items()})  # fmt: skip
+    np.testing.assert_allclose(
+        padded["activation_mean"]["embed"], real["activation_mean"]["embed"], rtol=1e-6
+    )
+
+
+def test_weights_that_are_all_0_have_no_update_ratio(tmp_path):
+    tiny = train.Watch(every=1, update_ratios=True)
+    run_tiny(tmp_path, 3, tiny, num_epochs=1, bias_init=linen.initializers.zeros)
+    found = scalars(tmp_path)
+    assert [step for step, _ in found["update_ratio/Dense_0/bias"]] == [1, 2]  # 0 at step 0
+    assert all(value < 10 for _, value in found["update_ratio/Dense_0/bias"])
+    norms = tree.norms({"half": jnp.full(4, 300.0, jnp.float16)})
+    assert norms["half"] == 600  # beyond the squares that float16 holds
+
+
+class Images(linen.Module):
+    """From images to images, by a layer with the name that the model's own output would get."""
+
+    @linen.compact
+    def __call__(self, x, *, train=False):
+        return linen.Conv(1, (1, 1), name="last")(linen.Conv(2, (1, 1), name="output")(x))
+
+
+def test_the_output_of_the_model_has_a_tag_of_its_own():
+    loss_fn = train.supervised(Images(), losses.squared_error, preprocess=scale, targets="image")
+    state = train.init_state(Images(), optim.sgd(0.1), jax.random.key(0), jnp.zeros((1, 6, 6, 1)))
+    step = train.make_step(loss_fn, optim.sgd(0.1))
+    batch = {"image": jnp.asarray(TRAIN["image"][:2])}
+    watch = resolve(train.Watch(activations=True, feature_maps=True), step, state, batch, None)
+    found = jax.jit(statistics.make_statistics(watch, step))(state, batch)
+    assert set(found["feature_maps"]) == {"output of the model", "last", "output"}
+    assert found["feature_maps"]["output"].shape == (6, 6, 2)
+    assert set(found["activations"]) == set(found["feature_maps"])
+
+
+def test_few_examples_that_count_are_shown_as_far_as_they_go(parts, tmp_path):
+    mask = np.zeros(22, np.float32)
+    mask[[3, 5, 11]] = 1
+    watch = train.Watch(every=50, worst=8, confusion=True, embeddings="embed", num_embeddings=3)
+    run(parts, watch=watch, workdir=tmp_path, num_epochs=1, eval_data={**TEST, "mask": mask})
+    tags = accumulate(tmp_path).Tags()["images"]
+    assert set(tags) == {"worst_classified", "confusion_matrix", "embeddings/pca"}  # no t-SNE of 3
+
+
+def test_what_a_checkpoint_has_seen_is_in_the_events(parts, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "_next_size", lambda size, seconds: 1)
+    original, found = loop.Record.save, []
+
+    def save_and_read(self, state, progress):
+        original(self, state, progress)
+        looks = accumulate(tmp_path).Scalars("gradient_norm/global")
+        found.append((int(state.step), [event.step for event in looks]))
+
+    monkeypatch.setattr(loop.Record, "save", save_and_read)
+    watch = train.Watch(every=4, gradient_norms=True)
+    run(parts, watch=watch, workdir=tmp_path, num_epochs=1, save_every_seconds=0.0)
+    assert len(found) > 4
+    for saved, looks in found:  # had the run been killed there, nothing would be missing
+        assert looks == [step for step in STEPS if step < saved]
+
+
 def test_true_takes_all_layers_that_there_are(parts):
     step, _, state = parts
     watch = resolve(train.Watch.all(), step, state, TRAIN, TEST)
@@ -189,9 +260,11 @@ def test_the_survey_counts_every_example_and_finds_the_worst(parts, plain):
     np.testing.assert_array_equal(found["confusion"], expected)
     entropy = np.log(np.exp(logits).sum(1)) - logits[np.arange(22), TEST["label"]]
     worst = np.sort(entropy)[::-1][:4]  # not the indices: several entropies are almost equal
-    np.testing.assert_allclose(entropy[found["worst"][0]], worst, rtol=1e-5)
+    losses, indices, shares = found["worst"]
+    np.testing.assert_allclose(losses, worst, rtol=1e-5)
+    np.testing.assert_allclose(entropy[indices], worst, rtol=1e-5)
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    np.testing.assert_allclose(found["worst"][1], probabilities[found["worst"][0]], rtol=1e-4)
+    np.testing.assert_allclose(shares, probabilities[indices], rtol=1e-4)
     vectors = jax.jit(statistics.make_embedding(watch, step.network, 8))(state, arrays)
     hidden = Net().apply(
         {"params": state.params}, scale(TEST["image"][:20]), mutable=["intermediates"]
@@ -233,10 +306,10 @@ def test_a_resumed_run_keeps_the_cadence_and_repeats_no_point(
     assert_same(state, watched[1][0])
 
 
-def run_tiny(workdir, number, watch, **options):
+def run_tiny(workdir, number, watch, *, bias_init=None, **options):
     """A linear model and batches of one example."""
     examples = {"image": np.zeros((number, 2, 1, 1), np.uint8), "label": np.zeros(number, np.int32)}
-    model, tx = models.MLP((2,)), optim.sgd(0.1)
+    model, tx = models.MLP((2,), bias_init=bias_init), optim.sgd(0.1)
     loss_fn = train.supervised(model, losses.cross_entropy, preprocess=scale)
     state = train.init_state(model, tx, jax.random.key(0), jnp.zeros((1, 2, 1, 1)))
     settings = {"batch_size": 1, "key": jax.random.key(1), "progress": False} | options

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import optim, tree
+from jaxdl import checks, optim, tree
 from jaxdl.train.locate import first_non_finite
+from jaxdl.train.step import Network
 from jaxdl.types import Batch, PyTree, StepFn
 
 
@@ -26,6 +27,9 @@ def find_non_finite(
     Returns:
         the last good state, the metrics of the good steps before it (stacked), and a sentence that
         names step, batch, layer and largest gradient.
+
+    Raises:
+        ValueError: see :func:`check_classes`.
     """
 
     @jax.jit
@@ -40,6 +44,8 @@ def find_non_finite(
             break
         state = new
         good_metrics.append(metrics)
+    if not finite:
+        check_classes(getattr(step, "network", None), state, batch)
     empty = jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape), leaf.dtype), metrics)
     stacked = jax.tree.map(
         lambda first, *rest: np.stack(rest) if rest else first, empty, *good_metrics
@@ -62,6 +68,42 @@ def find_non_finite(
         sentence += f"; {_largest(gradients)}"
     rates = ", ".join(f"{name} {rate:g}" for name, rate in optim.learning_rates(state).items())
     return state, stacked, sentence + (f"; {rates}" if rates else "")
+
+
+def check_classes(network: Network | None, state: PyTree, batch: Batch) -> None:
+    """Looks for the cause of a loss that is not finite in the labels, and names it.
+
+    Args:
+        network: what is in the loss; None looks at nothing.
+        state: what its model is called with; nothing is computed.
+        batch: the arrays whose loss is not finite.
+
+    Raises:
+        ValueError: the labels are integers, one for each row of the model's outputs, and one lies
+            beyond the number of outputs.
+    """
+    if network is None or network.label not in batch:
+        return
+    labels = np.asarray(batch[network.label])
+    if not np.issubdtype(labels.dtype, np.integer):
+        return
+
+    def call(state: PyTree, batch: Batch) -> Any:
+        variables = {"params": state.params, **state.model_state}
+        return network.model.apply(variables, network.inputs(batch), **network.options)
+
+    outputs = jax.eval_shape(call, state, batch)
+    if getattr(outputs, "shape", (0,))[:-1] != labels.shape:
+        return
+    if "mask" in batch:
+        mask = np.asarray(batch["mask"]).reshape(-1, *(1,) * (labels.ndim - 1))
+        labels = np.where(mask > 0, labels, 0)
+    try:
+        checks.check_labels(labels, outputs.shape[-1])
+    except ValueError as error:
+        raise ValueError(
+            f"the loss is not finite, and the model has {outputs.shape[-1]} outputs: {error}"
+        ) from None
 
 
 def _largest(gradients: PyTree) -> str:

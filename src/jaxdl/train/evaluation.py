@@ -10,8 +10,9 @@ import numpy as np
 from jaxdl import checks, metrics
 from jaxdl.data.batches import sequential_order, take
 from jaxdl.data.loader import Loader
+from jaxdl.train.diagnose import check_classes
 from jaxdl.train.step import of_batch
-from jaxdl.train.streamed import agreed, resident_arrays, sum_over_loader
+from jaxdl.train.streamed import agreed, padded, resident_arrays, sum_over_loader
 from jaxdl.types import Array, Batch, EvalFn, PyTree
 
 EVAL_BATCH_SIZE = 250
@@ -34,6 +35,9 @@ def evaluate(
 
     Returns:
         floats by name, and nested lists for counts such as a confusion matrix.
+
+    Raises:
+        ValueError: data that cannot be evaluated, or a label beyond the model's outputs.
     """
     if isinstance(data, Loader):
         return evaluate_checked(eval_fn, state, data, agreed("batch_size", batch_size, data))
@@ -48,9 +52,14 @@ def evaluate_checked(
 ) -> dict[str, Any]:
     """:func:`evaluate` of data that :func:`prepare` gave; also what ``run`` calls every epoch."""
     if isinstance(data, Loader):
-        return metrics.result(sum_over_loader(eval_fn, state, data))
-    stacked = _compiled_evaluation(eval_fn, state, dict(data), batch_size)
-    return metrics.result(metrics.sum_over_steps(stacked))
+        results = metrics.result(sum_over_loader(eval_fn, state, data))
+    else:
+        stacked = _compiled_evaluation(eval_fn, state, dict(data), batch_size)
+        results = metrics.result(metrics.sum_over_steps(stacked))
+    if np.isnan([value for value in results.values() if isinstance(value, float)]).any():
+        for batch in padded(data).epoch(0) if isinstance(data, Loader) else [data]:
+            check_classes(getattr(eval_fn, "network", None), state, batch)
+    return results
 
 
 def scan_evaluation(eval_fn: EvalFn, state: PyTree, data: Batch, batch_size: int) -> Any:

@@ -221,7 +221,7 @@ def run(
             eval_batch_size=eval_batch_size,
         )
         stack.enter_context(watcher)
-        trace = stack.enter_context(Trace(profile, record.workdir))
+        trace = stack.enter_context(Trace(profile, record.workdir, total))
         interrupted = stack.enter_context(catch_signals())
         stack.callback(feed.close)
         began = time.perf_counter()
@@ -244,6 +244,7 @@ def run(
                 again = feed.again(number, start, stop)
                 good, stacked, why = find_non_finite(step, good, again, start)
                 epoch.add(stacked, elapsed)
+                watcher.settle()
                 raise FloatingPointError(record.rescue(good, epoch.progress(), why))
             epoch.add(stacked, elapsed)
             watcher.log(state, stacked, done, elapsed)
@@ -271,11 +272,13 @@ def run(
                 stopped |= is_stale(history, monitor, mode, patience)
             overdue = time.monotonic() - saved_at > save_every_seconds
             if interrupted or (overdue and not watcher.postpones_save(done, rows)):
+                watcher.settle()
                 record.save(state, epoch.progress())
                 saved_at = time.monotonic()
                 stopped |= bool(interrupted)
+        watcher.settle()
         record.save(state, epoch.progress())
-        if not interrupted:
+        if not interrupted or done == total:
             watcher.finish(state, done)
         record.finish()
         if interrupted and done < total:

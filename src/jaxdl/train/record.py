@@ -194,6 +194,7 @@ class Record:
             return
         content = {"fingerprint": self._fingerprint, "history": self.history, "progress": progress}
         with self.writing():
+            self.writer.flush()  # what is resumed from here is not written to TensorBoard again
             if self._best is not None:
                 best, row = self._best
                 checkpoint.save(self._best_manager, best, {"row": row}, donated=False)
@@ -240,11 +241,15 @@ def _check_writable(workdir: Path, num_bytes: int) -> None:
 
 def to_json(row: Row) -> str:
     """One line; NaN and infinity, which JSON does not know, become null."""
-    finite = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in row.items()
-    }
-    return json.dumps(finite)
+    return json.dumps(_finite(row))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:

@@ -49,8 +49,8 @@ def make_statistics(watch: Watch, step: StepFn) -> Callable[[PyTree, Batch], dic
             after = _floating(params_of(step(state, batch)[0]))
             updates = {name: after[name] - leaf for name, leaf in params.items()}
             sizes = tree.norms(params)
-            found["update_ratio"] = {
-                name: norm / jnp.maximum(sizes[name], 1e-12)
+            found["update_ratio"] = {  # NaN where all weights are 0, as biases are at first
+                name: jnp.where(sizes[name] > 0, norm / sizes[name], jnp.nan)
                 for name, norm in tree.norms(updates).items()
             }
         if filters:
@@ -60,13 +60,14 @@ def make_statistics(watch: Watch, step: StepFn) -> Callable[[PyTree, Batch], dic
         if watch.inputs:
             found["inputs"] = batch[network.image][:NUM_INPUTS]
         if activations or feature_maps:
-            few = {name: leaf[: watch.num_activations] for name, leaf in batch.items()}
+            few = _first_real(batch, watch.num_activations)
             names = tuple(dict.fromkeys((*activations, *feature_maps)))
             outputs = layers(network, state, few, names)
-            active = {name: outputs[name] for name in activations}
-            found |= _describe(active)
+            own = "output" if "output" not in outputs else "output of the model"
+            found |= _describe({name or own: outputs[name] for name in activations})
             found["feature_maps"] = {
-                name: outputs[name][0, ..., :NUM_MAPS].astype(jnp.float32) for name in feature_maps
+                name or own: outputs[name][0, ..., :NUM_MAPS].astype(jnp.float32)
+                for name in feature_maps
             }
         return found
 
@@ -85,7 +86,8 @@ def make_survey(
 
     Returns:
         ``(state, data) -> found``: ``"confusion"`` (C, C) counts, ``"worst"``: of the K examples of
-        the highest losses, from the highest, indices (K,) and probabilities (K, C).
+        the highest losses, from the highest, losses (K,), indices (K,) and probabilities (K, C).
+        Where fewer than K examples count, the last losses are minus infinity.
     """
 
     def survey(state: PyTree, data: Batch) -> dict[str, Any]:
@@ -111,7 +113,7 @@ def make_survey(
 
         worst, counts = jax.lax.scan(one, none, jnp.arange(order.shape[0]))
         found: dict[str, Any] = {"confusion": counts.sum(axis=0)} if watch.confusion else {}
-        return found | ({"worst": worst[1:]} if watch.worst else {})
+        return found | ({"worst": worst} if watch.worst else {})
 
     def judge(state: PyTree, batch: Batch) -> tuple[Array, Array, Array]:
         """Confusion matrix (C, C), losses (B,) and probabilities (B, C)."""
@@ -158,9 +160,19 @@ def make_embedding(
     return embed
 
 
+def _first_real(batch: Batch, number: int) -> Batch:
+    """The first examples of a batch; in place of filling, those that are real once more."""
+    number = min(number, next(iter(batch.values())).shape[0])
+    if "mask" not in batch:
+        return {name: leaf[:number] for name, leaf in batch.items()}
+    real = batch["mask"] > 0
+    chosen = jnp.argsort(~real, stable=True)[jnp.arange(number) % jnp.maximum(real.sum(), 1)]
+    return {name: leaf[chosen] for name, leaf in batch.items()}
+
+
 def _describe(outputs: Mapping[str, Array]) -> dict[str, Any]:
     """Histogram, mean, standard deviation and share of zeros of every array."""
-    arrays = {name or "output": leaf.astype(jnp.float32) for name, leaf in outputs.items()}
+    arrays = {name: leaf.astype(jnp.float32) for name, leaf in outputs.items()}
     if not arrays:
         return {}
     return {

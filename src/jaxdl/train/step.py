@@ -132,9 +132,9 @@ def make_eval(loss_fn: LossFn, *, averaged: bool = False) -> EvalFn:
             :func:`jaxdl.optim.swa` keeps, not the weights themselves.
 
     Returns:
-        ``eval_fn(state, batch) -> metrics``. What the model draws in an evaluation, a VAE's codes
-        say, it draws with ``fold_in(state.key, state.step)``; :func:`jaxdl.train.evaluate` gives
-        every batch a ``state.key`` of its own.
+        ``eval_fn(state, batch) -> metrics``, with ``eval_fn.network`` beside it. What the model
+        draws in an evaluation, a VAE's codes say, it draws with ``fold_in(state.key, state.step)``;
+        :func:`jaxdl.train.evaluate` gives every batch a ``state.key`` of its own.
     """
 
     def eval_fn(state: TrainState, batch: Batch) -> Metrics:
@@ -143,6 +143,7 @@ def make_eval(loss_fn: LossFn, *, averaged: bool = False) -> EvalFn:
         _, (_, metrics) = loss_fn(params, state.model_state, batch, key=key, train=False)
         return metrics
 
+    eval_fn.network = getattr(loss_fn, "network", None)  # type: ignore[attr-defined]
     return eval_fn
 
 
@@ -185,6 +186,7 @@ def supervised(
     mix: Callable[[Array, Array], tuple[Array, Array, Array]] | None = None,
     weights: Callable[[Array], Array] | None = None,
     penalty: Callable[[PyTree], Array] | None = None,
+    ignore_label: int = IGNORE_LABEL,
     inputs: str = "image",
     targets: str = "label",
 ) -> LossFn:
@@ -204,9 +206,11 @@ def supervised(
             ``weight`` times that of an example's own target and the rest of its partner's.
         weights: ``targets -> (B,)``, by whose sum the loss is divided;
             :func:`jaxdl.losses.label_weights` for classes of unequal weight. By default every
-            example counts 1, and one whose label is ``IGNORE_LABEL`` nothing.
+            example counts 1, and one whose label is ``ignore_label`` nothing.
         penalty: ``params -> ()``, added to the loss that is differentiated, in training only:
             :func:`jaxdl.losses.l1_penalty`. The metric ``loss`` is without it.
+        ignore_label: the integer target that counts in no mean. Give the loss the same one where
+            it is not -100: ``partial(losses.cross_entropy, ignore_label=0)``.
         inputs: name of the inputs in the batch.
         targets: name of the targets in the batch.
 
@@ -244,7 +248,7 @@ def supervised(
                     f"per-example {name} must have shape {expected}, got {values.shape}: losses "
                     "and metrics are not reduced."
                 )
-            counted = _counted(y, mask) if values.shape == y.shape else mask
+            counted = _counted(y, mask, ignore_label) if values.shape == y.shape else mask
             if name == "loss" and partner is not None and share is not None:
                 values = losses.mixup(function, outputs, y, y[partner], share)
             results[name] = mean(values, counted)
@@ -263,11 +267,11 @@ def supervised(
     return loss_fn
 
 
-def _counted(targets: Array, mask: Array | None) -> Array | None:
+def _counted(targets: Array, mask: Array | None, ignore_label: int) -> Array | None:
     """The mask without the targets that are to be ignored; None where all count."""
     if not jnp.issubdtype(targets.dtype, jnp.signedinteger):
         return mask
-    labelled = (targets != IGNORE_LABEL).astype(jnp.float32)
+    labelled = (targets != ignore_label).astype(jnp.float32)
     if mask is None:
         return labelled
     return labelled * mask.reshape(mask.shape + (1,) * (labelled.ndim - mask.ndim))

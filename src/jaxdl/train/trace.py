@@ -18,12 +18,13 @@ class Trace:
     Args:
         steps: (first, last), counted in updates of the whole run from 0; None traces nothing.
         workdir: the run folder.
+        total: steps of the run.
 
     Raises:
-        ValueError: no such range, or no run folder.
+        ValueError: no such range, none of it in this run, or no run folder.
     """
 
-    def __init__(self, steps: tuple[int, int] | None, workdir: Path | None):
+    def __init__(self, steps: tuple[int, int] | None, workdir: Path | None, total: int):
         self._steps, self._workdir, self._active = steps or (0, 0), workdir, False
         if steps is None:
             return
@@ -32,6 +33,11 @@ class Trace:
             raise ValueError(
                 f"profile must be (first, last) with 0 <= first < last, the steps first to "
                 f"last - 1, got {steps}."
+            )
+        if first >= total:
+            raise ValueError(
+                f"profile={steps} begins after the run's end: it has {total} steps, the last of "
+                f"which is {total - 1}."
             )
         if workdir is None:
             raise ValueError("profile writes its trace to the run folder: give run a workdir.")

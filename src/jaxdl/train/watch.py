@@ -36,7 +36,7 @@ class Watch:
         learning_rates: of the update; tag ``step/learning_rate``.
         gradient_norms: ``gradient_norm/global`` and of every parameter.
         update_ratios: norm of the update by that of the parameter, ``update_ratio/NAME``; about
-            1e-3 is usual.
+            1e-3 is usual. Where all weights are 0 there is none.
         parameters: a histogram of each, ``parameters/NAME``.
         gradients: a histogram of each, ``gradients/NAME``.
         activations: mean, standard deviation, share of zeros and histogram of these layers.
@@ -73,7 +73,7 @@ class Watch:
     parameters: bool = False
     gradients: bool = False
     activations: Layers = ()
-    num_activations: int = 16
+    num_activations: int = 8
     feature_maps: Layers = ()
     filters: Layers = ()
     inputs: bool = False

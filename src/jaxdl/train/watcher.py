@@ -15,6 +15,7 @@ from jaxdl.train.statistics import make_embedding, make_statistics, make_survey
 from jaxdl.train.watch import Watch, params_of, resolve
 from jaxdl.types import Batch, PyTree, StepFn
 
+MIN_TSNE = 4  # vectors
 MAX_WAITING = 4  # looks that wait to be written; the next one waits for the first of them
 
 
@@ -144,6 +145,11 @@ class Watcher:
         if self.due(index):
             self._seen = (int(state.step), index == 0, self._call("statistics", state, batch))
 
+    def settle(self) -> None:
+        """Waits until all looks are with the writer, so that it can be flushed before a save."""
+        if self._watch is not None:
+            self._wait(0)
+
     def log(self, state: PyTree, stacked: Any, done: int, seconds: float) -> None:
         """Writes what the last look saw, and the metrics of the step after it.
 
@@ -244,7 +250,7 @@ class Watcher:
                         if is_first:
                             grid = tensorboard.filter_grid(value)
                             tensorboard.write_image(writer, tag, grid, step)
-                    else:
+                    elif kind != "update_ratio" or not np.isnan(value):
                         scalars[tag] = value
             tensorboard.write_scalars(writer, scalars, step)
 
@@ -254,7 +260,9 @@ class Watcher:
             figure = plots.confusion_matrix(found["confusion"], self._names(found["confusion"]))
             tensorboard.write_figure(writer, "confusion_matrix", figure, step)
         if "worst" in found:
-            indices, probabilities = found["worst"]
+            losses, indices, probabilities = found["worst"]
+            counted = losses > -np.inf
+            indices, probabilities = indices[counted], probabilities[counted]
             images, labels = (
                 np.asarray(self._eval_data[name][indices])
                 for name in (self._network.image, self._network.label)
@@ -283,7 +291,10 @@ class Watcher:
         labels = self._labels(len(vectors))
         classes = np.zeros(len(vectors), np.int32) if labels is None else labels
         names = [""] if labels is None else self._named(range(classes.max() + 1))
-        for method in self._watch.projections if min(vectors.shape) > 1 else ():
+        few = min(vectors.shape) < 2
+        for method in () if few else self._watch.projections:
+            if method == "tsne" and len(vectors) < MIN_TSNE:
+                continue
             plane = tensorboard.pca(vectors) if method == "pca" else tensorboard.tsne(vectors)
             title = f"{self._watch.embeddings}, {method}"
             figure = plots.class_map(plane, classes, names, title=title)
