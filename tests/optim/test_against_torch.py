@@ -59,6 +59,15 @@ SCHEDULES = {
     "warmup": optim.warmup(0.5, 10, start_factor=0.1),
     "polynomial": optim.polynomial(0.5, 30, power=2.0),
     "one_cycle": optim.one_cycle(0.1, 40),
+    "one_cycle linear": optim.one_cycle(
+        0.1, 40, pct_start=0.55, anneal_strategy="linear", div_factor=10.0
+    ),
+    "one_cycle three_phase": optim.one_cycle(
+        0.1, 40, pct_start=0.33, final_div_factor=50.0, three_phase=True
+    ),
+    "one_cycle three_phase short": optim.one_cycle(
+        0.1, 40, pct_start=0.7, anneal_strategy="linear", three_phase=True
+    ),
     "lambda": optim.chained(0.2, lambda epoch: 0.95**epoch / (1 + epoch)),
     "chained": optim.chained(0.1, optim.exponential(1.0, 0.9), optim.step_decay(1.0, 3)),
 }
@@ -71,6 +80,40 @@ def test_schedule(name):
     compare(f"schedule {name}", rates, CASES[f"schedule {name}"]["rates"], 5e-7)
     traced_and_not = SCHEDULES[name](13)
     np.testing.assert_allclose(traced_and_not, rates[13], rtol=1e-5, atol=1e-9)
+    elementwise = SCHEDULES[name](jnp.arange(40).reshape(8, 5))
+    np.testing.assert_allclose(elementwise.ravel(), rates, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("factor", [0.999999, 0.9999, 0.9, 1.00001])
+@pytest.mark.parametrize(
+    "make", [optim.exponential, lambda rate, factor: optim.step_decay(rate, 1, factor)]
+)
+def test_a_million_factors_are_those_of_float64(make, factor):
+    steps = np.unique(np.geomspace(1, 1e6, 400).astype(np.int32))
+    expected = np.float64(factor) ** steps
+    steps, expected = steps[expected > 1e-30], expected[expected > 1e-30]
+    np.testing.assert_allclose(make(1.0, factor)(jnp.asarray(steps)), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda rate: optim.step_decay(rate, 3, rate),
+        lambda rate: optim.multi_step(rate, [2, 4], rate),
+        lambda rate: optim.exponential(rate, rate),
+        lambda rate: optim.polynomial(rate, 9),
+        lambda rate: optim.warmup(rate, 9),
+        lambda rate: optim.warmup_cosine(rate, 9),
+        lambda rate: optim.warmup_cosine(rate, 9, num_warmup_steps=6, final_factor=0.1),
+        lambda rate: optim.cosine_restarts(rate, 3),
+        lambda rate: optim.one_cycle(rate, 9, three_phase=True),
+        lambda rate: optim.chained(rate, optim.step_decay(1.0, 3)),
+    ],
+)
+def test_a_sweep_traces_the_rate_of_every_schedule(make):
+    rates = jnp.array([0.5, 0.25])
+    swept = jax.vmap(lambda rate: make(rate)(5))(rates)
+    np.testing.assert_allclose(swept, [make(float(rate))(5) for rate in rates], rtol=1e-6)
 
 
 def test_a_schedule_of_epochs_is_constant_within_one():
@@ -91,6 +134,9 @@ def test_a_schedule_of_epochs_is_constant_within_one():
         (lambda: optim.cosine_restarts(1.0, 0), "num_steps must be at least 1, got 0"),
         (lambda: optim.cosine_restarts(1.0, 5, growth=0), "growth must be at least 1, got 0"),
         (lambda: optim.one_cycle(1.0, 0), "num_steps must be at least 1, got 0"),
+        (lambda: optim.one_cycle(1.0, 5, pct_start=1.1), "pct_start must lie in 0 to 1"),
+        (lambda: optim.one_cycle(1.0, 5, div_factor=0.0), "div_factor must be greater than 0"),
+        (lambda: optim.one_cycle(1.0, 5, anneal_strategy="cosine"), "must be 'cos' or 'linear'"),
         (lambda: optim.per_epoch(lambda s: s, 0), "steps_per_epoch must be at least 1, got 0"),
         (lambda: optim.chained(1.0), "at least one factor"),
     ],

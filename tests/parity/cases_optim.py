@@ -42,6 +42,24 @@ def schedulers(torch):
         "warmup": (0.5, lambda o: s.LinearLR(o, 0.1, 1.0, 10)),
         "polynomial": (0.5, lambda o: s.PolynomialLR(o, 30, 2.0)),
         "one_cycle": (0.1, lambda o: s.OneCycleLR(o, 0.1, total_steps=EPOCHS)),
+        "one_cycle linear": (
+            0.1,
+            lambda o: s.OneCycleLR(
+                o, 0.1, EPOCHS, pct_start=0.55, anneal_strategy="linear", div_factor=10.0
+            ),
+        ),
+        "one_cycle three_phase": (
+            0.1,
+            lambda o: s.OneCycleLR(
+                o, 0.1, EPOCHS, pct_start=0.33, final_div_factor=50.0, three_phase=True
+            ),
+        ),
+        "one_cycle three_phase short": (
+            0.1,
+            lambda o: s.OneCycleLR(
+                o, 0.1, EPOCHS, pct_start=0.7, anneal_strategy="linear", three_phase=True
+            ),
+        ),
         "lambda": (0.2, lambda o: s.LambdaLR(o, lambda epoch: 0.95**epoch / (1 + epoch))),
         "chained": (
             0.1,

@@ -5,11 +5,15 @@ makes a schedule that was written in epochs one of steps. One after the other
 (``torch.optim.lr_scheduler.SequentialLR``) is ``optax.join_schedules``.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
+from typing import Literal
 
+import jax
 import jax.numpy as jnp
-import optax
+import numpy as np
 
+from jaxdl.checks import check_fraction, check_positive
 from jaxdl.types import Array
 
 Schedule = Callable[[Array], Array]
@@ -39,7 +43,7 @@ def step_decay(learning_rate: float, every: int, factor: float = 0.1) -> Schedul
     0.000010
     """
     _check_length(every=every)
-    return lambda step: learning_rate * jnp.power(factor, jnp.asarray(step) // every)
+    return lambda step: learning_rate * _power(factor, jnp.asarray(step) // every)
 
 
 def multi_step(learning_rate: float, milestones: Sequence[int], factor: float = 0.1) -> Schedule:
@@ -57,8 +61,8 @@ def multi_step(learning_rate: float, milestones: Sequence[int], factor: float = 
     """
     if not milestones or list(milestones) != sorted(milestones) or milestones[0] < 1:
         raise ValueError(f"milestones must be ascending steps from 1 on, got {list(milestones)}.")
-    steps = jnp.asarray(milestones)
-    return lambda step: learning_rate * jnp.power(factor, (steps <= step).sum())
+    steps = np.asarray(milestones)
+    return lambda step: learning_rate * _power(factor, _number_up_to(step, steps))
 
 
 def exponential(learning_rate: float, factor: float) -> Schedule:
@@ -69,7 +73,7 @@ def exponential(learning_rate: float, factor: float) -> Schedule:
     >>> print(f"{exponential(0.1, 0.9)(2):.3f}")
     0.081
     """
-    return lambda step: learning_rate * jnp.power(factor, jnp.asarray(step, jnp.float32))
+    return lambda step: learning_rate * _power(factor, jnp.asarray(step))
 
 
 def polynomial(learning_rate: float, num_steps: int, power: float = 1.0) -> Schedule:
@@ -129,12 +133,15 @@ def warmup_cosine(
             f"num_warmup_steps must lie in 0 to {num_steps - 1} (num_steps - 1), "
             f"got {num_warmup_steps}."
         )
-    final = learning_rate * final_factor
-    if num_warmup_steps == 0:
-        return optax.cosine_decay_schedule(learning_rate, num_steps, final_factor)
-    return optax.warmup_cosine_decay_schedule(
-        0.0, learning_rate, num_warmup_steps, num_steps, final
-    )
+
+    def schedule(step: Array) -> Array:
+        step = jnp.asarray(step)
+        fraction = jnp.clip((step - num_warmup_steps) / (num_steps - num_warmup_steps), 0.0, 1.0)
+        falling = _cosine(learning_rate, learning_rate * final_factor, fraction)
+        rising = learning_rate * (step / max(num_warmup_steps, 1))
+        return jnp.where(step < num_warmup_steps, rising, falling)
+
+    return schedule
 
 
 def cosine_restarts(
@@ -160,7 +167,7 @@ def cosine_restarts(
 
     def schedule(step: Array) -> Array:
         step = jnp.asarray(step)
-        number = (jnp.asarray(starts) <= step).sum() - 1
+        number = _number_up_to(step, np.asarray(starts)) - 1
         length = num_steps * jnp.power(growth, number)
         position = (step - jnp.asarray(starts)[number]) % length
         cosine = 0.5 * (1 + jnp.cos(jnp.pi * position / length))
@@ -169,27 +176,57 @@ def cosine_restarts(
     return schedule
 
 
-def one_cycle(learning_rate: float, num_steps: int) -> Schedule:
-    """Up from 1/25 of the rate over the first 30 % of the steps, then down to almost nothing.
+def one_cycle(
+    learning_rate: float,
+    num_steps: int,
+    *,
+    pct_start: float = 0.3,
+    anneal_strategy: Literal["cos", "linear"] = "cos",
+    div_factor: float = 25.0,
+    final_div_factor: float = 1e4,
+    three_phase: bool = False,
+) -> Schedule:
+    """Up from a fraction of the rate to the rate, then down to almost nothing.
 
     Args:
         learning_rate: the peak.
-        num_steps: of the whole training; the last one is the lowest, 1/250,000 of the peak.
+        num_steps: of the whole training; the last one is the lowest.
+        pct_start: share of the steps that rise, 0 to 1.
+        anneal_strategy: the course between two rates: half a cosine, or a line.
+        div_factor: the first rate is the peak divided by this.
+        final_div_factor: the last rate is the first divided by this.
+        three_phase: fall to the first rate in as many steps as it rose, then to the last.
 
-    Source: ``torch.optim.lr_scheduler.OneCycleLR`` with its defaults (cosine), equal to it. Optax's
-    peaks and ends a step later, and has no rate below 4 steps.
+    Raises:
+        ValueError: an argument out of range.
+
+    Source: ``torch.optim.lr_scheduler.OneCycleLR``, equal to it; the momentum does not cycle.
+    Optax's peaks and ends a step later, and has no rate below 4 steps.
+
+    >>> rate = one_cycle(1.0, 11, pct_start=0.5, anneal_strategy="linear", div_factor=10.0)
+    >>> print(f"{rate(2):.2f}")
+    0.50
     """
     _check_length(num_steps=num_steps)
-    peak, end = 0.3 * num_steps - 1, num_steps - 1
-
-    def cosine(start: float, stop: float, fraction: Array) -> Array:
-        fraction = jnp.clip(fraction, 0.0, 1.0)
-        return stop + (start - stop) * 0.5 * (1.0 + jnp.cos(jnp.pi * fraction))
+    check_fraction(pct_start=pct_start)
+    check_positive(div_factor=div_factor, final_div_factor=final_div_factor)
+    if anneal_strategy not in ("cos", "linear"):
+        raise ValueError(f"anneal_strategy must be 'cos' or 'linear', got {anneal_strategy!r}.")
+    between = _cosine if anneal_strategy == "cos" else _line
+    first = learning_rate / div_factor
+    last, rise, end = first / final_div_factor, pct_start * num_steps - 1, num_steps - 1
+    # where each phase begins and ends: step, rate
+    points = [(0.0, first), (rise, learning_rate), (end, last)]
+    if three_phase:
+        points.insert(2, (2 * rise, first))
 
     def schedule(step: Array) -> Array:
-        rising = cosine(learning_rate / 25, learning_rate, step / peak)
-        falling = cosine(learning_rate, learning_rate / 25e4, (step - peak) / (end - peak))
-        return jnp.where(step <= peak, rising, falling)
+        step = jnp.asarray(step)
+        rate = jnp.asarray(last, jnp.float32)
+        for (begin, start), (end, stop) in reversed(list(itertools.pairwise(points))):
+            fraction = jnp.clip((step - begin) / (end - begin), 0.0, 1.0) if end > begin else 1.0
+            rate = jnp.where(step <= end, between(start, stop, fraction), rate)
+        return rate
 
     return schedule
 
@@ -223,3 +260,27 @@ def _check_length(**lengths: int) -> None:
     for name, length in lengths.items():
         if length < 1:
             raise ValueError(f"{name} must be at least 1, got {length}.")
+
+
+def _power(factor: float, exponent: Array) -> Array:
+    """``factor ** exponent`` as float64 has it: float32's 0.999999 is 1 % off after a million."""
+    if isinstance(factor, jax.core.Tracer):
+        return jnp.power(factor, exponent.astype(jnp.float32))
+    rounded, exponent = np.float32(factor), exponent.astype(jnp.float32)
+    if rounded <= 0:
+        return jnp.power(rounded, exponent)
+    error = np.float32(np.log(np.float64(factor)) - np.log(np.float64(rounded)))
+    return jnp.power(rounded, exponent) * jnp.exp(error * exponent)
+
+
+def _number_up_to(step: Array, ascending: np.ndarray) -> Array:
+    """How many of some steps lie at or before ``step``, for each of its elements."""
+    return jnp.searchsorted(ascending, step, side="right", method="compare_all")
+
+
+def _cosine(start: float, stop: float, fraction: Array | float) -> Array:
+    return stop + (start - stop) * 0.5 * (1.0 + jnp.cos(jnp.pi * fraction))
+
+
+def _line(start: float, stop: float, fraction: Array | float) -> Array:
+    return start + (stop - start) * jnp.asarray(fraction)
