@@ -59,14 +59,50 @@ def test_steps_and_tags_add_up_and_the_same_one_is_replaced(tmp_path):
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+def test_tags_that_are_alike_share_no_folder(tmp_path):
+    tags = ["a_b", "a b", "a/b", "a%2Fb", "..", ".", "fc.1-x"]
+    with tensorboard.open_writer(tmp_path) as writer:
+        for number, tag in enumerate(tags):
+            tensorboard.write_embedding(writer, tag, VECTORS + number, 0)
+    paths = {
+        embedding.tensor_name: tmp_path / embedding.tensor_path for embedding in config(tmp_path)
+    }
+    for number, tag in enumerate(tags):
+        found = np.loadtxt(paths[f"{tag} at 0"])
+        np.testing.assert_allclose(found, VECTORS + number, rtol=1e-6)
+    folders = {path.name for path in (tmp_path / "projector").iterdir()}
+    assert {"a_b", "fc.1-x"} <= folders
+    assert len(folders) == len(tags)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((5, 4, 4, 1), True),
+        ((1024 * 1024, 8, 8, 3), True),
+        ((1024 * 1024 + 1, 8, 8, 3), False),
+        ((5, 4, 3, 1), False),
+        ((5, 4, 4, 2), False),
+        ((5, 4, 4, 4), False),
+        ((5, 4, 4), False),
+        ((0, 4, 4, 1), False),
+    ],
+)
+def test_images_that_make_a_sprite_are_told_by_their_shape(shape, expected):
+    assert tensorboard.makes_sprite(shape) is expected
+
+
 @pytest.mark.parametrize(
     ("vectors", "options", "message"),
     [
         (VECTORS, {"metadata": range(4)}, "metadata 'label' must have 5 entries.*got 4"),
         (VECTORS, {"metadata": {"name": "abc"}}, "metadata 'name' must have 5 entries"),
+        (VECTORS, {"metadata": "abcde"}, "metadata 'label' must have 5 entries.*got 'abcde'"),
         (VECTORS, {"images": IMAGES[:4]}, "images must be 5, one a vector, got 4"),
         (VECTORS, {"images": IMAGES[:, :3]}, "images must be square, got 3 x 4"),
         (VECTORS, {"images": IMAGES[..., 0]}, "images must have shape"),
+        (VECTORS, {"images": IMAGES.repeat(2, -1)}, "1, 3 or 4 channels, got"),
+        (VECTORS, {"images": IMAGES.repeat(4, -1)}, r"shape \(N, H, W, 1 or 3\), got"),
         (np.where(VECTORS[3, 1] == VECTORS, np.nan, VECTORS), {}, "NaN or infinity in row 3"),
         (VECTORS[0], {}, "vectors must have shape"),
         (np.zeros((4, 2)), {"images": np.zeros((4, 4100, 4100, 1), bool)}, "Write 1 or make them"),

@@ -174,10 +174,14 @@ def test_a_tag_that_holds_scalars_holds_no_histogram(tmp_path):
     assert read(tmp_path)["fc1"] == [(1, 1.0), (2, 2.0)]
 
 
-@pytest.mark.parametrize(("step", "error"), [(-1, ValueError), (0.5, TypeError)])
-def test_a_step_is_a_whole_number_from_0(step, error, tmp_path):
-    with tensorboard.open_writer(tmp_path) as writer, pytest.raises(error):
-        tensorboard.write_scalars(writer, {"loss": 1.0}, step)
+@pytest.mark.parametrize("step", [-1, 0.5])
+@pytest.mark.parametrize("write", [tensorboard.write_scalars, tensorboard.write_embedding])
+def test_a_step_is_a_whole_number_from_0(write, step, tmp_path):
+    content = ({"loss": 1.0},) if write is tensorboard.write_scalars else ("fc1", np.ones((3, 2)))
+    message = f"step must be a whole number of 0 or more, in updates, got {step}"
+    with tensorboard.open_writer(tmp_path) as writer, pytest.raises(ValueError, match=message):
+        write(writer, *content, step)
+    assert not (tmp_path / "projector").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

@@ -6,7 +6,7 @@ tensorboardX is imported with the first writer, not before.
 """
 
 from jaxdl.tensorboard.curves import Margin, write_layout, write_pr_curve
-from jaxdl.tensorboard.embeddings import write_embedding
+from jaxdl.tensorboard.embeddings import makes_sprite, write_embedding
 from jaxdl.tensorboard.graph import model_graph, write_graph
 from jaxdl.tensorboard.grids import feature_grid, filter_grid, input_grid, make_grid
 from jaxdl.tensorboard.histograms import Buckets, bucket_counts, write_buckets, write_histogram
@@ -44,6 +44,7 @@ __all__ = [
     "flush_writer",
     "input_grid",
     "make_grid",
+    "makes_sprite",
     "markdown_table",
     "model_graph",
     "one_event",

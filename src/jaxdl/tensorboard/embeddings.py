@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from jaxdl.checks import check_shape
 from jaxdl.files import write_bytes, write_text
 from jaxdl.tensorboard.grids import make_grid
 from jaxdl.tensorboard.media import png, to_pixels
-from jaxdl.tensorboard.writer import check_tag
+from jaxdl.tensorboard.writer import check_step, check_tag
 
 MAX_SPRITE = 8192  # pixels: a larger texture is not drawn by browsers
 CONFIG = "projector_config.pbtxt"
@@ -30,8 +31,9 @@ def write_embedding(
     """Writes vectors, what they stand for, and their images; TensorBoard projects them.
 
     The files lie in ``projector/TAG/STEP`` of the run folder: ``tensors.tsv``, ``metadata.tsv`` and
-    ``sprite.png``. What was written for the same tag and step before is replaced. TensorBoard reads
-    the list of embeddings when it starts.
+    ``sprite.png``; ``%20`` stands for a space of the tag, as in an address. What was written for
+    the same tag and step before is replaced. TensorBoard reads the list of embeddings when it
+    starts.
 
     Args:
         writer: from :func:`~jaxdl.tensorboard.open_writer`.
@@ -43,11 +45,12 @@ def write_embedding(
 
     Raises:
         ValueError: another shape, metadata or images of another length than the vectors, vectors
-            that are not finite, or so many images that their sprite exceeds 8192 pixels a side.
+            that are not finite, or images that make no sprite (see :func:`makes_sprite`).
 
     Source: ``SummaryWriter.add_embedding(mat, metadata, label_img, metadata_header)``.
     """
     check_tag(tag)
+    step = check_step(step)
     vectors = np.asarray(vectors).astype(np.float32)
     check_shape("vectors", vectors, (None, None))
     if not np.isfinite(vectors).all():
@@ -57,7 +60,7 @@ def write_embedding(
     sprite = None if images is None else _sprite(images, len(vectors))
 
     run = Path(writer.logdir)
-    folder = Path("projector", re.sub(r"[^\w.-]", "_", tag), f"{step:08d}")
+    folder = Path("projector", folder_name(tag), f"{step:08d}")
     (run / folder).mkdir(parents=True, exist_ok=True)
     line = "\t".join(["%.9g"] * vectors.shape[1])
     lines = [line % tuple(row) for row in vectors.tolist()]
@@ -81,14 +84,44 @@ def write_embedding(
     _add_to_config(run / CONFIG, fields)
 
 
+def folder_name(tag: str) -> str:
+    """A folder's name for a tag; those of two tags differ.
+
+    >>> folder_name("fc1"), folder_name("net/fc 1"), folder_name("..")
+    ('fc1', 'net%2Ffc%201', '%2E%2E')
+    """
+    if not tag.strip("."):
+        return tag.replace(".", "%2E")
+    return re.sub(r"[^\w.-]", lambda found: quote(found[0], safe=""), tag)
+
+
+def makes_sprite(shape: Sequence[int]) -> bool:
+    """Whether :func:`write_embedding` takes images of this shape, so that they can be left out.
+
+    They are square, have 1 or 3 channels, and together are at most 8192 pixels wide.
+
+    Args:
+        shape: (N, H, W, C).
+
+    >>> makes_sprite((10000, 28, 28, 1)), makes_sprite((10000, 96, 96, 3))
+    (True, False)
+    """
+    try:
+        _check_sprite(tuple(shape))
+    except ValueError:
+        return False
+    return True
+
+
 def _columns(metadata: Any, number: int) -> dict[str, list[str]]:
     if metadata is None:
         return {}
     columns = metadata if isinstance(metadata, Mapping) else {"label": metadata}
     for name, column in columns.items():
-        if len(column) != number:
+        got = repr(column) if isinstance(column, str | bytes) else len(column)
+        if got != number:
             raise ValueError(
-                f"metadata {name!r} must have {number} entries, one a vector, got {len(column)}."
+                f"metadata {name!r} must have {number} entries, one a vector, got {got}."
             )
     # tabs and line breaks would end a cell
     return {
@@ -102,17 +135,26 @@ def _sprite(images: Any, number: int) -> np.ndarray:
     pixels = to_pixels("images", np.asarray(images), 4)
     if len(pixels) != number:
         raise ValueError(f"images must be {number}, one a vector, got {len(pixels)}.")
-    if pixels.shape[1] != pixels.shape[2]:
-        raise ValueError(f"images must be square, got {pixels.shape[1]} x {pixels.shape[2]}.")
-    columns = math.ceil(math.sqrt(number))
-    if columns * pixels.shape[1] > MAX_SPRITE:
-        most = (MAX_SPRITE // pixels.shape[1]) ** 2
-        raise ValueError(
-            f"{number} images of {pixels.shape[1]} pixels need a sprite of more than {MAX_SPRITE} "
-            f"pixels a side, which browsers do not draw. Write {most} or make them smaller."
-        )
+    columns = _check_sprite(pixels.shape)
     sprite = make_grid(pixels, num_columns=columns, padding=0)
     return sprite[..., :1] if pixels.shape[-1] == 1 else sprite
+
+
+def _check_sprite(shape: tuple[int, ...]) -> int:
+    """Raises ValueError unless images (N, H, W, C) make a sprite; returns its number of columns."""
+    if len(shape) != 4 or shape[-1] not in (1, 3) or 0 in shape:
+        raise ValueError(f"images must have shape (N, H, W, 1 or 3), got {shape}.")
+    number, height, width, _ = shape
+    if height != width:
+        raise ValueError(f"images must be square, got {height} x {width}.")
+    columns = math.ceil(math.sqrt(number))
+    if columns * width > MAX_SPRITE:
+        raise ValueError(
+            f"{number} images of {width} pixels need a sprite of more than {MAX_SPRITE} pixels a "
+            f"side, which browsers do not draw. Write {(MAX_SPRITE // width) ** 2} or make them "
+            "smaller."
+        )
+    return columns
 
 
 def _add_to_config(path: Path, fields: dict[str, Any]) -> None:

@@ -90,7 +90,8 @@ def _flush_at_numbers(writer: Any) -> None:
     So it goes on writing for other threads meanwhile. ``writer.flushes`` holds who waits.
     """
     file = writer.file_writer.event_writer._ev_writer
-    write, flushes = file.write_event, {}
+    write = file.write_event
+    flushes: dict[int, threading.Event] = {}
 
     def write_or_flush(event: Any) -> None:
         if isinstance(event, int):
@@ -169,8 +170,8 @@ def write_values(writer: Any, contents: list[dict[str, Any]], step: int) -> None
 
     Raises:
         OSError: the thread that writes has died.
-        ValueError: an odd tag, a tag that holds another kind of data, a negative step, a closed
-            writer.
+        ValueError: an odd tag, a tag that holds another kind of data, a step that is not a whole
+            number of 0 or more, a closed writer.
     """
     from tensorboardX.proto.summary_pb2 import Summary
 
@@ -185,9 +186,7 @@ def write_values(writer: Any, contents: list[dict[str, Any]], step: int) -> None
                 f"tag {content['tag']!r} already holds {kinds[content['tag']]}; choose another one "
                 f"for {kind}, such as {content['tag'] + '/' + kind!r}."
             )
-    step = operator.index(step)
-    if step < 0:
-        raise ValueError(f"step must be 0 or greater, got {step}.")
+    step = check_step(step)
     values = [Summary.Value(**content) for content in contents]
     if isinstance(writer, Gathered):
         writer.values.setdefault(step, []).extend(values)
@@ -238,6 +237,21 @@ def check_tag(tag: str) -> None:
             "a tag must be printable text such as 'test/loss', with no empty part between slashes "
             f"and no space at the ends of one, got {tag!r}."
         )
+
+
+def check_step(step: Any) -> int:
+    """Raises ValueError unless a step is a whole number of 0 or more; returns it as an int.
+
+    >>> check_step(np.int64(10))
+    10
+    """
+    try:
+        number = operator.index(step)
+    except TypeError:
+        number = -1
+    if number < 0:
+        raise ValueError(f"step must be a whole number of 0 or more, in updates, got {step!r}.")
+    return number
 
 
 def _is_number(value: Any) -> bool:
