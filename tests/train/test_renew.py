@@ -8,6 +8,7 @@ import pytest
 
 from jaxdl import data, losses, nn, optim, train
 from jaxdl.metrics import mean
+from jaxdl.types import TrainState
 
 X = np.random.default_rng(0).normal(1.0, 2.0, (14, 5)).astype(np.float32)
 Y = np.arange(14, dtype=np.int32) % 3
@@ -52,6 +53,33 @@ def test_statistics_are_the_means_over_batches_of_the_averaged_model():
         streamed.model_state,
         new.model_state,
     )
+
+
+def test_statistics_may_be_large():
+    """Inputs in [0, 60,000): means of 10,000 and variances of 100,000,000."""
+    x = np.random.default_rng(1).uniform(0, 60_000, (14, 5)).astype(np.float32)
+    x[:, 0] = 0.0  # a statistic that is 0 counts as well
+    model = linen.BatchNorm(momentum=0.99)
+
+    def loss_fn(params, model_state, batch, *, key, train):
+        _, new = model.apply(
+            {"params": params, **model_state},
+            batch["x"],
+            use_running_average=False,
+            mutable="batch_stats",
+        )
+        return 0.0, (new, {})
+
+    variables = model.init(jax.random.key(0), jnp.zeros((1, 5)), use_running_average=True)
+    tx = optim.ema(optim.sgd(0.1))
+    params, stats = variables["params"], {"batch_stats": variables["batch_stats"]}
+    state = TrainState(jnp.int32(0), params, stats, tx.init(params), jax.random.key(1))
+    new = train.with_averaged_params(loss_fn, state, {"x": x}, batch_size=7)
+    parts = x.astype(np.float64).reshape(2, 7, 5)
+    renewed = new.model_state["batch_stats"]
+    # float32's 1 - 0.99 is 6e-6 off
+    np.testing.assert_allclose(renewed["mean"], parts.mean(1).mean(0), rtol=2e-5)
+    np.testing.assert_allclose(renewed["var"], parts.var(1).mean(0), rtol=2e-5)
 
 
 def test_without_an_average_there_is_nothing_to_renew():

@@ -12,6 +12,7 @@ from jaxdl.train.evaluation import evaluate
 from jaxdl.types import Batch, LossFn, Metrics, PyTree, TrainState
 
 COLLECTION = "batch_stats"
+TINY = 1e-20  # a statistic below it is too small to divide by
 
 
 def with_averaged_params(
@@ -46,12 +47,11 @@ def with_averaged_params(
         return state
     leaves, structure = jax.tree.flatten(stats)
 
-    def follow(state: TrainState, batch: Batch, before: float) -> list[jax.Array]:
-        """The running statistics after this batch where all were ``before``."""
-        old = jax.tree.unflatten(structure, [jnp.full_like(leaf, before) for leaf in leaves])
+    def follow(state: TrainState, batch: Batch, before: list[jax.Array]) -> list[jax.Array]:
+        """The running statistics after this batch, from the ones before it."""
         _, (model_state, _) = loss_fn(
             state.params,
-            {**state.model_state, COLLECTION: old},
+            {**state.model_state, COLLECTION: jax.tree.unflatten(structure, before)},
             batch,
             key=jax.random.fold_in(state.key, state.step),
             train=True,
@@ -59,11 +59,16 @@ def with_averaged_params(
         return jax.tree.leaves(model_state[COLLECTION])
 
     def statistics(state: TrainState, batch: Batch) -> Metrics:
-        # after = (1 - m) * before + m * batch, whatever a layer's m is; 0 where it counts nothing
-        from_zero, from_one = (follow(state, batch, before) for before in (0.0, 1.0))
+        # after = (1 - m) * before + m * batch, whatever a layer's m is; 0 where it counts nothing.
+        # From 0 that is m * batch; m shows from a start of the same size, which cancels nothing.
+        from_zero = follow(state, batch, [jnp.zeros_like(leaf) for leaf in leaves])
+        starts = [jnp.where(jnp.abs(zero) > TINY, zero, jnp.ones_like(zero)) for zero in from_zero]
+        from_start = follow(state, batch, starts)
         sums = {}
-        for index, (zero, one) in enumerate(zip(from_zero, from_one, strict=True)):
-            momentum = 1.0 - (one - zero)
+        for index, (zero, start, after) in enumerate(
+            zip(from_zero, starts, from_start, strict=True)
+        ):
+            momentum = 1.0 - (after - zero) / start
             counted = momentum > 1e-6
             sums[f"total {index}"] = jnp.where(counted, zero / jnp.where(counted, momentum, 1), 0)
             sums[f"count {index}"] = counted.astype(jnp.int32)
