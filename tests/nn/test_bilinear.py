@@ -87,8 +87,10 @@ def test_pooling_gives_unit_vectors_whatever_the_scale_and_the_order_of_the_pixe
     np.testing.assert_allclose(bilinear_pool(100 * maps), bilinear_pool(10 * maps), atol=1e-5)
 
 
-def test_pooling_of_zeros_is_zero_with_a_finite_gradient():
-    zeros = jnp.zeros((1, 2, 2, 3))
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16])
+def test_pooling_of_zeros_is_zero_with_a_finite_gradient(dtype):
+    zeros = jnp.zeros((1, 2, 2, 3), dtype)
+    assert bilinear_pool(zeros).dtype == dtype
     np.testing.assert_array_equal(bilinear_pool(zeros), np.zeros((1, 9)))
     assert jnp.isfinite(jax.grad(lambda x: bilinear_pool(x).sum())(zeros)).all()
 

@@ -183,6 +183,17 @@ def test_max_pool_of_integers():
     assert int(pooled[0, 0, 0, 0]) == 255
 
 
+def test_adaptive_avg_pool_of_integers_and_of_infinity():
+    image = jnp.arange(16, dtype=jnp.uint8).reshape(1, 4, 4, 1)
+    pooled = nn.adaptive_avg_pool(image, 2)
+    assert pooled.dtype == jnp.float32
+    assert pooled.ravel().tolist() == [2.5, 4.5, 10.5, 12.5]
+    image = jnp.ones((1, 4, 4, 1), jnp.bfloat16).at[0, 0, 0, 0].set(jnp.inf)
+    pooled = nn.adaptive_avg_pool(image, 2)
+    assert pooled.dtype == jnp.bfloat16
+    assert pooled.ravel().tolist() == [np.inf, 1.0, 1.0, 1.0]  # as PyTorch
+
+
 def test_max_pool_refuses_an_image_smaller_than_the_window():
     with pytest.raises(ValueError, match=r"pooling over 3x3 pixels .*got images of 2x5"):
         nn.max_pool(jnp.zeros((1, 2, 5, 1)), 3)

@@ -49,3 +49,10 @@ def test_statistics_of_half_precision_are_float32():
     assert outputs.dtype == jnp.bfloat16
     assert new["batch_stats"]["var"].dtype == jnp.float32
     np.testing.assert_allclose(np.asarray(outputs, np.float32), train(NORM, X)[0], atol=0.03)
+
+
+def test_integers_are_normalised_in_float32():
+    pixels = np.arange(48, dtype=np.uint8).reshape(8, 3, 2)
+    outputs, _ = train(NORM, pixels)
+    assert outputs.dtype == jnp.float32
+    np.testing.assert_array_equal(outputs, train(NORM, pixels.astype(np.float32))[0])

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
 from jaxdl.checks import check_positive, check_shape
-from jaxdl.nn.dense import trailing
+from jaxdl.nn.dense import floating_dtype, trailing
 from jaxdl.nn.initializers import uniform_fan_in_bias
 from jaxdl.types import Array
 
@@ -79,10 +79,13 @@ def bilinear_pool(maps: Array) -> Array:
     """
     check_shape("maps", maps, ("B", "H", "W", "C"))
     batch, height, width, channels = maps.shape
-    features = maps.reshape(batch, height * width, channels)
+    # half precision has no place for 1e-24, nor for sums of squares
+    wide = maps.astype(jnp.promote_types(maps.dtype, jnp.float32))
+    features = wide.reshape(batch, height * width, channels)
     products = jnp.einsum("bpi,bpj->bij", features, features) / (height * width)
     roots = jnp.sign(products) * jnp.sqrt(jnp.abs(products) + 1e-5)
     flat = roots.reshape(batch, channels * channels)
     # as torch's normalize, v / max(‖v‖, 1e-12), with a finite gradient at 0
     squares = jnp.square(flat).sum(axis=1, keepdims=True)
-    return flat * jax.lax.rsqrt(jnp.maximum(squares, 1e-24))
+    normalised = flat * jax.lax.rsqrt(jnp.maximum(squares, 1e-24))
+    return normalised.astype(floating_dtype(maps))

@@ -69,3 +69,8 @@ def flatten(maps: Array) -> Array:
 def trailing(vector: Array, ndim: int) -> Array:
     """A vector (C,) as (1, ..., 1, C), to be added to an array of ``ndim`` axes."""
     return vector.reshape((1,) * (ndim - 1) + vector.shape)
+
+
+def floating_dtype(array: Array) -> jnp.dtype:
+    """The dtype of an array, or float32 for integers, whose means are none."""
+    return array.dtype if jnp.issubdtype(array.dtype, jnp.floating) else jnp.dtype(jnp.float32)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
 from jaxdl.checks import check_fraction
-from jaxdl.nn.dense import trailing
+from jaxdl.nn.dense import floating_dtype, trailing
 from jaxdl.types import Array
 
 
@@ -28,7 +28,7 @@ class BatchNorm(nn.Module):
         epsilon: added to the variance.
         axis_name: of ``vmap`` or ``shard_map``: statistics are those of all its members together,
             as ``torch.nn.SyncBatchNorm``. Under ``jit`` with a sharded batch they are anyway.
-        dtype: of the result; None keeps that of x.
+        dtype: of the result; None keeps that of x, float32 for integers.
         scale_init: initialiser of γ.
 
     Parameters ``scale`` and ``bias``; collection ``batch_stats`` with ``mean`` and ``var``.
@@ -62,7 +62,7 @@ class BatchNorm(nn.Module):
         factor = scale.astype(jnp.float32) * jax.lax.rsqrt(batch_var + self.epsilon)
         wide = x.astype(jnp.float32) - trailing(batch_mean, x.ndim)
         outputs = wide * trailing(factor, x.ndim) + trailing(bias.astype(jnp.float32), x.ndim)
-        return outputs.astype(self.dtype or x.dtype)
+        return outputs.astype(self.dtype or floating_dtype(x))
 
     def _statistics(self, x: Array, mask: Array | None) -> tuple[Array, Array, Array]:
         """Mean and biased variance of every channel, and the number of values in each."""

@@ -4,9 +4,9 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxdl.checks import check_positive
+from jaxdl.nn.dense import floating_dtype
 from jaxdl.types import Array
 
 
@@ -92,17 +92,17 @@ def adaptive_avg_pool(inputs: Array, output_size: int | tuple[int, int]) -> Arra
         output_size: regions (h, w) along each axis, or one number for both.
 
     Returns:
-        (B, h, w, C).
+        (B, h, w, C); float32 for integers.
 
     Source: ``torch.nn.functional.adaptive_avg_pool2d``.
     """
-    weights = []
-    for pixels, regions in zip(inputs.shape[1:3], _pair(output_size), strict=True):
-        matrix = np.zeros((regions, pixels), np.float32)
-        for index, (start, stop) in enumerate(_regions(pixels, regions)):
-            matrix[index, start:stop] = 1 / (stop - start)
-        weights.append(jnp.asarray(matrix, inputs.dtype))
-    return jnp.einsum("bhwc,ih,jw->bijc", inputs, *weights)
+    height, width = _pair(output_size)
+    # slices, not a product with weights: 0 times infinity would be NaN in every region
+    maps = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
+    rows = [maps[:, start:stop].mean(1) for start, stop in _regions(inputs.shape[1], height)]
+    maps = jnp.stack(rows, axis=1)
+    columns = [maps[:, :, start:stop].mean(2) for start, stop in _regions(inputs.shape[2], width)]
+    return jnp.stack(columns, axis=2).astype(floating_dtype(inputs))
 
 
 @jax.named_scope("adaptive_max_pool")
