@@ -25,6 +25,10 @@ class Result(NamedTuple):
     history: dict[str, np.ndarray]
 
 
+Job = list[list[tuple[int, int]]]
+"""A block: seed and setting of each member, those of a line with their seed in common."""
+
+
 class Group:
     """Members that share compiled programs, as they differ in traced values only.
 
@@ -33,9 +37,10 @@ class Group:
         traced: from :func:`trace`.
         columns: traced hyperparameters, (H,) by name.
         seeds: S of them.
-        data: passed on; the same for all.
-        method: "vmap" or "loop".
-        chunk_size: members at a time at most; None lets memory (and a CPU's cache) decide.
+        data: passed on; the same for all; from :func:`put_data`.
+        method: "vmap" or "loop", one member at a time on every device.
+        chunk_size: members at a time at most, but one a device at least; None lets memory (and a
+            CPU's cache) decide.
         max_bytes: most memory, a device, of all programs that run at a time.
         workers: programs at a time, each called from a thread of its own.
         options: more arguments of the first program.
@@ -59,7 +64,7 @@ class Group:
         options: dict[str, Any],
     ):
         self._function, self._options, self._seeds = function, options, list(seeds)
-        self._columns = columns
+        self._columns, self._data = columns, data
         self._num_settings = len(next(iter(columns.values()))) if columns else 1
         self._treedef = jax.tree.structure(traced.state)
         self.form = traced.state
@@ -68,12 +73,7 @@ class Group:
         names = [tree.leaf_name(p) for p, _ in jax.tree_util.tree_leaves_with_path(traced.state)]
         self._is_step = [name == "step" for name in names]
         self.method, self.workers = method, workers
-        devices = jax.local_devices()
-        self._mesh: Mesh | None = None
-        if method == "vmap" and len(devices) > 1:
-            self._mesh = Mesh(np.asarray(devices), ("member",), axis_types=(AxisType.Auto,))
-            data = jax.device_put(data, NamedSharding(self._mesh, P()))
-        self._data = jax.device_put(data) if self._mesh is None else data
+        self._mesh = _mesh()
         self._programs: dict[bool, Any] = {}
         self.shape = self._find_shape(chunk_size, max_bytes)
 
@@ -98,7 +98,9 @@ class Group:
             while jobs or waiting:
                 # one more than there are threads: none of them waits for who takes the results
                 while jobs and len(waiting) <= self.workers:
-                    waiting.add(pool.submit(self._run_block, program, *jobs.pop(0), states))
+                    job = jobs.pop(0)
+                    given = self._arguments(job, states)
+                    waiting.add(pool.submit(self._run_block, program, job, given))
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield from future.result()
@@ -118,47 +120,55 @@ class Group:
         """What the compiled first program needs on a device; None where XLA does not say."""
         return _program_bytes(self._program(False, self.shape))
 
-    def _jobs(self, settings: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
+    def _jobs(self, settings: Sequence[int]) -> Iterator[Job]:
         height, width = self.shape  # seeds, settings
-        for first_seed in range(0, len(self._seeds), height):
-            seeds = list(range(len(self._seeds)))[first_seed : first_seed + height]
+        seeds = range(len(self._seeds))
+        if self.method == "loop":  # nothing is shared: any member may stand beside any other
+            members = [[(seed, setting)] for seed in seeds for setting in settings]
+            for first in range(0, len(members), height):
+                yield members[first : first + height]
+            return
+        for first_seed in range(0, len(seeds), height):
+            rows = seeds[first_seed : first_seed + height]
             for first in range(0, len(settings), width):
-                yield seeds, list(settings[first : first + width])
+                columns = settings[first : first + width]
+                yield [[(row, column) for column in columns] for row in rows]
 
-    def _run_block(
-        self,
-        program: Any,
-        seeds: list[int],
-        settings: list[int],
-        states: Callable[[int, int], list[np.ndarray]] | None,
-    ) -> list[Result]:
+    def _arguments(
+        self, job: Job, states: Callable[[int, int], list[np.ndarray]] | None
+    ) -> tuple[Any, ...]:
+        """What the program is called with.
+
+        Made in the caller's thread: others do not inherit its ``jax.default_prng_impl``.
+        """
         height, width = self.shape
         # a block is always full, so that a member's arithmetic does not depend on its company
-        rows = seeds + seeds[-1:] * (height - len(seeds))
-        places = settings + settings[-1:] * (width - len(settings))
-        keys = [jax.random.key(self._seeds[row]) for row in rows]
-        hparams = {name: column[places] for name, column in self._columns.items()}
-        leaves: list[Any] = []
+        job = [line + line[-1:] * (width - len(line)) for line in job]
+        job += job[-1:] * (height - len(job))
+        first_line = [line[0] for line in job] if self.method == "loop" else job[0]
+        places = [setting for _, setting in first_line]
+        hparams = {name: jnp.asarray(column[places]) for name, column in self._columns.items()}
+        leaves: list[Array] = []
         if states is not None:
-            grid = [[states(place, row) for place in places] for row in rows]
+            grid = [[states(setting, seed) for seed, setting in line] for line in job]
             for index, is_step in enumerate(self._is_step):
                 stacked = np.stack([np.stack([one[index] for one in line]) for line in grid])
-                leaves.append(stacked[0, 0] if is_step or self.method == "loop" else stacked)
-        if self.method == "loop":
-            one = {name: column[0] for name, column in hparams.items()}
-            out, history = jax.device_get(program(keys[0], one, self._data, leaves))
-            return [Result(places[0], rows[0], out, history)]
-        out, history = jax.device_get(program(jnp.stack(keys), hparams, self._data, leaves))
+                leaves.append(jnp.asarray(stacked[0, 0] if is_step else stacked))
+        keys = [jax.random.key(self._seeds[line[0][0]]) for line in job]
+        return jnp.stack(keys), hparams, self._data, leaves
+
+    def _run_block(self, program: Any, job: Job, given: tuple[Any, ...]) -> list[Result]:
+        out, history = jax.device_get(program(*given))
         return [
             # copies: views would keep the whole block alive
             Result(
-                place,
-                row,
+                setting,
+                seed,
                 [leaf[i, j].copy() for leaf in out],
                 {name: values[i, j].copy() for name, values in history.items()},
             )
-            for i, row in enumerate(seeds)
-            for j, place in enumerate(settings)
+            for i, line in enumerate(job)
+            for j, (seed, setting) in enumerate(line)
         ]
 
     def _program(self, goes_on: bool, shape: tuple[int, int]) -> Any:
@@ -178,37 +188,42 @@ class Group:
 
         height, width = shape
         loop = self.method == "loop"
-        key = jax.random.key(0)
-        keys = key if loop else jnp.stack([key] * height)
-        hparams = {
-            name: column[0] if loop else np.resize(column, width)
-            for name, column in self._columns.items()
-        }
+        devices = 1 if self._mesh is None else self._mesh.devices.size
+        by_setting = not loop and width % devices == 0
+        keys = jnp.stack([jax.random.key(0)] * height)
+        columns = height if loop else width
+        hparams = {name: np.resize(column, columns) for name, column in self._columns.items()}
         leaves = []
         for form, is_step in zip(self._forms, self._is_step, strict=True):
             raw = jax.eval_shape(lambda x: _unwrap([x])[0], form)
-            full = raw.shape if is_step or loop else (height, width, *raw.shape)
+            full = raw.shape if is_step else (height, width, *raw.shape)
             leaves.append(jax.ShapeDtypeStruct(full, raw.dtype))
         leaves = leaves if goes_on else []
-        if loop:
-            return jax.jit(one).lower(keys, hparams, self._data, leaves).compile()
         # all members are at the same step: one order of the examples serves all settings of a seed
         axes = [None if is_step else 0 for is_step in self._is_step] if goes_on else []
-        many = jax.vmap(one, in_axes=(None, 0, None, axes))
-        block = jax.vmap(many, in_axes=(0, None, None, axes))
-        if self._mesh is not None:
-            block = self._shard(block, goes_on, width % len(self._mesh.devices) == 0)
-        return jax.jit(block).lower(keys, hparams, self._data, leaves).compile()
 
-    def _shard(self, block: Callable, goes_on: bool, by_setting: bool) -> Callable:
-        """Every device trains its own share of the settings, or of the seeds, alone."""
-        seeds, settings = (P(), P("member")) if by_setting else (P("member"), P())
-        both = P(None, "member") if by_setting else P("member")
-        leaves = [P() if is_step else both for is_step in self._is_step] if goes_on else []
-        in_specs = (seeds, settings, P(), leaves)
-        return jax.shard_map(
-            block, mesh=self._mesh, in_specs=in_specs, out_specs=both, check_vma=False
-        )
+        def alone(keys: Array, hparams: dict, data: PyTree, leaves: list[Array]) -> Any:
+            """The one member of a block, without an operation more than it has by itself."""
+            own = {name: column[0] for name, column in hparams.items()}
+            state = [x if axis is None else x[0, 0] for x, axis in zip(leaves, axes, strict=True)]
+            return jax.tree.map(lambda x: x[None, None], one(keys[0], own, data, state))
+
+        block = alone
+        if not loop:
+            # said, as there may be no hyperparameter that shows it
+            size = width // devices if by_setting else width
+            many = jax.vmap(one, in_axes=(None, 0, None, axes), axis_size=size)
+            block = jax.vmap(many, in_axes=(0, None, None, axes))
+        if self._mesh is not None:
+            # every device trains its own share of the settings, of the seeds, or a member, alone
+            seeds = P() if by_setting else P("member")
+            settings = P("member") if by_setting or loop else P()
+            both = P(None, "member") if by_setting else P("member")
+            specs = (seeds, settings, P(), [P() if axis is None else both for axis in axes])
+            block = jax.shard_map(
+                block, mesh=self._mesh, in_specs=specs, out_specs=both, check_vma=False
+            )
+        return jax.jit(block).lower(keys, hparams, self._data, leaves).compile()
 
     def _find_shape(self, chunk_size: int | None, max_bytes: float) -> tuple[int, int]:
         """Seeds and settings of a block: as many as fit, checked on the compiled program."""
@@ -221,11 +236,11 @@ class Group:
         if chunk_size is None and jax.default_backend() == "cpu":
             cached = max(1, int(CACHE_BYTES * 3 // max(member, 1)))
             limit = min(limit, devices * cached, -(-members // self.workers))
-        if self.method == "loop":
-            limit = 1
         limit = min(limit, devices * max(1, int((share - data) // max(member, 1))))
         while True:
             shape = _block_shape(limit, len(self._seeds), self._num_settings, devices, self.workers)
+            if self.method == "loop":
+                shape = devices, 1
             self._programs = {False: self._compile(False, shape)}
             used = _program_bytes(self._programs[False])
             if used is None or used <= share:
@@ -260,6 +275,19 @@ def _block_shape(
     width = -(-padded // blocks // devices) * devices
     height = 1 if width < padded else max(1, min(num_seeds, limit // width))
     return -(-num_seeds // -(-num_seeds // height)), width
+
+
+def put_data(data: PyTree) -> PyTree:
+    """The data on every device, once for all groups of a sweep."""
+    mesh = _mesh()
+    return jax.device_put(data, None if mesh is None else NamedSharding(mesh, P()))
+
+
+def _mesh() -> Mesh | None:
+    devices = jax.local_devices()
+    if len(devices) == 1:
+        return None
+    return Mesh(np.asarray(devices), ("member",), axis_types=(AxisType.Auto,))
 
 
 def default_max_bytes() -> float:

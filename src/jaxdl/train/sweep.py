@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxdl import checks
 from jaxdl.train import members, sweep_record
-from jaxdl.train.blocks import Group, default_max_bytes
+from jaxdl.train.blocks import Group, default_max_bytes, put_data
 from jaxdl.train.members import TrainOne
 from jaxdl.train.space import Setting, check_settings
 from jaxdl.train.sweep_result import Store, SweepResult
@@ -52,8 +52,8 @@ def sweep(
         data: any pytree of arrays; the third argument, the same for all.
         seeds: S of them; ``key`` is ``jax.random.key(seed)``.
         method: "vmap" trains members in one program, "loop" one after another with one
-            compilation; "auto" chooses by model and device, and says which and why. On a CPU
-            several programs run at a time, each in a thread.
+            compilation, one on every device; "auto" chooses by model and device, and says which and
+            why. On a CPU several programs run at a time, each in a thread.
         outer: names of hyperparameters that decide shapes or branches (width, batch size): each of
             their combinations is compiled by itself and ``train_one`` gets the value itself.
             "auto" finds them.
@@ -62,7 +62,8 @@ def sweep(
             One program trains one epoch of a block that is always full, so a member that is never
             stopped is to the bit what it is with ``halving=(E,)``, where nobody is.
         halving_factor: one of so many settings goes on.
-        chunk_size: members of a program at most; by default what memory, or a CPU's cache, holds.
+        chunk_size: members of a program at most, but one a device at least; by default what memory,
+            or a CPU's cache, holds.
         max_bytes: most memory on a device that the programs under way may use, data included; half
             of what is free by default, a quarter of the memory on a CPU.
         keep: states to return; all of them are as many times as large as one.
@@ -111,12 +112,13 @@ def sweep(
     traced_names, outer_names = _split_names(function, settings, seeds[0], data, outer)
     say = print if progress else _say_nothing
     groups: list[tuple[Group, list[int]]] = []
+    placed = put_data(data)
     for places in _by_values(settings, outer_names):
         fixed = {name: settings[places[0]][name] for name in outer_names}
         groups.append(
             (
                 _make_group(
-                    train_one, settings, places, fixed, traced_names, seeds, data, method,
+                    train_one, settings, places, fixed, traced_names, seeds, placed, method,
                     chunk_size, max_bytes, options, monitor, say,
                 ),
                 places,
@@ -275,10 +277,11 @@ def _make_group(
     )
     label = "".join(f"{name}={value}: " for name, value in fixed.items())
     height, width = group.shape
+    shape = f" ({width} settings × {height} seeds)" if chosen == "vmap" else ""
     programs = f", {group.workers} programs at a time" if group.workers > 1 else ""
     say(
-        f"{label}{number} members by {chosen} ({why}); {height * width} in a program "
-        f"({width} settings × {height} seeds){programs}"
+        f"{label}{number} members by {chosen} ({why}); {height * width} in a program"
+        f"{shape}{programs}"
     )
     return group
 

@@ -1,0 +1,128 @@
+"""Sweeps without traced hyperparameters, of mixed types, on two devices: each member as alone."""
+
+import functools
+import os
+import subprocess
+import sys
+import textwrap
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdl import train
+from jaxdl.train.sweep_result import Store
+from jaxdl.types import TrainState
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+def shrink(key, hparams, data, state=None, num_epochs=2):
+    """w ← (1 − rate) w, one update an epoch, from a normal vector; compiled in no time."""
+    rate = hparams.get("rate", 0.5)
+    if state is None:
+        init_key, key = jax.random.split(key)
+        w = jax.random.normal(init_key, (hparams.get("width", 3),))
+        state = TrainState(jnp.int32(0), w, {}, {"rate": jnp.asarray(rate)}, key)
+    losses = []
+    for _ in range(num_epochs):
+        w = state.params * (1 - state.opt_state["rate"])
+        state = state.replace(step=state.step + 1, params=w)
+        losses.append(jnp.square(w).mean())
+    return state, {"test/loss": jnp.stack(losses)}
+
+
+def alone(hparams, seed, num_epochs=2):
+    return shrink(jax.random.key(int(seed)), hparams, None, num_epochs=num_epochs)[1]["test/loss"]
+
+
+sweep = functools.partial(train.sweep, shrink, progress=False)
+
+
+def check_members(result):
+    for member, hparams in enumerate(result.hparams):
+        epochs = result.num_epochs[member]
+        np.testing.assert_allclose(
+            result.history["test/loss"][member, :epochs],
+            alone(hparams, result.seeds[member], epochs),
+            rtol=1e-5,
+        )
+
+
+@pytest.mark.parametrize("space", [[{}], train.grid(width=[2, 3])])
+@pytest.mark.parametrize("halving", [None, (1, 2)])
+def test_seeds_need_no_traced_hyperparameter(space, halving):
+    result = sweep(space, seeds=range(3), outer="auto", method="vmap", halving=halving)
+    assert (result.method, result.history["test/loss"].shape) == ("vmap", (3 * len(space), 2))
+    check_members(result)
+
+
+def test_the_data_are_on_the_device_once(monkeypatch):
+    found, original = [], Store.result
+
+    def count(*args):
+        found.append(sum(array.shape == (41, 3) for array in jax.live_arrays()))
+        return original(*args)
+
+    def one(key, hparams, data):
+        w = jnp.zeros(hparams["width"]) + data[0, 0]
+        return {"w": w}, {"test/loss": w[:1]}
+
+    monkeypatch.setattr(Store, "result", count)
+    data = np.ones((41, 3), np.float32)
+    train.sweep(one, train.grid(width=[1, 2, 3]), data, outer=["width"], progress=False)
+    assert found == [1]
+
+
+def test_the_callers_kind_of_keys_holds_in_every_thread():
+    with jax.default_prng_impl("rbg"):
+        result = sweep(train.grid(rate=[0.1, 0.2, 0.3]), seeds=(0, 1))
+        check_members(result)
+
+
+@pytest.fixture(scope="module")
+def two_devices():
+    """What a process with two devices says of the loop, and of halving by either method."""
+    script = """
+        import jax, test_sweep_groups as t
+        from jaxdl import train
+        from jaxdl.train import blocks
+        used, original = set(), blocks.Group._run_block
+        def look(self, program, *args):
+            def called(*given):
+                out = program(*given)
+                used.update(*(leaf.devices() for leaf in jax.tree.leaves(out)))
+                return out
+            return original(self, called, *args)
+        blocks.Group._run_block = look
+        rates = train.grid(rate=[0.1, 0.2, 0.3])
+        for halving in (None, (1, 2)):
+            for method in ("loop", "vmap"):
+                used.clear()
+                result = t.sweep(
+                    rates, seeds=(4, 5, 6), method=method, halving=halving, chunk_size=2
+                )
+                t.check_members(result)
+                print(halving, result.method, result.chunk_size, len(used), *result.num_epochs)
+    """
+    environ = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "PYTHONPATH": os.pathsep.join(["tests", "tests/train"]),
+        "JAX_PLATFORMS": "cpu",
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True, text=True, env=environ, timeout=300,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.splitlines()
+
+
+def test_the_loop_trains_one_member_on_every_device(two_devices):
+    assert "None loop 2 2 2 2 2 2 2 2 2 2 2" in two_devices
+
+
+@pytest.mark.parametrize("method", ["vmap", "loop"])
+def test_halving_goes_on_with_the_same_members_on_two_devices(two_devices, method):
+    assert f"(1, 2) {method} 2 2 1 1 1 2 2 2 2 2 2" in two_devices
