@@ -47,6 +47,28 @@ def test_embed_is_what_the_last_layer_sees(name, last):
     )
 
 
+def test_a_layer_that_puts_out_several_arrays():
+    class Twice(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            lstm = nn.LSTM(3)
+            outputs, (hidden, cell) = lstm(x)
+            lstm(-x)
+            self.sow("intermediates", "both", {"a": outputs, "b": cell})
+            return outputs, hidden, cell
+
+    model, x = Twice(), draw(2, 4, 3)
+    variables = draw_variables(model, x)
+    outputs, hidden, cell = quick_jit(model.apply)(variables, x)
+    expected = {"LSTM_0": outputs, "LSTM_0/1/0": hidden, "LSTM_0/1/1": cell}
+    expected |= {"both/a": outputs, "both/b": cell}
+    expected |= {"": outputs, "1": hidden, "2": cell}
+    _, found = intermediates(model, variables, x)
+    assert set(found) == set(expected)
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-6)
+
+
 def test_convnet_keeps_its_three_features():
     model, x = models.ConvNet(), draw(2, 28, 28, 1)
     variables = draw_variables(model, x)

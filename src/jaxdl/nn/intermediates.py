@@ -29,8 +29,10 @@ def features(
         **options: keyword arguments of the model's call, ``train=False`` say.
 
     Returns:
-        outputs by the layer's path, ``"layer1_0/conv1"``; ``""`` is the model's own. What a model
-        sows into ``intermediates`` stands there under its path and name, ``"relu5_3"``.
+        outputs by the layer's path, ``"layer1_0/conv1"``; ``""`` is the model's own. Of several
+        arrays the first has the layer's name, ``"LSTM_0"``, and the others their place behind it,
+        ``"LSTM_0/1/0"`` and ``"LSTM_0/1/1"``. What a model sows into ``intermediates`` stands there
+        under its path and name, ``"relu5_3"``.
 
     Raises:
         ValueError: a name that the model does not have; the message lists those that it has.
@@ -41,12 +43,16 @@ def features(
     _, state = model.apply(
         variables, *inputs, capture_intermediates=True, mutable=["intermediates"], **options
     )
-    found = {
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state["intermediates"])
+    found = {}
+    for path, array in leaves:
         # Linen keeps a tuple of the outputs of every call: the first one is meant
-        name.removesuffix("/0").removesuffix("__call__").rstrip("/"): array
-        for name, array in tree.named_leaves(state["intermediates"]).items()
-        if name.endswith("/0")
-    }
+        calls = [i for i, key in enumerate(path) if isinstance(key, jax.tree_util.SequenceKey)]
+        if calls and path[calls[0]].idx == 0:
+            layer = tree.leaf_name(path[: calls[0]]).removesuffix("__call__").rstrip("/")
+            part = tree.leaf_name(path[calls[0] + 1 :])
+            is_first = set(part) <= {"0", "/"}
+            found[layer if is_first else f"{layer}/{part}".lstrip("/")] = array
     if names is None:
         return found
     unknown = [name for name in names if name not in found]
