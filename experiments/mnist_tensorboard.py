@@ -18,6 +18,7 @@ test images count.
 """
 
 import dataclasses
+import numbers
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,7 @@ import jax.numpy as jnp
 
 from jaxdl import config, data, interop, losses, metrics, models, optim
 from jaxdl import train as training
+from jaxdl.checks import check_batch_size
 from jaxdl.nn import kaiming_normal
 
 
@@ -113,6 +115,11 @@ def merged(hparams_dict: Mapping[str, Any] | None) -> HParams:
     if unknown:
         raise ValueError(f"unknown hyperparameter {unknown[0]!r}; known are {', '.join(known)}.")
     hparams = HParams(**given)
+    for name, default in dataclasses.asdict(HParams()).items():
+        value = getattr(hparams, name)
+        kind = {int: numbers.Integral, float: numbers.Real}.get(type(default), type(default))
+        if not isinstance(value, kind) or isinstance(value, bool) != isinstance(default, bool):
+            raise ValueError(f"{name} must be of type {type(default).__name__}, got {value!r}.")
     if hparams.optimizer not in ("adam", "adamw", "sgd", "rmsprop"):
         raise ValueError(f"optimizer must be adam, adamw, sgd or rmsprop: {hparams.optimizer!r}.")
     return hparams
@@ -133,6 +140,7 @@ def train_model(
         bias_init=nn.initializers.zeros,
     )
     init_key, order_key = jax.random.split(jax.random.key(hparams.seed))
+    check_batch_size(hparams.batch_size, len(dataset.train["image"]))
     loader = data.Loader(
         data.ArraySource(dataset.train),
         batch_size=hparams.batch_size,

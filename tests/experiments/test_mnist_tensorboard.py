@@ -55,6 +55,28 @@ def test_a_partial_dictionary_is_enough_and_every_test_image_counts(trained):
     assert accumulator.SummaryMetadata("_hparams_/session_end_info").plugin_data.content
 
 
+def test_defaults_are_the_sources():
+    assert dataclasses.asdict(experiment.HParams()) == {
+        "batch_size": 64, "learning_rate": 1e-3, "dropout_rate": 0.3, "num_epochs": 10,
+        "optimizer": "adam", "momentum": 0.0, "weight_decay": 1e-5, "step_size": 5, "gamma": 0.5,
+        "drop_last": True, "seed": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("hparams", "message"),
+    [
+        ({"learning_rate": "0.1"}, "learning_rate must be of type float, got '0.1'"),
+        ({"batch_size": 16.0}, "batch_size must be of type int, got 16.0"),
+        ({"drop_last": 1}, "drop_last must be of type bool, got 1"),
+        ({"batch_size": 64}, "batch_size must lie in 1 to 40"),
+    ],
+)
+def test_hyperparameters_that_cannot_be_are_named(hparams, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        experiment.train(hparams, tmp_path, dataset=make_dataset())
+
+
 def test_eight_tensors_make_eight_histograms_twice_and_eight_norms(trained):
     tags = accumulate(trained[0]).Tags()
     parameters = [tag for tag in tags["histograms"] if tag.startswith("parameters/")]

@@ -277,7 +277,7 @@ class Watcher:
         labels = self._labels(len(vectors))
         if network.image in data and data[network.image].ndim == 4:
             images = _viewable(np.asarray(data[network.image][: len(vectors)]))
-            images = images if images.shape[1] == images.shape[2] else None
+            images = images if tensorboard.makes_sprite(images.shape) else None
         tensorboard.write_embedding(
             self._record.writer,
             self._watch.embeddings,
