@@ -126,3 +126,36 @@ def test_the_loop_trains_one_member_on_every_device(two_devices):
 @pytest.mark.parametrize("method", ["vmap", "loop"])
 def test_halving_goes_on_with_the_same_members_on_two_devices(two_devices, method):
     assert f"(1, 2) {method} 2 2 1 1 1 2 2 2 2 2 2" in two_devices
+
+
+def test_an_integer_among_floats_is_a_float():
+    result = sweep(train.grid(rate=[1, 0.25]), halving=(1, 2), keep="all")
+    assert list(result.num_epochs) == [2, 1]
+    assert result.states[0].opt_state["rate"].dtype == jnp.float32
+    check_members(result)
+
+
+@pytest.mark.parametrize("where", ["weights", "history"])
+def test_what_is_not_finite_is_seen_in_bfloat16(where):
+    def one(key, hparams, data):
+        bad = jnp.log(-hparams["rate"]).astype(jnp.bfloat16)[None]
+        w, metric = (bad, jnp.ones(1)) if where == "weights" else (jnp.ones(1), bad)
+        return {"w": w}, {"test/loss": hparams["rate"][None], "train/metric": metric}
+
+    result = train.sweep(one, train.grid(rate=[0.1, -0.2, 0.3]), progress=False)
+    assert (result.diverged, result.best) == ({0: 1, 2: 1}, 1)
+
+
+@pytest.mark.parametrize(("shape", "written"), [((), r"\(\)"), ((5,), r"\(5,\)")])
+def test_a_metric_without_a_value_an_epoch_is_named(shape, written):
+    def one(key, hparams, data):
+        return {}, {"test/loss": jnp.ones(2) * hparams["rate"], "final": jnp.zeros(shape)}
+
+    expected = rf"'final' must hold one value an epoch, shape \(2, \.\.\.\).*got {written}"
+    with pytest.raises(ValueError, match=expected):
+        train.sweep(one, train.grid(rate=[0.1]), progress=False)
+
+
+def test_an_integer_of_more_than_32_bits_is_told_from_a_shape():
+    with pytest.raises(ValueError, match=r"'rate': its value 1099511627776 does not fit int32"):
+        sweep(train.grid(rate=[1, 2**40]))

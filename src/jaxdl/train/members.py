@@ -48,26 +48,73 @@ def trace(function: TrainOne, seed: int, traced: Mapping[str, Any], data: PyTree
     return Traced(state, dict(history), kernels or feed.has_convolution(closed.jaxpr))
 
 
+def split(
+    function: TrainOne,
+    settings: Sequence[Mapping[str, Any]],
+    seed: int,
+    data: PyTree,
+    outer: Sequence[str] | str,
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The hyperparameters that are traced, (settings,) by name, and those of the outer loop.
+
+    Raises:
+        ValueError: one that cannot be traced and is not in ``outer``.
+    """
+    names = list(settings[0])
+    asked = [] if outer == "auto" else [outer] if isinstance(outer, str) else list(outer)
+    for name in asked:
+        if name not in names:
+            raise ValueError(
+                f"outer names {name!r}, which is no hyperparameter; there are {names}."
+            )
+    inner = {name: [setting[name] for setting in settings] for name in names if name not in asked}
+    guilty = {name: why for name, values in inner.items() if (why := _no_scalar(values))}
+    columns = as_arrays({name: values for name, values in inner.items() if name not in guilty})
+    others = {name: value for name, value in settings[0].items() if name not in columns}
+    first = {name: column[0] for name, column in columns.items()}
+
+    def with_fixed(key: Any, hparams: dict, data: PyTree) -> Any:
+        return function(key, {**others, **hparams}, data)
+
+    try:
+        trace(with_fixed, seed, first, data)
+    except Exception:
+        found = blame(function, seed, settings[0], first, data)
+        if not found:
+            raise
+        guilty |= found
+    if guilty and outer != "auto":
+        listed = "\n  ".join(f"{name!r}: {reason}" for name, reason in guilty.items())
+        raise ValueError(
+            "these hyperparameters decide a shape or a branch of Python, or are no numbers that an "
+            f"array holds, so their values cannot share one compiled program:\n  {listed}\nLoop "
+            f"over them outside: sweep(..., outer={[*asked, *guilty]!r}) compiles once for each of "
+            'their values; outer="auto" finds them by itself.'
+        )
+    columns = {name: column for name, column in columns.items() if name not in guilty}
+    return columns, [*asked, *guilty]
+
+
 def blame(
     function: TrainOne,
     seed: int,
     setting: Mapping[str, Any],
-    names: Sequence[str],
+    scalars: Mapping[str, Any],
     data: PyTree,
 ) -> dict[str, str]:
     """The hyperparameters that cannot be traced, with the reason: they make shapes or branches.
 
-    Each is traced alone, the others being plain numbers.
+    Each of the scalars is traced alone, the others being plain numbers of the setting.
     """
     guilty = {}
-    for name in names:
+    for name, scalar in scalars.items():
         fixed = {other: value for other, value in setting.items() if other != name}
 
         def alone(key: Array, one: dict[str, Array], data: PyTree, fixed: dict = fixed) -> Any:
             return function(key, {**fixed, **one}, data)
 
         try:
-            jax.eval_shape(alone, jax.random.key(seed), as_arrays({name: setting[name]}), data)
+            jax.eval_shape(alone, jax.random.key(seed), as_arrays({name: scalar}), data)
         except Exception as error:  # whatever a library makes of a tracer that it cannot use
             guilty[name] = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
     if guilty:
@@ -81,6 +128,35 @@ def blame(
 def is_number(value: Any) -> bool:
     """Whether a hyperparameter can become a traced scalar."""
     return np.ndim(value) == 0 and np.asarray(value).dtype.kind in "biuf"
+
+
+def _no_scalar(values: Sequence[Any]) -> str | None:
+    """Why the values of a hyperparameter cannot become traced scalars; None where they can."""
+    for value in values:
+        if not is_number(value):
+            return f"its value {value!r} is no number"
+    column = np.asarray(values)
+    if column.dtype.kind in "iu":
+        held = np.iinfo(jax.dtypes.canonicalize_dtype(column.dtype))
+        for value in values:
+            if not held.min <= int(value) <= held.max:
+                return f"its value {value} does not fit {held.dtype}; write {float(value)!r}"
+    return None
+
+
+def check_history(history: Mapping[str, Any], monitor: str) -> None:
+    """Every metric must have one value an epoch, and the monitored one a scalar."""
+    if monitor not in history or history[monitor].ndim != 1:
+        curves = sorted(name for name, form in history.items() if form.ndim == 1)
+        raise ValueError(f"monitor {monitor!r} is not a metric of this sweep: {curves}.")
+    epochs = history[monitor].shape[0]
+    for name, form in history.items():
+        if form.shape[:1] != (epochs,):
+            raise ValueError(
+                f"the history of {name!r} must hold one value an epoch, shape ({epochs}, ...) as "
+                f"that of {monitor!r}, got {form.shape}. Stack what each epoch gives, or return it "
+                "in the state."
+            )
 
 
 def as_arrays(setting: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -109,7 +109,7 @@ def sweep(
     if max_bytes is None:
         max_bytes = default_max_bytes()
     function = functools.partial(train_one, **options)
-    traced_names, outer_names = _split_names(function, settings, seeds[0], data, outer)
+    columns, outer_names = members.split(function, settings, seeds[0], data, outer)
     say = print if progress else _say_nothing
     groups: list[tuple[Group, list[int]]] = []
     placed = put_data(data)
@@ -118,8 +118,9 @@ def sweep(
         groups.append(
             (
                 _make_group(
-                    train_one, settings, places, fixed, traced_names, seeds, placed, method,
-                    chunk_size, max_bytes, options, monitor, say,
+                    train_one, {name: column[places] for name, column in columns.items()}, fixed,
+                    len(places) * len(seeds), seeds, placed, method, chunk_size, max_bytes, options,
+                    monitor, say,
                 ),
                 places,
             )
@@ -181,53 +182,6 @@ def _leaves_of(store: Store, places: list[int], setting: int, seed: int) -> list
     return store.leaves[places[setting] * len(store.seeds) + seed]
 
 
-def _split_names(
-    function: TrainOne,
-    settings: list[dict[str, Any]],
-    seed: int,
-    data: PyTree,
-    outer: Sequence[str] | str,
-) -> tuple[list[str], list[str]]:
-    """The hyperparameters that are traced, and those of the outer loop."""
-    names = list(settings[0])
-    asked = [] if outer == "auto" else [outer] if isinstance(outer, str) else list(outer)
-    for name in asked:
-        if name not in names:
-            raise ValueError(
-                f"outer names {name!r}, which is no hyperparameter; there are {names}."
-            )
-    inner = [name for name in names if name not in asked]
-    guilty = {
-        name: f"its value {setting[name]!r} is no number"
-        for name in inner
-        for setting in settings[::-1]
-        if not members.is_number(setting[name])
-    }
-    first, numbers = settings[0], [name for name in inner if name not in guilty]
-    others = {name: value for name, value in first.items() if name not in numbers}
-
-    def with_fixed(key: Any, hparams: dict, data: PyTree) -> Any:
-        return function(key, {**others, **hparams}, data)
-
-    try:
-        members.trace(with_fixed, seed, {name: first[name] for name in numbers}, data)
-    except Exception:
-        found = members.blame(function, seed, first, numbers, data)
-        if not found:
-            raise
-        guilty |= found
-    if guilty and outer != "auto":
-        listed = "\n  ".join(f"{name!r}: {reason}" for name, reason in guilty.items())
-        raise ValueError(
-            "these hyperparameters decide a shape or a branch of Python, so their values cannot "
-            f"share one compiled program:\n  {listed}\nLoop over them outside: "
-            f"sweep(..., outer={[*asked, *guilty]!r}) compiles once for each of their values; "
-            'outer="auto" finds them by itself.'
-        )
-    outside = [*asked, *guilty]
-    return [name for name in names if name not in outside], outside
-
-
 def _by_values(settings: list[dict[str, Any]], names: list[str]) -> list[list[int]]:
     """Positions of the settings, those with the same values of these names together."""
     found: dict[str, list[int]] = {}
@@ -238,10 +192,9 @@ def _by_values(settings: list[dict[str, Any]], names: list[str]) -> list[list[in
 
 def _make_group(
     train_one: TrainOne,
-    settings: list[dict[str, Any]],
-    places: list[int],
+    columns: dict[str, np.ndarray],
     fixed: dict[str, Any],
-    names: list[str],
+    number: int,
     seeds: Sequence[int],
     data: PyTree,
     method: str,
@@ -254,19 +207,16 @@ def _make_group(
     def function(key: Any, hparams: dict, data: PyTree, **options: Any) -> Any:
         return train_one(key, {**fixed, **hparams}, data, **options)
 
-    first = {name: settings[places[0]][name] for name in names}
+    first = {name: column[0] for name, column in columns.items()}
     traced = members.trace(functools.partial(function, **options), seeds[0], first, data)
-    if monitor not in traced.history or traced.history[monitor].ndim != 1:
-        curves = sorted(name for name, form in traced.history.items() if form.ndim == 1)
-        raise ValueError(f"monitor {monitor!r} is not a metric of this sweep: {curves}.")
-    number = len(places) * len(seeds)
+    members.check_history(traced.history, monitor)
     chosen, why = (method, "as asked")
     if method == "auto":
         chosen, why = members.choose_method(traced, number)
     group = Group(
         function,
         traced,
-        members.as_arrays({name: [settings[place][name] for place in places] for name in names}),
+        columns,
         seeds,
         data,
         method=chosen,

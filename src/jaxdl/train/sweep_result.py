@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.train.blocks import Group, Result
@@ -157,9 +158,10 @@ class Store:
         length = _length(one.history)
         finite = np.ones(length, bool)
         for values in one.history.values():
-            if values.dtype.kind == "f":
+            if jnp.issubdtype(values.dtype, jnp.inexact):  # NumPy's kind of bfloat16 is "V"
                 finite &= np.isfinite(values.reshape(length, -1)).all(axis=1)
-        finite[-1] &= all(np.isfinite(leaf).all() for leaf in one.leaves if leaf.dtype.kind == "f")
+        weights = [leaf for leaf in one.leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+        finite[-1] &= all(np.isfinite(leaf).all() for leaf in weights)
         if not finite.all():
             self.bad.setdefault(member, before + int(finite.argmin()) + 1)
 
