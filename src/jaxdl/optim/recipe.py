@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+import jax.numpy as jnp
 import optax
 
 from jaxdl.checks import check_positive
@@ -10,6 +11,7 @@ from jaxdl.optim.averages import ema as with_ema
 from jaxdl.optim.optimizers import LearningRate
 from jaxdl.optim.parts import Patterns, by_pattern, freeze, no_decay_on_vectors
 from jaxdl.optim.wrappers import mixed_precision, reduce_on_plateau
+from jaxdl.types import PyTree
 
 
 def recipe(
@@ -40,7 +42,8 @@ def recipe(
         frozen: patterns of the parameters that stay as they are.
         weight_decay: λ; None leaves it to the optimizer.
         decay_vectors: decay biases and the scales of norms too.
-        clip_norm: largest global norm of the gradients of all that is trained.
+        clip_norm: largest global norm of the gradients of all that is trained; longer ones are
+            multiplied by ``clip_norm / (norm + 1e-6)``, as ``torch.nn.utils.clip_grad_norm_`` does.
         clip_value: largest absolute value of a gradient; applied before ``clip_norm``.
         accumulate: batches whose mean gradient makes one update; schedules count updates.
         plateau: options of :func:`jaxdl.optim.reduce_on_plateau`, {} for its defaults; lowers every
@@ -78,7 +81,7 @@ def recipe(
     # what is frozen must not count in the norm
     chain = [freeze(optax.identity(), frozen)] if frozen and clip_norm is not None else []
     chain += [optax.clip(clip_value)] if clip_value is not None else []
-    chain += [optax.clip_by_global_norm(clip_norm)] if clip_norm is not None else []
+    chain += [_clip_norm(clip_norm)] if clip_norm is not None else []
     tx = optax.chain(*chain, tx) if chain else tx
     # an average must see the updates as they are made, so the plateau scales them before
     tx = reduce_on_plateau(tx, **plateau) if plateau is not None else tx
@@ -86,3 +89,12 @@ def recipe(
     if accumulate > 1:
         tx = optax.MultiSteps(tx, every_k_schedule=accumulate).gradient_transformation()
     return tx if precision == "float32" else mixed_precision(tx, precision)
+
+
+def _clip_norm(limit: float) -> optax.GradientTransformation:
+    def clip(updates: PyTree, _: PyTree) -> PyTree:
+        return optax.tree.scale(
+            jnp.minimum(1.0, limit / (optax.tree.norm(updates) + 1e-6)), updates
+        )
+
+    return optax.stateless(clip)
