@@ -49,6 +49,26 @@ def test_ten_steps_on_given_gradients(name):
     compare(f"optimizer {name}", path_of(OPTIMIZERS[name]), CASES[name]["path"], 2e-6)
 
 
+@pytest.mark.parametrize("name", ["muon", "muon transposed"])
+def test_muon(name):
+    """Kernels are (in, out), PyTorch's weights (out, in); a bias follows Adam."""
+
+    def turned(array):
+        return np.swapaxes(array, -1, -2)
+
+    weight, gradients = START, GRADIENTS
+    if name == "muon transposed":
+        weight, gradients = turned(weight), turned(gradients)
+    path = path_of(
+        optim.muon(0.02, weight_decay=0.1),
+        {"kernel": turned(weight), "bias": START[0]},
+        {"kernel": turned(gradients), "bias": GRADIENTS[:, 1]},
+    )
+    compare(f"optimizer {name}", turned(path["kernel"]), CASES[name]["path"], 5e-6)
+    bias = path_of(optim.adam(0.02), START[0], GRADIENTS[:, 1])
+    np.testing.assert_allclose(path["bias"], bias, rtol=1e-6)
+
+
 SCHEDULES = {
     "step_decay": optim.step_decay(1e-3, 5, 0.5),
     "multi_step": optim.multi_step(1.0, [7, 20, 20]),

@@ -53,6 +53,31 @@ def adam_by_formula(rate, coupled=0.0, decoupled=0.0, b1=0.9, b2=0.999, eps=1e-8
     return np.array(path)
 
 
+def test_three_steps_of_lamb_and_lion_by_formula():
+    rate, decay, b1, b2 = 0.1, 0.05, 0.8, 0.9
+    w, m, v, lamb = WEIGHTS.copy(), np.zeros(5), np.zeros(5), []
+    for t, g in enumerate(GRADIENTS[:3], start=1):
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        update = (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + 1e-6) + decay * w
+        w = w - rate * np.linalg.norm(w) / np.linalg.norm(update) * update
+        lamb.append(w)
+    w, m, lion = WEIGHTS.copy(), np.zeros(5), []
+    for g in GRADIENTS[:3]:
+        w = w - rate * (np.sign(b1 * m + (1 - b1) * g) + decay * w)
+        m = b2 * m + (1 - b2) * g
+        lion.append(w)
+    options = {"b1": b1, "b2": b2, "weight_decay": decay}
+    path = follow(optim.lamb(rate, **options), gradients=GRADIENTS[:3])
+    np.testing.assert_allclose(path, lamb, rtol=1e-5)
+    path = follow(optim.lion(rate, **options), gradients=GRADIENTS[:3])
+    np.testing.assert_allclose(path, lion, rtol=1e-5)
+
+
+def test_nesterov_needs_a_momentum():
+    with pytest.raises(ValueError, match=r"nesterov needs a momentum .* got momentum=0\.0"):
+        optim.sgd(0.1, nesterov=True)
+
+
 def test_sgd_two_steps_by_hand():
     path = follow(optim.sgd(0.1, momentum=0.5, weight_decay=0.1), [1.0], [[2.0], [1.0]])
     # g = 2 + .1 = 2.1, w = .79; g = 1 + .079, buffer = 1.05 + 1.079 = 2.129, w = .79 - .2129
@@ -138,6 +163,15 @@ def test_learning_rates_of_several_parts_have_their_labels():
     tx = optim.by_pattern(parts, {"head": "Dense_1"}, default="body")
     expected = {"learning_rate/body": 0.01, "learning_rate/head": 0.1}
     assert optim.learning_rates(make_train_state(tx)) == expected
+
+
+def test_a_label_may_be_a_number_or_the_name_of_a_wrapper():
+    parts = {"0": ("Dense_0/bias", 0.1), "1": ("Dense_0/kernel", 0.2), "inner": ("Dense_1/b", 0.3)}
+    tx = optim.recipe(optim.sgd, 0.4, parts=parts, ema=0.9, plateau={})
+    expected = {"0": 0.1, "1": 0.2, "inner": 0.3, "rest": 0.4}
+    assert optim.learning_rates(make_train_state(tx)) == {
+        f"learning_rate/{part}": rate for part, rate in expected.items()
+    }
 
 
 def test_learning_rates_of_two_players_have_their_names():

@@ -1,5 +1,7 @@
 """Optimizers, schedules, plateaus and averages in PyTorch."""
 
+from unittest import mock
+
 import numpy as np
 
 EPOCHS = 40
@@ -25,6 +27,18 @@ def optimizers(torch):
         "adagrad": lambda p: optim.Adagrad(p, 1e-1, weight_decay=1e-2),
         "adadelta": lambda p: optim.Adadelta(p, 1.0, weight_decay=1e-2),
     }
+
+
+def muon(torch, start, gradients):
+    """PyTorch's Muon, its iteration in float64 in place of bfloat16."""
+    weight, path = torch.nn.Parameter(torch.from_numpy(start.astype(np.float64))), []
+    optimizer = torch.optim.Muon([weight], 0.02, weight_decay=0.1)
+    with mock.patch.object(torch.Tensor, "bfloat16", torch.Tensor.double):
+        for gradient in gradients:
+            weight.grad = torch.from_numpy(gradient.astype(np.float64))
+            optimizer.step()
+            path.append(weight.detach().numpy().astype(np.float32))
+    return np.stack(path)
 
 
 def schedulers(torch):
@@ -97,6 +111,9 @@ def cases() -> dict[str, dict[str, np.ndarray]]:
             optimizer.step()
             path.append(weight.detach().numpy().copy())
         results[name] = {"path": np.stack(path)}
+    results["muon"] = {"path": muon(torch, start, gradients)}
+    turned = (start.T.copy(), gradients.swapaxes(1, 2).copy())
+    results["muon transposed"] = {"path": muon(torch, *turned)}
     for name, (rate, make) in schedulers(torch).items():
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], rate)
         scheduler = make(optimizer)

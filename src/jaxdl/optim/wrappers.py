@@ -273,5 +273,10 @@ _WRAPPERS = ("opt_state", "inner_states", "inner_state", "inner_opt_state", "inn
 
 def _part(path: tuple) -> str:
     """What a person calls the optimizer at this path: the path without the wrappers."""
-    names = tree.leaf_name(path).split("/") if path else []
-    return "/".join(n for n in names if n not in _WRAPPERS and not n.isdigit())
+    named = [
+        key  # a label is the key of a dictionary and always counts
+        for key in path
+        if isinstance(key, jax.tree_util.DictKey)
+        or (isinstance(key, jax.tree_util.GetAttrKey) and key.name not in _WRAPPERS)
+    ]
+    return tree.leaf_name(tuple(named))
