@@ -1,8 +1,10 @@
 """Hyperparameters as TensorBoard's plugin parses them."""
 
+import contextlib
+
 import numpy as np
 import pytest
-from event_files import values
+from event_files import accumulate, scalars, values
 from tensorboard.plugins.hparams import api_pb2, metadata
 
 from jaxdl import tensorboard
@@ -74,6 +76,23 @@ def test_the_end_says_how_it_went(succeeded, status, tmp_path):
     end = metadata.parse_session_end_info_plugin_data(parse(tmp_path)["session_end_info"])
     assert end.status == status
     assert end.end_time_secs > 1e9
+
+
+def test_the_last_end_of_a_run_that_went_on_counts(tmp_path):
+    def status():
+        with contextlib.suppress(KeyError):  # no end
+            plugin = accumulate(tmp_path).SummaryMetadata("_hparams_/session_end_info").plugin_data
+            return metadata.parse_session_end_info_plugin_data(plugin.content).status
+
+    for step, succeeded in enumerate([False, False, True]):
+        with tensorboard.open_writer(tmp_path, resume_step=step - 1 if step else None) as writer:
+            tensorboard.write_hparams(writer, {"rate": 0.5})
+            assert status() is None
+            tensorboard.write_scalars(writer, {"loss": 0.5}, step)
+            tensorboard.write_hparams_end(writer, succeeded=succeeded)
+            assert scalars(tmp_path)["loss"][-1] == (step, 0.5)  # TensorBoard comes not back to it
+        assert status() == (api_pb2.STATUS_SUCCESS if succeeded else api_pb2.STATUS_FAILURE)
+    assert [step for step, _ in scalars(tmp_path)["loss"]] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

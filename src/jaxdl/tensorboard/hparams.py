@@ -1,12 +1,22 @@
-"""Hyperparameters, for TensorBoard's tab HPARAMS, in the run's own event file."""
+"""Hyperparameters, for TensorBoard's tab HPARAMS, in the run's own folder."""
 
 import math
 import numbers
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from jaxdl.tensorboard.writer import check_tag, plugin_metadata, write_values
+from jaxdl.files import replacing, write_bytes
+from jaxdl.tensorboard.writer import (
+    check_tag,
+    event_file,
+    flush_writer,
+    plugin_metadata,
+    write_values,
+)
+
+END = ".end"  # of the name of the event file that holds how a run ended
 
 
 def write_hparams(
@@ -40,6 +50,7 @@ def write_hparams(
     values = flatten(hparams)
     if not values:
         raise ValueError("hparams must hold at least one value, got none.")
+    _empty_ends(writer)
     start = plugin_hparams_pb2.SessionStartInfo(group_name=group, start_time_secs=time.time())
     infos = []
     for name, value in values.items():
@@ -57,15 +68,44 @@ def write_hparams(
 
 
 def write_hparams_end(writer: Any, *, succeeded: bool = True) -> None:
-    """Says that the run has ended, and whether well; before that it is shown as running.
+    """Says that the run has ended, and whether well; before that its status is unknown.
 
-    TensorBoard keeps the first that it reads of a run.
+    Of several in a run folder TensorBoard shows the first that it reads. So the end is a file of
+    its own, beside the event file, and a run that goes on (:func:`write_hparams`) or ends again
+    empties it. A TensorBoard that has read it before shows it until it is started again.
+
+    Args:
+        writer: from :func:`~jaxdl.tensorboard.open_writer`; it is flushed.
+        succeeded: False for a run that failed.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     from tensorboardX.proto import api_pb2, plugin_hparams_pb2
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto.summary_pb2 import Summary
+    from tensorboardX.record_writer import RecordWriter
 
+    flush_writer(writer)  # TensorBoard may turn to the new file and not come back
     status = api_pb2.STATUS_SUCCESS if succeeded else api_pb2.STATUS_FAILURE
     end = plugin_hparams_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
-    _write(writer, "session_end_info", session_end_info=end)
+    value = Summary.Value(**_content("session_end_info", session_end_info=end))
+    path = event_file(writer)
+    path = path.with_name(path.name + END)
+    with replacing(path) as temporary:
+        file = RecordWriter(str(temporary))
+        try:
+            for content in ({"file_version": "brain.Event:2"}, {"summary": Summary(value=[value])}):
+                file.write(Event(wall_time=time.time(), **content).SerializeToString())
+        finally:
+            file.close()
+    _empty_ends(writer, but=path)
+
+
+def _empty_ends(writer: Any, but: Path | None = None) -> None:
+    for path in Path(writer.logdir).glob(f"events.*{END}"):
+        if path != but:
+            write_bytes(path, b"")  # a TensorBoard that reads it would not go on were it removed
 
 
 _KINDS = {
@@ -104,8 +144,11 @@ def flatten(hparams: Mapping[str, Any], prefix: str = "") -> dict[str, str | boo
 
 
 def _write(writer: Any, tag: str, **content: Any) -> None:
+    write_values(writer, [_content(tag, **content)], 0)
+
+
+def _content(tag: str, **content: Any) -> dict[str, Any]:
     from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
     data = HParamsPluginData(version=0, **content).SerializeToString()
-    tag = f"_hparams_/{tag}"
-    write_values(writer, [{"tag": tag, "metadata": plugin_metadata("hparams", data)}], 0)
+    return {"tag": f"_hparams_/{tag}", "metadata": plugin_metadata("hparams", data)}

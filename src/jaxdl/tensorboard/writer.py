@@ -113,6 +113,11 @@ def close_writer(writer: Any) -> None:
         _events_of(writer)._closed = True  # else it is closed, and waits, at exit
 
 
+def event_file(writer: Any) -> Path:
+    """The path of the file that a writer writes."""
+    return Path(_events_of(writer)._ev_writer._file_name)
+
+
 def write_scalars(writer: Any, values: Mapping[str, Any], step: int) -> None:
     """Writes every number of a mapping as a scalar of that tag; other values are left out.
 
