@@ -100,6 +100,9 @@ def test_the_last_end_of_a_run_that_went_on_counts(tmp_path):
     [
         ({}, "hparams must hold at least one value"),
         ({"model": {"init": print}}, "hyperparameter 'model/init' must be a number.* builtin"),
+        ({"": 1}, "name of a hyperparameter must be printable text.* got ''"),
+        ({"a": 1, " b\n": 2}, r"printable text.* got ' b\\n'"),
+        ({"optimizer": {"": 1}}, "printable text.* got 'optimizer/'"),
         ({"rates": np.zeros(3)}, "hyperparameter 'rates' must be a number.*got ndarray"),
     ],
 )

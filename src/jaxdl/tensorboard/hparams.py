@@ -40,7 +40,7 @@ def write_hparams(
         group: runs of the same group, seeds of one setting say, share a row, averaged.
 
     Raises:
-        ValueError: no hyperparameter, or one that is none of these.
+        ValueError: no hyperparameter, one that is none of these, or an odd name.
 
     Source: ``SummaryWriter.add_hparams``, which writes into a folder of its own and wants the
     metrics' values at once.
@@ -124,6 +124,11 @@ def flatten(hparams: Mapping[str, Any], prefix: str = "") -> dict[str, str | boo
     flat: dict[str, str | bool | float] = {}
     for key, value in hparams.items():
         name = f"{prefix}{key}"
+        if not str(key).strip() or name != name.strip() or not name.isprintable():
+            raise ValueError(
+                "the name of a hyperparameter must be printable text such as 'learning_rate', with "
+                f"no space at its ends, got {name!r}."
+            )
         value = value.item() if getattr(value, "shape", None) == () else value
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{name}/")
