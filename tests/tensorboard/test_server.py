@@ -69,13 +69,19 @@ def ask(tmp_path_factory):
     return answer
 
 
-def test_scalars_histograms_text_and_audio(ask):
+def test_scalars_histograms_distributions_text_and_audio(ask):
     points = json.loads(ask("scalars/scalars", run="a", tag="Learning Rate"))
     assert [point[1:] for point in points] == [[0, 0.25], [10, 0.25]]
     (_, step, buckets), _ = json.loads(ask("histograms/histograms", run="b", tag="weights"))
     assert step == 0
     assert sum(count for _, _, count in buckets) == 10
     assert (buckets[0][0], buckets[-1][1]) == (0.0, 9.0)
+    _, (_, step, percentiles) = json.loads(
+        ask("distributions/distributions", run="b", tag="weights")
+    )
+    assert step == 10
+    assert [value for _, value in percentiles] == sorted(value for _, value in percentiles)
+    assert (percentiles[0], percentiles[-1]) == ([0, 0.0], [10000, 9.0])
     (text,) = json.loads(ask("text/text", run="a", tag="notes"))
     assert text["text"] == "<p><strong>bold</strong> &lt; 3</p>"
     (sound,) = json.loads(ask("audio/audio", run="a", tag="tone", sample=0))
