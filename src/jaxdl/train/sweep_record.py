@@ -1,7 +1,6 @@
 """What a sweep leaves on disk: a row a member for TensorBoard, a table, a map, the best run."""
 
 import dataclasses
-import functools
 import json
 import math
 import shutil
@@ -16,7 +15,7 @@ from jaxdl import config as configs
 from jaxdl import plots, tensorboard
 from jaxdl.files import replacing
 from jaxdl.train import members
-from jaxdl.train.noted import noted_calls
+from jaxdl.train.noted import last_call
 from jaxdl.train.record import Record, to_json, write_lines
 from jaxdl.train.sweep_result import Ended, ended
 from jaxdl.types import PyTree
@@ -205,22 +204,17 @@ def _fingerprint(
     """What ``run`` compares before it goes on; {} for a member that never called ``fit``."""
     fixed = {name: hparams[name] for name in outer}
     traced = members.as_arrays({n: value for n, value in hparams.items() if n not in fixed})
-    found: list[Any] = []
 
-    @functools.partial(jax.jit, keep_unused=False)
-    def order_key(key: Any, traced: dict, data: PyTree) -> Any:
-        with noted_calls() as calls:  # only the key is asked for, so nothing is trained
-            train_one(key, {**fixed, **traced}, data, **options)
-        found.extend(calls)
-        return jax.random.key_data(calls[-1].key) if calls else ()
+    def train(key: Any, traced: dict, data: PyTree) -> Any:
+        return train_one(key, {**fixed, **traced}, data, **options)
 
-    key_data = order_key(jax.random.key(seed), traced, data)
-    if not found:
+    call = last_call(train, jax.random.key(seed), traced, data)
+    if call is None:
         return {}
     return {
-        "batch size": found[-1].batch_size,
-        "number of examples": found[-1].num_examples,
-        "order key": np.asarray(key_data).tolist(),
+        "batch size": call.batch_size,
+        "number of examples": call.num_examples,
+        "order key": call.key_data.tolist(),
     }
 
 
