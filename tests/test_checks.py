@@ -38,6 +38,17 @@ def test_check_shape_writes_what_it_wants():
         checks.check_shape("logits", np.zeros(3), ("B", None, 10))
 
 
+def test_a_list_is_no_array():
+    with pytest.raises(ValueError, match="labels must be an array, got a list"):
+        checks.check_shape("labels", [0, 1], ("B",))
+
+
+def test_check_not_negative_names_the_value():
+    checks.check_not_negative(padding=0)
+    with pytest.raises(ValueError, match="padding must be at least 0, got -1"):
+        checks.check_not_negative(beta=0.0, padding=-1)
+
+
 def test_check_data_returns_the_number_of_examples():
     assert checks.check_data({"image": IMAGES, "label": LABELS}, num_classes=4) == 4
     assert checks.check_data({"image": jnp.asarray(IMAGES)}) == 4

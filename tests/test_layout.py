@@ -50,6 +50,7 @@ INSIDE = {
         "initializers",
         "dense",
         "pooling",
+        "geometry",
         "conv",
         "normalization",
         "embedding",

@@ -785,6 +785,8 @@ def test_losses_of_labels_refuse(loss, logits, labels, options, message):
         (lambda: losses.l1_penalty(PARAMS, "kernal"), "pattern 'kernal' matches no parameter"),
         (lambda: losses.l2_penalty(PARAMS, ["bias", "scale"]), "'scale' matches no parameter"),
         (lambda: losses.squared_error(jnp.array(1.0), jnp.array(1.0)), "leading batch axis"),
+        (lambda: losses.squared_error([1.0], ONE), "predictions must be an array, got a list"),
+        (lambda: losses.cross_entropy(LOGITS, [0]), "labels must be an array, got a list"),
     ],
 )
 def test_refuses(call, message):

@@ -57,14 +57,25 @@ def check_shape(name: str, array: Any, expected: tuple[int | str | None, ...]) -
 
     >>> check_shape("logits", np.zeros((32, 10)), ("B", 10))
     """
+    shape = shape_of(name, array)
     sizes: dict[str, int] = {}
-    matches = len(array.shape) == len(expected) and all(
+    matches = len(shape) == len(expected) and all(
         size == sizes.setdefault(want, size) if isinstance(want, str) else want in (None, size)
-        for size, want in zip(array.shape, expected, strict=True)
+        for size, want in zip(shape, expected, strict=True)
     )
     if not matches:
         wanted = ", ".join("any" if want is None else str(want) for want in expected)
-        raise ValueError(f"{name} must have shape ({wanted}), got {tuple(array.shape)}.")
+        raise ValueError(f"{name} must have shape ({wanted}), got {shape}.")
+
+
+def shape_of(name: str, array: Any) -> tuple[int, ...]:
+    """The shape of an array; raises ValueError where it is none, a list say."""
+    if not hasattr(array, "shape"):
+        raise ValueError(
+            f"{name} must be an array, got a {type(array).__name__}; "
+            "jnp.asarray makes one of a list of numbers."
+        )
+    return tuple(array.shape)
 
 
 def check_data(data: Mapping[str, Any], *, num_classes: int | None = None) -> int:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.checks import check_shape
+from jaxdl.checks import check_shape, shape_of
 from jaxdl.types import Array, Mean, Metrics
 
 
@@ -29,7 +29,7 @@ def mean(values: Array, mask: Array | None = None) -> Mean:
     >>> mean(jnp.array([1.0, 3.0, 100.0]), jnp.array([1.0, 1.0, 0.0]))
     Mean(total=Array(4., dtype=float32), count=Array(2., dtype=float32))
     """
-    if values.ndim == 0:
+    if not shape_of("values", values):
         raise ValueError("values must have shape (B, ...), got a scalar: do not reduce the loss.")
     values = values.astype(jnp.float32)
     if mask is None:
@@ -51,7 +51,7 @@ def accuracy(logits: Array, labels: Array) -> Array:
     Returns:
         (...) float32; the mean is the accuracy as a fraction.
     """
-    check_shape("labels", labels, logits.shape[:-1])
+    check_shape("labels", labels, shape_of("logits", logits)[:-1])
     return (logits.argmax(axis=-1) == labels).astype(jnp.float32)
 
 

@@ -51,6 +51,47 @@ def test_transposed_convolution(case, implementation):
     compare(name, gradients, (arrays["inputs_gradient"], arrays["kernel_gradient"]))
 
 
+SPREAD = {
+    "conv d2": {"dilation": 2},
+    "conv s2p2d2g2": {"strides": 2, "padding": 2, "dilation": 2, "groups": 2},
+    "conv p1g4": {"padding": 1, "groups": 4},
+    "spread conv_transpose p1d2": {"padding": 1, "dilation": 2},
+    "spread conv_transpose s2p1o1g4": {
+        "strides": 2,
+        "padding": 1,
+        "output_padding": 1,
+        "groups": 4,
+    },
+    "spread conv_transpose s2p2o2d3g2": {
+        "strides": 2,
+        "padding": 2,
+        "output_padding": 2,
+        "dilation": 3,
+        "groups": 2,
+    },
+}
+
+
+@pytest.mark.parametrize("case", SPREAD)
+def test_dilation_and_groups(case):
+    arrays, options = CASES[case], SPREAD[case]
+    if "transpose" in case:
+        features = 2 * options.get("groups", 1)
+        layer = nn.ConvTranspose(features, (3, 2), use_bias=False, **options)
+        name = "transposed_kernel"
+    else:
+        layer, name = nn.Conv(8, (3, 2), use_bias=False, **options), "kernel"
+    shapes = jax.eval_shape(layer.init, jax.random.key(0), arrays["inputs"])["params"]
+    assert shapes[name].shape == arrays["kernel"].shape
+
+    def function(inputs, kernel):
+        return layer.apply({"params": {name: kernel}}, inputs)
+
+    outputs, gradients = values_and_gradients(function, arrays["inputs"], arrays["kernel"])
+    compare(case, outputs, arrays["outputs"])
+    compare(case, gradients, (arrays["inputs_gradient"], arrays["kernel_gradient"]))
+
+
 POOLS = {
     "max_pool 3s2p1": lambda x: nn.max_pool(x, 3, strides=2, padding=1),
     "max_pool 2s1": lambda x: nn.max_pool(x, 2, strides=1),

@@ -263,6 +263,64 @@ def test_conv_refuses_images_without_a_batch():
         nn.Conv(4, (3, 3)).init(jax.random.key(0), jnp.zeros((8, 8, 1)))
 
 
+IMAGE, KERNEL, KEY = np.zeros((2, 4, 4, 2)), np.zeros((2, 2, 2, 4)), jax.random.key(0)
+
+
+def normalise(mask):
+    variables = {"params": {"scale": jnp.ones(2), "bias": jnp.zeros(2)}}
+    variables["batch_stats"] = {"mean": jnp.zeros(2), "var": jnp.ones(2)}
+    return nn.BatchNorm().apply(variables, IMAGE, mask=mask, train=True, mutable="batch_stats")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: nn.max_pool(IMAGE, 0), "window must be greater than 0, got 0"),
+        (lambda: nn.max_pool(IMAGE, strides=-1), "strides must be greater than 0, got -1"),
+        (lambda: nn.max_pool(IMAGE[0]), r"inputs must have shape \(B, H, W, C\), got \(4, 4, 2\)"),
+        (lambda: nn.avg_pool(IMAGE, 0), "window must be greater than 0, got 0"),
+        (lambda: nn.avg_pool(IMAGE[0]), r"inputs must have shape \(B, H, W, C\)"),
+        (lambda: nn.adaptive_avg_pool(IMAGE[0], 2), r"inputs must have shape \(B, H, W, C\)"),
+        (lambda: nn.adaptive_max_pool(IMAGE[0], 2), r"inputs must have shape \(B, H, W, C\)"),
+        (lambda: nn.convolution(IMAGE, KERNEL, strides=0), "strides must be greater than 0"),
+        (lambda: nn.convolution(IMAGE, KERNEL, pool=0), "pool must be greater than 0"),
+        (lambda: nn.convolution(IMAGE, KERNEL, dilation=0), "dilation must be greater than 0"),
+        (lambda: nn.convolution(IMAGE, KERNEL[..., :3], groups=0), "groups must be greater than 0"),
+        (lambda: nn.convolution(IMAGE, KERNEL, padding=-1), "padding must be at least 0, got -1"),
+        (lambda: nn.convolution(IMAGE, KERNEL, padding="foo"), "\"SAME\", .* got 'foo'"),
+        (lambda: nn.convolution(IMAGE, KERNEL, padding=(1, 1)), r"top, bottom.* got \(1, 1\)"),
+        (lambda: nn.convolution(IMAGE, KERNEL, implementation="xla"), "\"lax\", got 'xla'"),
+        (lambda: nn.convolution(IMAGE, KERNEL[0]), r"kernel must have shape \(h, w, C, features\)"),
+        (
+            lambda: nn.convolution(IMAGE, KERNEL, dilation=4),
+            "a 5x5 kernel does not fit into 4x4 pixels",
+        ),
+        (
+            lambda: nn.transposed_convolution(IMAGE, KERNEL, implementation="xla"),
+            "implementation must be",
+        ),
+        (
+            lambda: nn.Conv(3, (2, 2), groups=2).init(KEY, IMAGE),
+            "groups must divide the 2 channels and the 3 features, got 2",
+        ),
+        (lambda: nn.Conv(4, (0, 2)).init(KEY, IMAGE), "kernel_height must be greater than 0"),
+        (lambda: nn.ConvTranspose(0, (2, 2)).init(KEY, IMAGE), "features must be greater than 0"),
+        (lambda: nn.Dense(0).init(KEY, IMAGE), "features must be greater than 0, got 0"),
+        (lambda: nn.Dense(2).init(KEY, IMAGE[..., :0]), "input_features must be greater than 0"),
+        (lambda: nn.LSTM(3).init(KEY, IMAGE[0], lengths=[1, 2]), "lengths must be an array"),
+        (
+            lambda: nn.GRU(3).init(KEY, IMAGE[0], initial_state=(np.zeros((1, 4, 3)),)),
+            "initial_state must be an array, got a tuple",
+        ),
+        (lambda: normalise(jnp.ones(1)), r"mask must have shape \(2\), got \(1,\)"),
+        (lambda: normalise(jnp.ones((1, 2))), r"mask must have shape \(2\), got \(1, 2\)"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_words(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
 @pytest.mark.parametrize("implementation", ["matmul", "lax"])
 @pytest.mark.parametrize(("pool", "strides", "padding"), [(2, 1, 0), (2, 2, "SAME"), (3, 1, 1)])
 def test_pooling_with_the_convolution_is_pooling_after_it(implementation, pool, strides, padding):

@@ -1,4 +1,4 @@
-"""Layers in PyTorch: transposed convolution, pooling, batch normalisation."""
+"""Layers in PyTorch: convolution and its transpose, pooling, batch normalisation."""
 
 import numpy as np
 
@@ -9,6 +9,16 @@ TRANSPOSED = {
     "k3s2p1o1": (3, 2, 1, 1),
     "k2s3p0": (2, 3, 0, 0),
     "k5s3p2o2": (5, 3, 2, 2),
+}
+SPREAD = {
+    "d2": {"dilation": 2},
+    "s2p2d2g2": {"stride": 2, "padding": 2, "dilation": 2, "groups": 2},
+    "p1g4": {"padding": 1, "groups": 4},
+}
+SPREAD_TRANSPOSED = {
+    "p1d2": {"padding": 1, "dilation": 2},
+    "s2p1o1g4": {"stride": 2, "padding": 1, "output_padding": 1, "groups": 4},
+    "s2p2o2d3g2": {"stride": 2, "padding": 2, "output_padding": 2, "dilation": 3, "groups": 2},
 }
 ADAPTIVE = {"7x5to3x2": (3, 2), "7x5to1x1": (1, 1), "7x5to4x5": (4, 5)}
 
@@ -27,19 +37,23 @@ def cases() -> dict[str, dict[str, np.ndarray]]:
     def draw(*shape):
         return torch.from_numpy(generator.normal(size=shape).astype(np.float32))
 
-    for name, (size, stride, padding, output_padding) in TRANSPOSED.items():
-        x, w = draw(2, 4, 5, 6).requires_grad_(), draw(4, 3, size, size).requires_grad_()
-        y = functional.conv_transpose2d(
-            x, w, stride=stride, padding=padding, output_padding=output_padding
-        )
+    def add_convolution(name, function, weight_shape, axes, **options):
+        x, w = draw(2, 4, 5, 6).requires_grad_(), draw(*weight_shape).requires_grad_()
+        y = function(x, w, **options)
         (y**2).sum().backward()
-        results[f"conv_transpose {name}"] = {
+        results[name] = {
             "inputs": nhwc(x),
-            "kernel": w.detach().numpy().transpose(2, 3, 0, 1),
+            "kernel": w.detach().numpy().transpose(axes),
             "outputs": nhwc(y),
             "inputs_gradient": nhwc(x.grad),
-            "kernel_gradient": w.grad.numpy().transpose(2, 3, 0, 1),
+            "kernel_gradient": w.grad.numpy().transpose(axes),
         }
+
+    transposed, axes = functional.conv_transpose2d, (2, 3, 0, 1)
+    for name, (size, stride, padding, output_padding) in TRANSPOSED.items():
+        options = {"stride": stride, "padding": padding, "output_padding": output_padding}
+        shape = (4, 3, size, size)
+        add_convolution(f"conv_transpose {name}", transposed, shape, axes, **options)
     images = torch.from_numpy(generator.integers(0, 9, (2, 3, 7, 5)).astype(np.float32))
     pools = {
         "max_pool 3s2p1": lambda x: functional.max_pool2d(x, 3, 2, 1),
@@ -79,4 +93,9 @@ def cases() -> dict[str, dict[str, np.ndarray]]:
         "evaluated": nhwc(norm(x)),
     }
     results["batch_norm"] = arrays
+    for name, options in SPREAD.items():
+        shape = (8, 4 // options.get("groups", 1), 3, 2)
+        add_convolution(f"conv {name}", functional.conv2d, shape, (2, 3, 1, 0), **options)
+    for name, options in SPREAD_TRANSPOSED.items():
+        add_convolution(f"spread conv_transpose {name}", transposed, (4, 2, 3, 2), axes, **options)
     return results

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl.checks import check_fraction, check_not_negative, check_shape
+from jaxdl.checks import check_fraction, check_not_negative, check_shape, shape_of
 from jaxdl.losses.shapes import floating, power
 from jaxdl.types import IGNORE_LABEL, Array
 
@@ -112,6 +112,7 @@ def label_weights(
     >>> print(label_weights(jnp.array([0, 1, -100]), jnp.array([1.0, 3.0])))
     [1. 3. 0.]
     """
+    shape_of("labels", labels)
     _check_integers(labels)
     if class_weights is None:
         _, ignored = _split_labels(labels, 0, ignore_label)
@@ -181,9 +182,10 @@ def _class_weights(class_weights: Array, logits: Array) -> Array:
 
 
 def _check_labels(name: str, scores: Array, labels: Array) -> None:
-    if len(scores.shape) < 2:
-        raise ValueError(f"{name} must have shape (B, ..., C), got {tuple(scores.shape)}.")
-    check_shape("labels", labels, scores.shape[:-1])
+    shape = shape_of(name, scores)
+    if len(shape) < 2:
+        raise ValueError(f"{name} must have shape (B, ..., C), got {shape}.")
+    check_shape("labels", labels, shape[:-1])
     _check_integers(labels)
 
 

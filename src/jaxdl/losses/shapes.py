@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxdl.checks import check_shape
+from jaxdl.checks import check_shape, shape_of
 from jaxdl.types import Array
 
 
@@ -40,10 +40,11 @@ def flatten(values: Array) -> Array:
 def check_alike(**arrays: Array) -> None:
     """All have a batch axis and the first one's shape."""
     (name, first), *others = arrays.items()
-    if len(first.shape) == 0:
+    shape = shape_of(name, first)
+    if len(shape) == 0:
         raise ValueError(f"{name} must have a leading batch axis (B, ...), got shape ().")
     for other, array in others:
-        check_shape(other, array, first.shape)
+        check_shape(other, array, shape)
 
 
 def power(probabilities: Array, gamma: float) -> Array:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
-from jaxdl.checks import check_fraction, check_positive
+from jaxdl.checks import check_fraction, check_positive, check_shape
 from jaxdl.nn import Dense, xavier_uniform
 from jaxdl.types import Array
 
@@ -183,7 +183,7 @@ class VisionTransformer(nn.Module):
         epsilon: of every LayerNorm; torchvision's is the default, transformers has 1e-12.
 
     Raises:
-        ValueError: sizes that are no multiples.
+        ValueError: another rank, sizes that are no multiples.
 
     Source: ``torchvision.models.VisionTransformer``; Dosovitskiy et al. 2021. LayerNorm ε 1e-6,
     exact GELU, a head that starts from zero.
@@ -204,6 +204,7 @@ class VisionTransformer(nn.Module):
     def __call__(self, x: Array, *, train: bool = False) -> Array:
         check_fraction(dropout_rate=self.dropout_rate)
         check_positive(patch_size=self.patch_size, num_heads=self.num_heads)
+        check_shape("x", x, ("B", "H", "W", "C"))
         batch, height, width, _ = x.shape
         if height % self.patch_size or width % self.patch_size:
             raise ValueError(

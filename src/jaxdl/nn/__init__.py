@@ -7,13 +7,12 @@ from jaxdl.nn.bilinear import Bilinear, bilinear_pool
 from jaxdl.nn.conv import (
     Conv,
     ConvTranspose,
-    conv_output_size,
-    conv_transpose_output_size,
     convolution,
     transposed_convolution,
 )
 from jaxdl.nn.dense import Dense, flatten
 from jaxdl.nn.embedding import Embed
+from jaxdl.nn.geometry import conv_output_size, conv_transpose_output_size
 from jaxdl.nn.initializers import (
     kaiming_normal,
     kaiming_uniform,

@@ -6,7 +6,7 @@ import functools
 import math
 import operator
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax.nn.initializers import Initializer
 
-from jaxdl.checks import check_positive
+from jaxdl.checks import check_not_negative, check_positive, check_shape
 from jaxdl.nn.dense import trailing
+from jaxdl.nn.geometry import conv_transpose_output_size
 from jaxdl.nn.initializers import uniform_fan_in, uniform_fan_in_bias
 from jaxdl.nn.pooling import first_maximum, max_pool, pooled_size
 from jaxdl.types import Array
@@ -59,13 +60,15 @@ class Conv(nn.Module):
         kernel_size: (height, width).
         strides: step of the window, one number for both axes.
         padding: "SAME", "VALID", one number for all four sides, or ((top, bottom), (left, right)).
+        dilation: see :func:`convolution`.
+        groups: see :func:`convolution`.
         pool: keep the maximum of every ``pool`` x ``pool`` square of outputs; see
             :func:`convolution`. Bias and ReLU give the same before and after it.
         use_bias: add a bias.
         dtype: of the computation; None infers it from input and parameters.
         implementation: see :func:`convolution`; "lax" is the better one for large networks, whose
             steps are long enough to be called one by one.
-        kernel_init: initialiser of the (h, w, C, features) kernel.
+        kernel_init: initialiser of the (h, w, C / groups, features) kernel.
         bias_init: initialiser of the (features,) bias; None is PyTorch's U(±1/√fan_in).
 
     Source: ``torch.nn.Conv2d``; the kernel is its OIHW weight as HWIO. "SAME" is TensorFlow's and
@@ -76,6 +79,8 @@ class Conv(nn.Module):
     kernel_size: tuple[int, int]
     strides: int = 1
     padding: Padding = "VALID"
+    dilation: int = 1
+    groups: int = 1
     pool: int = 1
     use_bias: bool = True
     dtype: jnp.dtype | None = None
@@ -87,7 +92,9 @@ class Conv(nn.Module):
     def __call__(self, inputs: Array) -> Array:
         if inputs.ndim != 4:
             raise ValueError(f"Conv expects images (B, H, W, C), got shape {inputs.shape}.")
-        shape = (*self.kernel_size, inputs.shape[-1], self.features)
+        check_positive(kernel_height=self.kernel_size[0], kernel_width=self.kernel_size[1])
+        _check_groups(inputs.shape[-1], self.features, self.groups)
+        shape = (*self.kernel_size, inputs.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
         bias = None
         if self.use_bias:
@@ -99,6 +106,8 @@ class Conv(nn.Module):
             kernel,
             strides=self.strides,
             padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
             pool=self.pool,
             implementation=self.implementation,
         )
@@ -111,6 +120,8 @@ def convolution(
     *,
     strides: int = 1,
     padding: Padding = "VALID",
+    dilation: int = 1,
+    groups: int = 1,
     pool: int = 1,
     implementation: Implementation | None = None,
 ) -> Array:
@@ -118,44 +129,52 @@ def convolution(
 
     Args:
         inputs: (B, H, W, C).
-        kernel: (h, w, C, features).
+        kernel: (h, w, C / groups, features).
         strides: step of the window.
         padding: "SAME", "VALID", one number for all four sides, or ((top, bottom), (left, right)).
+        dilation: distance of two pixels under the kernel.
+        groups: parts into which the channels are cut; each part of the outputs sees one part of the
+            inputs. As many groups as channels is a depthwise convolution.
         pool: ``max_pool(convolution(...), pool)`` in one. On CPU one product for each place in the
             pool gives whole arrays to compare, a third quicker than comparing within one.
         implementation: "lax" is XLA's convolution. "matmul" lays the h·w shifted images side by
             side and multiplies once: on CPU the backward pass of XLA's convolution is 10 to 18
             times slower inside a loop (jax-ml/jax#12868), this one is not, and vmap over kernels
-            stays a batched product. None takes "matmul" on CPU and "lax" elsewhere.
+            stays a batched product. None takes "matmul" on CPU and "lax" elsewhere. Dilation and
+            groups are XLA's in either.
 
     Returns:
         (B, H', W', features).
 
     Raises:
-        ValueError: channels that differ, or a kernel or pool larger than the image.
+        ValueError: another rank, channels that differ or that the groups do not divide, a kernel or
+            pool larger than the image, numbers out of range, an unknown padding or implementation.
 
     Source: ``torch.nn.functional.conv2d``.
     """
+    check_positive(strides=strides, dilation=dilation, groups=groups, pool=pool)
+    _check_arrays(inputs, kernel, groups)
     height, width, channels, features = kernel.shape
-    if inputs.shape[-1] != channels:
-        raise ValueError(
-            f"the kernel expects {channels} channels, got images of shape {inputs.shape}."
-        )
-    pads = _explicit_padding(padding, inputs.shape[1:3], (height, width), strides)
+    _check_groups(inputs.shape[-1], features, groups)
+    reach = dilation * (height - 1) + 1, dilation * (width - 1) + 1
+    pads = _explicit_padding(padding, inputs.shape[1:3], reach, strides)
     padded = tuple(n + sum(pad) for n, pad in zip(inputs.shape[1:3], pads, strict=True))
-    if padded[0] < height or padded[1] < width:
+    if padded[0] < reach[0] or padded[1] < reach[1]:
         raise ValueError(
-            f"a {height}x{width} kernel does not fit into {padded[0]}x{padded[1]} pixels "
+            f"a {reach[0]}x{reach[1]} kernel does not fit into {padded[0]}x{padded[1]} pixels "
             f"(input {inputs.shape[1:3]}, padding {pads}): the images are too small for this model."
         )
-    if implementation is None:
-        implementation = _default_implementation()
-    rows, columns = ((n - k) // strides + 1 for n, k in zip(padded, (height, width), strict=True))
+    rows, columns = ((n - k) // strides + 1 for n, k in zip(padded, reach, strict=True))
     rows, columns = pooled_size(rows, columns, pool)
-    if implementation == "lax":
-        dimensions = ("NHWC", "HWIO", "NHWC")
+    if _use_lax(implementation, dilation, groups):
         outputs = jax.lax.conv_general_dilated(
-            inputs, kernel, (strides, strides), pads, dimension_numbers=dimensions
+            inputs,
+            kernel,
+            (strides, strides),
+            pads,
+            rhs_dilation=(dilation, dilation),
+            feature_group_count=groups,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
         return outputs if pool == 1 else max_pool(outputs, pool)
     images = jnp.pad(inputs, ((0, 0), *pads, (0, 0)))
@@ -223,12 +242,44 @@ def _kernel_of_blocks(kernel: Array, side: int) -> Array:
 def _explicit_padding(
     padding: Padding, size: Sequence[int], kernel: Sequence[int], strides: int
 ) -> tuple[tuple[int, int], ...]:
-    if isinstance(padding, str):
+    if isinstance(padding, str) and padding.upper() in ("SAME", "VALID"):
         pads = jax.lax.padtype_to_pads(size, kernel, (strides, strides), padding)
         return tuple((int(low), int(high)) for low, high in pads)
-    if isinstance(padding, int):
-        return ((padding, padding), (padding, padding))
-    return tuple((int(low), int(high)) for low, high in padding)
+    try:
+        sides: Any = ((padding, padding),) * 2 if isinstance(padding, int) else padding
+        (top, bottom), (left, right) = ((int(low), int(high)) for low, high in sides)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            'padding must be "SAME", "VALID", one number, or ((top, bottom), (left, right)), got '
+            f"{padding!r}."
+        ) from error
+    check_not_negative(padding=min(top, bottom, left, right))
+    return (top, bottom), (left, right)
+
+
+def _check_arrays(inputs: Array, kernel: Array, groups: int = 1) -> None:
+    check_shape("inputs", inputs, ("B", "H", "W", "C"))
+    check_shape("kernel", kernel, ("h", "w", "C", "features"))
+    channels = kernel.shape[2] * groups
+    if inputs.shape[-1] != channels:
+        raise ValueError(
+            f"the kernel expects {channels} channels, got images of shape {inputs.shape}."
+        )
+
+
+def _check_groups(channels: int, features: int, groups: int) -> None:
+    check_positive(features=features, groups=groups)
+    if channels % groups or features % groups:
+        raise ValueError(
+            f"groups must divide the {channels} channels and the {features} features, got {groups}."
+        )
+
+
+def _use_lax(implementation: Implementation | None, dilation: int, groups: int) -> bool:
+    if implementation not in ("matmul", "lax", None):
+        raise ValueError(f'implementation must be "matmul" or "lax", got {implementation!r}.')
+    chosen = implementation or _default_implementation()
+    return chosen == "lax" or dilation > 1 or groups > 1
 
 
 class ConvTranspose(nn.Module):
@@ -243,14 +294,16 @@ class ConvTranspose(nn.Module):
         strides: how far two inputs lie apart in the output.
         padding: rows and columns cut off at each side of the full output.
         output_padding: rows and columns added at the bottom and the right.
+        dilation: distance of two pixels that an input pixel's kernel reaches.
+        groups: see :func:`convolution`.
         use_bias: add a bias.
         dtype: of the computation; None infers it from input and parameters.
-        kernel_init: initialiser of the (h, w, C, features) ``transposed_kernel``; None is PyTorch's
-            U(±1/√(features·h·w)).
+        kernel_init: initialiser of the (h, w, C, features / groups) ``transposed_kernel``; None is
+            PyTorch's U(±1/√(features / groups · h·w)).
         bias_init: initialiser of the (features,) bias; None as for the kernel.
 
-    Source: ``torch.nn.ConvTranspose2d``; the kernel is its (C, features, h, w) weight with the
-    spatial axes first, not flipped. ``flax.linen.ConvTranspose`` takes it flipped.
+    Source: ``torch.nn.ConvTranspose2d``; the kernel is its (C, features / groups, h, w) weight with
+    the spatial axes first, not flipped. ``flax.linen.ConvTranspose`` takes it flipped.
     """
 
     features: int
@@ -258,6 +311,8 @@ class ConvTranspose(nn.Module):
     strides: int = 1
     padding: int = 0
     output_padding: int = 0
+    dilation: int = 1
+    groups: int = 1
     use_bias: bool = True
     dtype: jnp.dtype | None = None
     kernel_init: Initializer | None = None
@@ -267,8 +322,10 @@ class ConvTranspose(nn.Module):
     def __call__(self, inputs: Array) -> Array:
         if inputs.ndim != 4:
             raise ValueError(f"ConvTranspose expects (B, H, W, C), got shape {inputs.shape}.")
-        start = uniform_fan_in_bias(self.features * math.prod(self.kernel_size))
-        shape = (*self.kernel_size, inputs.shape[-1], self.features)
+        _check_groups(inputs.shape[-1], self.features, self.groups)
+        features = self.features // self.groups
+        start = uniform_fan_in_bias(features * math.prod(self.kernel_size))
+        shape = (*self.kernel_size, inputs.shape[-1], features)
         kernel = self.param("transposed_kernel", self.kernel_init or start, shape)
         bias = None
         if self.use_bias:
@@ -280,6 +337,8 @@ class ConvTranspose(nn.Module):
             strides=self.strides,
             padding=self.padding,
             output_padding=self.output_padding,
+            dilation=self.dilation,
+            groups=self.groups,
         )
         return outputs if bias is None else outputs + trailing(bias, outputs.ndim)
 
@@ -291,49 +350,62 @@ def transposed_convolution(
     strides: int = 1,
     padding: int = 0,
     output_padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
     implementation: Implementation | None = None,
 ) -> Array:
     """The transpose of a convolution: every input pixel lays the kernel into the output, scaled.
 
     Args:
         inputs: (B, H, W, C).
-        kernel: (h, w, C, features).
+        kernel: (h, w, C, features / groups).
         strides: how far two inputs lie apart in the output.
         padding: rows and columns cut off at each side of the full output.
-        output_padding: rows and columns added at the bottom and the right; less than ``strides``.
+        output_padding: rows and columns added at the bottom and the right; less than the larger of
+            ``strides`` and ``dilation``.
+        dilation: distance of two pixels that an input pixel's kernel reaches.
+        groups: see :func:`convolution`.
         implementation: "lax" is XLA's convolution of the input with holes between its pixels.
             "matmul" multiplies once and adds up the overlapping parts, which is quick on CPU inside
             a loop; see :func:`convolution`. None takes "matmul" on CPU and "lax" elsewhere.
+            Dilation and groups are XLA's in either.
 
     Returns:
         (B, H', W', features) with ``H' = conv_transpose_output_size(H, h, ...)``.
 
     Raises:
-        ValueError: channels that differ, an output without pixels, or an ``output_padding`` that
-            is not less than ``strides``.
+        ValueError: another rank, channels that differ or that the groups do not divide, an output
+            without pixels, numbers out of range, or an unknown implementation.
 
     Source: ``torch.nn.functional.conv_transpose2d``.
     """
+    _check_arrays(inputs, kernel)
     height, width, channels, features = kernel.shape
-    if inputs.shape[-1] != channels:
-        raise ValueError(
-            f"the kernel expects {channels} channels, got images of shape {inputs.shape}."
-        )
-    options = {"stride": strides, "padding": padding, "output_padding": output_padding}
+    _check_groups(channels, features * groups, groups)
+    options = {
+        "stride": strides,
+        "padding": padding,
+        "output_padding": output_padding,
+        "dilation": dilation,
+    }
     size = (
         conv_transpose_output_size(inputs.shape[1], height, **options),
         conv_transpose_output_size(inputs.shape[2], width, **options),
     )
-    if implementation is None:
-        implementation = _default_implementation()
-    if implementation == "lax":
-        pads = [(k - 1 - padding, k - 1 - padding + output_padding) for k in (height, width)]
+    if _use_lax(implementation, dilation, groups):
+        rims = [dilation * (k - 1) - padding for k in (height, width)]
+        kernel = kernel[::-1, ::-1]
+        if groups > 1:  # XLA wants the groups within the outputs, PyTorch has them in the inputs
+            kernel = kernel.reshape(height, width, groups, channels // groups, features)
+            kernel = kernel.swapaxes(2, 3).reshape(height, width, channels // groups, -1)
         return jax.lax.conv_general_dilated(
             inputs,
-            kernel[::-1, ::-1],
+            kernel,
             (1, 1),
-            pads,
+            [(rim, rim + output_padding) for rim in rims],
             lhs_dilation=(strides, strides),
+            rhs_dilation=(dilation, dilation),
+            feature_group_count=groups,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
     # Cut into blocks of strides x strides, the kernel adds whole blocks to the output: as many sums
@@ -363,67 +435,3 @@ def transposed_convolution(
     missing = [max(padding + n - m, 0) for n, m in zip(size, full.shape[1:3], strict=True)]
     full = jnp.pad(full, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)))
     return full[:, padding : padding + size[0], padding : padding + size[1]]
-
-
-def conv_output_size(
-    size: int, kernel_size: int, *, stride: int = 1, padding: int = 0, dilation: int = 1
-) -> int:
-    """Pixels along one axis after a convolution or pooling: ⌊(n + 2p − d(k − 1) − 1) / s⌋ + 1.
-
-    Args:
-        size: n, pixels before.
-        kernel_size: k.
-        stride: s.
-        padding: p, on each side.
-        dilation: d, the distance of two pixels under the kernel.
-
-    Raises:
-        ValueError: the kernel does not fit, or a number is out of range.
-
-    Source: ``torch.nn.Conv2d``.
-
-    >>> conv_output_size(28, 5, stride=2)
-    12
-    """
-    check_positive(size=size, kernel_size=kernel_size, stride=stride, dilation=dilation)
-    result = (size + 2 * padding - dilation * (kernel_size - 1) - 1) // stride + 1
-    if padding < 0 or result < 1:
-        raise ValueError(
-            f"a kernel of {kernel_size} (dilation {dilation}) does not fit into {size} pixels with "
-            f"padding {padding}."
-        )
-    return result
-
-
-def conv_transpose_output_size(
-    size: int, kernel_size: int, *, stride: int = 1, padding: int = 0, output_padding: int = 0
-) -> int:
-    """Pixels along one axis after a transposed convolution: (n − 1)s − 2p + k + output padding.
-
-    Args:
-        size: n, pixels before.
-        kernel_size: k.
-        stride: s.
-        padding: p, cut off at each side.
-        output_padding: added at one side; 0 to s − 1.
-
-    Raises:
-        ValueError: nothing is left, or a number is out of range.
-
-    Source: ``torch.nn.ConvTranspose2d``.
-
-    >>> conv_transpose_output_size(11, 8, stride=2)
-    28
-    """
-    check_positive(size=size, kernel_size=kernel_size, stride=stride)
-    if padding < 0 or not 0 <= output_padding < stride:
-        raise ValueError(
-            f"padding must be at least 0 and output_padding lie in 0 to {stride - 1} (stride - 1), "
-            f"got {padding} and {output_padding}."
-        )
-    result = (size - 1) * stride - 2 * padding + kernel_size + output_padding
-    if result < 1:
-        raise ValueError(
-            f"padding {padding} leaves nothing of {result + 2 * padding} pixels at each side."
-        )
-    return result

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax.nn.initializers import Initializer
 
+from jaxdl.checks import check_positive
 from jaxdl.nn.initializers import uniform_fan_in, uniform_fan_in_bias
 from jaxdl.types import Array
 
@@ -34,6 +35,7 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         fan_in = inputs.shape[-1]
+        check_positive(features=self.features, input_features=fan_in)
         kernel = self.param("kernel", self.kernel_init, (fan_in, self.features))
         bias = None
         if self.use_bias:

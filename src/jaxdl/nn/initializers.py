@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
+from jaxdl.checks import check_positive
 from jaxdl.types import Array
 
 
@@ -31,6 +32,7 @@ def uniform_fan_in_bias(fan_in: int) -> Initializer:
 
     Source: ``torch.nn.Linear`` and ``torch.nn.Conv2d``. Linen starts from zeros.
     """
+    check_positive(fan_in=fan_in)
     bound = 1.0 / math.sqrt(fan_in)
 
     def init(

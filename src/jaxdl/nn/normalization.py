@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
-from jaxdl.checks import check_fraction
+from jaxdl.checks import check_fraction, check_shape
 from jaxdl.nn.dense import floating_dtype, trailing
 from jaxdl.types import Array
 
@@ -31,6 +31,9 @@ class BatchNorm(nn.Module):
         dtype: of the result; None keeps that of x, float32 for integers.
         scale_init: initialiser of γ.
 
+    Raises:
+        ValueError: a mask of another shape, a momentum outside [0, 1].
+
     Parameters ``scale`` and ``bias``; collection ``batch_stats`` with ``mean`` and ``var``.
 
     Source: ``torch.nn.BatchNorm1d`` and ``BatchNorm2d``, equal to them. Where a batch has one value
@@ -46,6 +49,8 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, mask: Array | None = None, train: bool = False) -> Array:
         check_fraction(momentum=self.momentum)
+        if mask is not None:
+            check_shape("mask", mask, x.shape[:1])
         shape = x.shape[-1:]
         scale = self.param("scale", self.scale_init, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)

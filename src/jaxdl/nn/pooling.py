@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxdl.checks import check_positive
+from jaxdl.checks import check_positive, check_shape
 from jaxdl.nn.dense import floating_dtype
 from jaxdl.types import Array
 
@@ -29,12 +29,15 @@ def max_pool(
         (B, H', W', C) with ``H' = conv_output_size(H, window, ...)``. NaN stays NaN.
 
     Raises:
-        ValueError: the image is smaller than the window, or padding is more than half of it.
+        ValueError: another rank, an image smaller than the window, padding of more than half of it,
+            or numbers out of range.
 
     Source: ``torch.nn.functional.max_pool2d``; where pixels of a window share the maximum, the
     gradient goes to the first of them, as there.
     """
+    check_shape("inputs", inputs, ("B", "H", "W", "C"))
     strides = window if strides is None else strides
+    check_positive(window=window, strides=strides)
     if not 0 <= padding <= window // 2:
         raise ValueError(f"padding must lie in 0 to {window // 2} (window / 2), got {padding}.")
     if padding:
@@ -71,10 +74,12 @@ def avg_pool(inputs: Array, window: int = 2) -> Array:
         (B, H // window, W // window, C); rows and columns that do not fill a window are left out.
 
     Raises:
-        ValueError: the image is smaller than the window.
+        ValueError: another rank, an image smaller than the window, or a window of no pixels.
 
     Source: ``torch.nn.functional.avg_pool2d(x, window)``.
     """
+    check_shape("inputs", inputs, ("B", "H", "W", "C"))
+    check_positive(window=window)
     batch, height, width, channels = inputs.shape
     rows, columns = pooled_size(height, width, window)
     inside = inputs[:, : rows * window, : columns * window]
@@ -96,6 +101,7 @@ def adaptive_avg_pool(inputs: Array, output_size: int | tuple[int, int]) -> Arra
 
     Source: ``torch.nn.functional.adaptive_avg_pool2d``.
     """
+    check_shape("inputs", inputs, ("B", "H", "W", "C"))
     height, width = _pair(output_size)
     # slices, not a product with weights: 0 times infinity would be NaN in every region
     maps = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
@@ -111,6 +117,7 @@ def adaptive_max_pool(inputs: Array, output_size: int | tuple[int, int]) -> Arra
 
     Source: ``torch.nn.functional.adaptive_max_pool2d``.
     """
+    check_shape("inputs", inputs, ("B", "H", "W", "C"))
     height, width = _pair(output_size)
     rows = [
         jnp.stack(

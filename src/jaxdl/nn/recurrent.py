@@ -212,8 +212,8 @@ class _Recurrent(nn.Module):
         check_positive(hidden_size=self.hidden_size, num_layers=self.num_layers)
         check_fraction(dropout_rate=self.dropout_rate)
         check_shape("inputs", inputs, ("B", "T", "F"))
-        batch, steps, _ = inputs.shape
-        check_positive(time_steps=steps)
+        batch, steps, features = inputs.shape
+        check_positive(time_steps=steps, features=features)
         suffixes = ("", "_reverse") if self.bidirectional else ("",)
         shape = (self.num_layers * len(suffixes), batch, self.hidden_size)
         for state in initial or ():
