@@ -110,7 +110,12 @@ def main(cfg: Config) -> train.SweepResult:
     if cfg.random is None:
         space = train.grid(learning_rate=rates, weight_decay=decays)
     else:
-        positive = [decay for decay in decays if decay > 0]
+        positive = {decay for decay in decays if decay > 0}
+        if len(positive) < 2:
+            raise ValueError(
+                f"--random draws between two weight decays above 0, got {decays}: give "
+                "--weight_decays 0.01 1, or leave --random out."
+            )
         space = train.random_search(
             cfg.random,
             jax.random.key(cfg.seed),

@@ -42,3 +42,8 @@ def test_members_can_be_compared(swept):
     members = sorted((folder / "members").iterdir())
     different = config_differences(read_runs([members[0], members[6]]))
     assert different == {"learning_rate": ["0.0001", "0.01"], "weight_decay": ["0.0", "0.1"]}
+
+
+def test_random_search_says_what_it_draws_between(tmp_path):
+    with pytest.raises(ValueError, match=r"two weight decays above 0, got \(0\.0,\)"):
+        sweep.main(sweep.Config(random=4, weight_decays=(0.0,), run_dir=tmp_path / "run"))

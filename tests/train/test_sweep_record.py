@@ -1,11 +1,14 @@
 """What a sweep writes of every kind of hyperparameter, and of a ``fit`` inside ``jit``."""
 
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from event_files import values
+from tensorboard.plugins.hparams import metadata
 
 from jaxdl import train
 from jaxdl.train.noted import last_call
@@ -85,3 +88,46 @@ def test_a_fit_inside_jit_leaves_a_folder_that_goes_on(tmp_path):
         resume=True, progress=False,
     )  # fmt: skip
     assert [row["step"] for row in rows] == [2, 4, 6]
+
+
+def descend(key, hparams, data):
+    w = hparams.get("function", jnp.tanh)(jnp.ones(hparams.get("hidden", (1,))))
+    state = TrainState(jnp.int32(3), w, {}, (), key)
+    return state, {"test/loss": (w.sum() * hparams.get("optimizer/lambda", 1.0))[None]}
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def test_functions_lists_and_any_name_are_written(tmp_path):
+    space = train.grid(
+        function=[jnp.tanh, jnp.sin],
+        hidden=[[2], [2, 3]],
+        **{"optimizer/lambda": np.array([1, 2])},
+    )
+    folder = tmp_path / "run"
+    result = train.sweep(descend, space, outer="auto", workdir=folder, progress=False)
+    assert result.best == 0
+    expected = {"function": "tanh", "hidden": [2], "optimizer/lambda": 1}
+    assert read(folder / "sweep.json")["members"][0]["hparams"] == expected
+    assert read(folder / "best" / "config.json")["config"] == {**expected, "seed": 0}
+    names = sorted(path.name for path in (folder / "members").iterdir())
+    assert names[-1] == "7_function=sin_hidden=-2-3-_optimizer-lambda=2"
+    assert (folder / "heat_map.png").exists()
+    start = values(folder / "members" / names[-1])["_hparams_/session_start_info"][0]
+    read_back = metadata.parse_session_start_info_plugin_data(start.metadata.plugin_data.content)
+    assert read_back.hparams["function"].string_value == "sin"
+    assert read_back.hparams["hidden"].string_value == "2, 3"
+    assert read_back.hparams["optimizer/lambda"].number_value == 2
+
+
+def test_seeds_alone_and_a_desktops_file_are_no_trouble(tmp_path):
+    (tmp_path / "members" / ".0_cut_short.tmp").mkdir(parents=True)
+    (tmp_path / "members" / ".DS_Store").write_text("a desktop's")
+    result = train.sweep(descend, [{}], seeds=(3, 4), workdir=tmp_path, progress=False)
+    names = sorted(path.name for path in (tmp_path / "members").iterdir())
+    assert names == [".DS_Store", "0_seed=3", "1_seed=4"]
+    assert read(tmp_path / "best" / "config.json")["config"] == {"seed": result.seeds[result.best]}
+    with pytest.raises(ValueError, match="already holds a sweep"):
+        train.sweep(descend, [{}], workdir=tmp_path, progress=False)

@@ -17,18 +17,19 @@ from jaxdl.files import replacing
 from jaxdl.train import members
 from jaxdl.train.noted import last_call
 from jaxdl.train.record import Record, to_json, write_lines
-from jaxdl.train.sweep_result import Ended, ended
+from jaxdl.train.sweep_result import Ended, as_json, ended
 from jaxdl.types import PyTree
 
 
 def prepare(workdir: Path) -> None:
     """Makes the folder of a sweep, and says before anything is trained if it cannot be used."""
-    # a name that begins with a point is a member whose writing was cut short
-    if (workdir / "sweep.json").exists() or any((workdir / "members").glob("[!.]*")):
+    # a name that begins with a point is a member whose writing was cut short, or a desktop's file
+    found = (workdir / "members").glob("[!.]*")
+    if (workdir / "sweep.json").exists() or any(path.is_dir() for path in found):
         raise ValueError(f"{workdir} already holds a sweep. Choose another folder.")
     try:
         (workdir / "members").mkdir(parents=True, exist_ok=True)
-        for cut_short in (workdir / "members").iterdir():
+        for cut_short in (workdir / "members").glob(".*.tmp"):
             shutil.rmtree(cut_short)
     except OSError as error:
         raise type(error)(
@@ -102,10 +103,12 @@ def write_member(
     folder = workdir / "members" / member.name
     rows = rows_of(member)
     curves = [name for name, values in member.history.items() if values.ndim == 1]
-    group = "" if num_seeds == 1 else json.dumps(member.hparams, default=str)
+    hparams = as_json(member.hparams)
+    group = "" if num_seeds == 1 or not hparams else json.dumps(hparams)
     with replacing(folder) as temporary:
         with tensorboard.open_writer(temporary) as writer:
-            tensorboard.write_hparams(writer, member.hparams, metrics=curves, group=group)
+            shown = hparams or {"seed": member.seed}
+            tensorboard.write_hparams(writer, shown, metrics=curves, group=group)
             for row in rows:
                 tensorboard.write_scalars(writer, {name: row[name] for name in curves}, row["step"])
             tensorboard.write_hparams_end(writer, succeeded=member.diverged is None)
@@ -154,9 +157,9 @@ def draw(result: Any, *, monitor: str, mode: str, axes: Sequence[str] | None = N
     Returns:
         a figure, or None where nothing varies.
     """
-    names = list(result.hparams[0])
-    values = {name: _different(setting[name] for setting in result.hparams) for name in names}
-    chosen = list(axes or [name for name in names if len(values[name]) > 1])[:2]
+    hparams = [{n: _label(v) for n, v in setting.items()} for setting in result.hparams]
+    values = {name: _different(setting[name] for setting in hparams) for name in hparams[0]}
+    chosen = list(axes or [name for name in values if len(values[name]) > 1])[:2]
     if not chosen:
         return None
     number = len(set(result.seeds))
@@ -164,7 +167,7 @@ def draw(result: Any, *, monitor: str, mode: str, axes: Sequence[str] | None = N
     ends = [math.nan if m in result.diverged else float(x) for m, x in enumerate(ends)]
     # a mean over seeds of which one diverged says so
     means = np.asarray(ends).reshape(-1, number).mean(axis=1)
-    settings = result.hparams[::number]
+    settings = hparams[::number]
     seeds = f", mean of {number} seeds" if number > 1 else ""
     stopped = ", at each one's last epoch" if len(set(result.num_epochs)) > 1 else ""
     title = f"{monitor}{seeds}{stopped}"
@@ -220,9 +223,12 @@ def _fingerprint(
 
 def made_config(hparams: Mapping[str, Any], seed: int) -> Any:
     """What stands in a member's ``config.json`` where nobody says: its setting and seed."""
-    values = {**hparams, "seed": seed}
-    cls = dataclasses.make_dataclass("Member", [(name, Any) for name in values], frozen=True)
-    return cls(**values)
+    values = {**as_json(hparams), "seed": seed}
+    # not made by make_dataclass, as a name may be no identifier: "optimizer/rate"
+    cls = type("Member", (), {"__annotations__": dict.fromkeys(values, Any)})
+    member: Any = dataclasses.dataclass(init=False, repr=False, eq=False)(cls)()
+    vars(member).update(values)
+    return member
 
 
 def _row(member: Ended, monitor: str) -> dict[str, Any]:
@@ -230,7 +236,7 @@ def _row(member: Ended, monitor: str) -> dict[str, Any]:
     return {
         "member": member.number,
         "folder": member.name,
-        "hparams": {n: v if _is_json(v) else str(v) for n, v in member.hparams.items()},
+        "hparams": as_json(member.hparams),
         "seed": member.seed,
         "num_epochs": len(member.history[monitor]),
         "diverged": member.diverged,
@@ -238,8 +244,10 @@ def _row(member: Ended, monitor: str) -> dict[str, Any]:
     }
 
 
-def _is_json(value: Any) -> bool:
-    return value is None or isinstance(value, bool | int | float | str)
+def _label(value: Any) -> Any:
+    """A hyperparameter as an axis shows it: a number, or a text."""
+    value = as_json(value)
+    return value if isinstance(value, int | float | str) else str(value)
 
 
 def _different(values: Any) -> list[Any]:

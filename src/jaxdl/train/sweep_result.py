@@ -98,10 +98,27 @@ def member_name(number: int, total: int, hparams: Mapping[str, Any], seed: int |
     >>> member_name(7, 64, {"learning_rate": 0.001}, 3)
     '07_learning_rate=0.001_seed=3'
     """
-    parts = [f"{name}={_short(value)}" for name, value in hparams.items()]
+    parts = [f"{name}={_short(value)}" for name, value in as_json(hparams).items()]
     parts += [] if seed is None else [f"seed={seed}"]
     name = "_".join([f"{number:0{len(str(total - 1))}d}", *parts])
     return re.sub(r"[^\w=.+-]+", "-", name)[:120]
+
+
+def as_json(value: Any) -> Any:
+    """A hyperparameter, or a setting, as JSON holds it: a function is its name.
+
+    >>> as_json({"width": np.int64(3), "hidden": (8, 8), "activation": math.tanh})
+    {'width': 3, 'hidden': [8, 8], 'activation': 'tanh'}
+    """
+    if isinstance(value, Mapping):
+        return {str(name): as_json(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(one) for one in value]
+    if getattr(value, "shape", None) == ():
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(getattr(value, "__name__", value))
 
 
 class Store:
