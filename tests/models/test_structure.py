@@ -32,13 +32,24 @@ def intermediates(model, variables, x):
         ("MnistCNN", "fc2"),
         ("BatchNormConvNet", "fc"),
         ("StridedConvNet", "fc"),
+        ("ResNet", "fc"),
+        ("VGG", "classifier_6"),
         ("VisionTransformer", "heads_head"),
+        ("RecurrentClassifier", "Dense_1"),
+        ("EmbeddingClassifier", "Dense_1"),
     ],
 )
 def test_embed_is_what_the_last_layer_sees(name, last):
-    model, x = SMALL[name], draw(2, 12, 12, 1)
+    model, x = {
+        "RecurrentClassifier": (models.RecurrentClassifier(4, "gru", 5, 6), draw(2, 3, 4)),
+        "EmbeddingClassifier": (
+            models.EmbeddingClassifier(9, 4, 5, (6,)),
+            jnp.array([[1, 8, 0], [2, 0, 0]]),
+        ),
+    }.get(name) or (SMALL[name], draw(2, 12, 12, 1))
     variables = draw_variables(model, x)
     logits, found = intermediates(model, variables, x)
+    assert found["embed"].ndim == 2
     expected = dense(variables["params"][last], found["embed"])
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
     # asking for intermediates computes whole maps where the call pools at once: the same numbers
@@ -204,18 +215,21 @@ def test_vae_draws_its_code_in_training_and_takes_the_mean_in_evaluation():
 
 
 @pytest.mark.parametrize("name", ["Autoencoder", "VAE", "ConvVAE"])
-def test_decoding_the_code_is_the_reconstruction(name):
+def test_decoding_the_code_which_is_embed_is_the_reconstruction(name):
     model, x = SMALL[name], draw(2, 12, 12, 1)
 
     @quick_jit
     def compute(variables):
         code = model.apply(variables, x, method="encode")
         code = code if name == "Autoencoder" else code[0]
-        return model.apply(variables, x), model.apply(variables, code, method="decode")
+        outputs, sown = model.apply(variables, x, mutable=["intermediates"])
+        embed = sown["intermediates"]["embed"][0]
+        return outputs, model.apply(variables, code, method="decode"), code, embed
 
-    outputs, decoded = compute(draw_variables(model, x))
+    outputs, decoded, code, embed = compute(draw_variables(model, x))
     outputs = outputs if name == "Autoencoder" else outputs.logits
     assert outputs.shape == x.shape
+    np.testing.assert_array_equal(embed, code)
     np.testing.assert_allclose(outputs, decoded, rtol=1e-5, atol=1e-6)
 
 

@@ -38,6 +38,8 @@ class Autoencoder(nn.Module):
     Args of the call: x (B, *shape). Returns: like x. Methods: ``encode`` gives the codes
     (B, num_latents), ``decode`` the reconstruction from codes.
 
+    Intermediates: ``embed``, the codes.
+
     Attributes:
         hidden: units of the layers before the code; those behind it mirror them.
         num_latents: length of the code.
@@ -58,7 +60,9 @@ class Autoencoder(nn.Module):
 
     def __call__(self, x: Array, *, train: bool = False) -> Array:
         del train  # nothing differs
-        return self.decode(self.encode(x))
+        code = self.encode(x)
+        self.sow("intermediates", "embed", code)
+        return self.decode(code)
 
     def encode(self, x: Array) -> Array:
         check_shape("x", x, ("B", *self.shape))
@@ -74,6 +78,7 @@ class _Variational(nn.Module):
 
     def __call__(self, x: Array, *, train: bool = False, sample: bool | None = None) -> VAEOutput:
         mean, log_variance = self.encode(x)
+        self.sow("intermediates", "embed", mean)
         code = mean
         if train if sample is None else sample:
             noise = jax.random.normal(self.make_rng("dropout"), mean.shape, mean.dtype)
@@ -99,6 +104,8 @@ class VAE(_Variational):
 
     Methods: ``encode`` gives mean and log-variance, ``decode`` the logits from codes
     (B, num_latents).
+
+    Intermediates: ``embed``, the means of the codes.
 
     Attributes:
         hidden: units of the layer on each side.
@@ -138,7 +145,8 @@ class ConvVAE(_Variational):
     Maps 28 → 14 → 7 with 32 and 64 channels (3x3, stride 2), codes of 20, and back by 4x4 kernels
     of stride 2; 243,465 parameters at 28x28x1. ReLU after every hidden layer.
 
-    Args and returns of the call, and methods: as :class:`VAE`, for images (B, *shape).
+    Args and returns of the call, methods and intermediates: as :class:`VAE`, for images
+    (B, *shape).
 
     Attributes:
         features: channels of the two convolutions; those of the decoder mirror them.

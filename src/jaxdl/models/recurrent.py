@@ -23,6 +23,8 @@ class RecurrentClassifier(nn.Module):
     padded examples out of the batch statistics; train uses and updates those statistics (collection
     ``batch_stats``) and turns dropout on. Returns: (B, num_classes) logits.
 
+    Intermediates: ``embed``, the features before the last layer.
+
     Raises:
         ValueError: inputs of another rank, an unknown cell, a dropout rate outside [0, 1].
 
@@ -61,5 +63,6 @@ class RecurrentClassifier(nn.Module):
         x = BatchNorm(dtype=self.dtype)(states[-1], mask=mask, train=train)
         x = nn.Dropout(first, deterministic=not train)(x)
         x = nn.relu(Dense(self.hidden, dtype=self.dtype)(x))
+        self.sow("intermediates", "embed", x)
         x = nn.Dropout(second, deterministic=not train)(x)
         return Dense(self.num_classes, dtype=self.dtype)(x)

@@ -97,8 +97,8 @@ class ResNet(nn.Module):
     statistics; train uses and updates those statistics (collection ``batch_stats``).
     Returns: (B, num_classes) logits.
 
-    Intermediates: ``layer1`` to ``layer4``, the outputs of the stages; ``avgpool``, the features
-    before the last layer (512 for ResNet18, 2,048 for ResNet50).
+    Intermediates: ``layer1`` to ``layer4``, the outputs of the stages; ``avgpool`` and
+    ``embed``, the features before the last layer (512 for ResNet18, 2,048 for ResNet50).
 
     Attributes:
         stage_sizes: blocks of each stage; every stage but the first halves height and width.
@@ -155,6 +155,7 @@ class ResNet(nn.Module):
             self.sow("intermediates", f"layer{stage + 1}", x)
         x = x.mean((1, 2))
         self.sow("intermediates", "avgpool", x)
+        self.sow("intermediates", "embed", x)
         return Dense(self.num_classes, dtype=self.dtype, name="fc")(x)
 
 

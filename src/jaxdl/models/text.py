@@ -21,6 +21,8 @@ class EmbeddingClassifier(nn.Module):
     Args of the call: tokens (B, T) integers in [0, V), 0 for padding; train turns dropout on.
     Returns: (B, num_classes) logits.
 
+    Intermediates: ``embed``, the features before the last layer.
+
     Raises:
         ValueError: tokens of another rank or not integers, a dropout rate outside [0, 1].
 
@@ -70,5 +72,6 @@ class EmbeddingClassifier(nn.Module):
         for features in self.hidden:
             x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
             x = nn.relu(Dense(features, dtype=self.dtype)(x))
+        self.sow("intermediates", "embed", x)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
         return Dense(self.num_classes, dtype=self.dtype)(x)

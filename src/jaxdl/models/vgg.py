@@ -34,7 +34,7 @@ class VGG(nn.Module):
     ``batch_stats``, with BatchNorm only). Returns: (B, num_classes) logits.
 
     Intermediates: ``relu1_1`` … ``relu5_3`` (before pooling), ``pool1`` … ``pool5``, ``fc6`` and
-    ``fc7`` (after ReLU).
+    ``fc7`` (after ReLU); ``embed`` is ``fc7``.
 
     Attributes:
         stage_sizes: convolutions of each stage, which ends in 2x2 max-pooling.
@@ -96,6 +96,8 @@ class VGG(nn.Module):
         for place, tap in ((0, "fc6"), (3, "fc7")):
             x = nn.relu(dense(self.hidden, name=f"classifier_{place}")(x))
             self.sow("intermediates", tap, x)
+            if tap == "fc7":
+                self.sow("intermediates", "embed", x)
             x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
         return dense(self.num_classes, name="classifier_6")(x)
 
