@@ -54,3 +54,38 @@ def test_the_same_seed_gives_the_same_values_and_another_one_independent_values(
 def test_dtype_is_the_one_that_is_asked_for(name):
     init, shape, _ = CASES[name]
     assert init(jax.random.key(0), shape, jnp.bfloat16).dtype == jnp.bfloat16
+
+
+SCALED = {
+    # (initialiser, shape, deviation) by the formulas of torch.nn.init
+    "kaiming_normal": (nn.kaiming_normal(), (64, 500), np.sqrt(2 / 64)),
+    "kaiming_normal conv": (nn.kaiming_normal("fan_out"), (3, 3, 20, 200), np.sqrt(2 / 1800)),
+    "kaiming_normal leaky": (
+        nn.kaiming_normal(negative_slope=0.2),
+        (64, 500),
+        np.sqrt(2 / 1.04 / 64),
+    ),
+    "kaiming_uniform": (nn.kaiming_uniform(), (64, 500), np.sqrt(2 / 64)),
+    "kaiming_uniform conv": (nn.kaiming_uniform("fan_out"), (3, 3, 20, 200), np.sqrt(2 / 1800)),
+    "kaiming_uniform leaky": (
+        nn.kaiming_uniform(negative_slope=np.sqrt(5)),  # torch.nn.Linear's own: ±1/√fan_in
+        (64, 500),
+        np.sqrt(1 / 3 / 64),
+    ),
+    "xavier_normal": (nn.xavier_normal(), (64, 500), np.sqrt(2 / 564)),
+    "xavier_normal gain": (nn.xavier_normal(5 / 3), (64, 500), 5 / 3 * np.sqrt(2 / 564)),
+    "xavier_uniform": (nn.xavier_uniform(), (3, 3, 20, 200), np.sqrt(2 / 1980)),
+    "xavier_uniform gain": (nn.xavier_uniform(5 / 3), (64, 500), 5 / 3 * np.sqrt(2 / 564)),
+}
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_deviation_and_bounds_are_those_of_torchs_formulas(name):
+    init, shape, deviation = SCALED[name]
+    values = np.asarray(init(jax.random.key(0), shape)) / deviation
+    assert values.std() == pytest.approx(1, rel=4 / np.sqrt(2 * values.size))
+    largest = np.abs(values).max()
+    if "uniform" in name:
+        assert 0.999 * np.sqrt(3) < largest <= np.sqrt(3) * (1 + 1e-6)
+    else:  # JAX's own stop at two deviations
+        assert largest > 3.5

@@ -194,6 +194,38 @@ def test_initial_weights_have_torchs_distribution():
             assert a.std() == pytest.approx(b.std(), rel=5 / np.sqrt(a.size))
 
 
+@pytest.mark.parametrize("mode", ["fan_in", "fan_out"])
+@pytest.mark.parametrize("slope", [0.0, 0.3])
+def test_kaiming_and_xavier_have_torchs_distribution(mode, slope):
+    torch.manual_seed(0)
+    init = torch.nn.init
+    options = {"a": slope, "mode": mode}
+    pairs = {
+        "kaiming_uniform": (
+            jnn.kaiming_uniform(mode, negative_slope=slope),
+            lambda weight: init.kaiming_uniform_(weight, **options),
+        ),
+        "kaiming_normal": (
+            jnn.kaiming_normal(mode, negative_slope=slope),
+            lambda weight: init.kaiming_normal_(weight, **options),
+        ),
+        "xavier_uniform": (
+            jnn.xavier_uniform(1 + slope),
+            lambda weight: init.xavier_uniform_(weight, 1 + slope),
+        ),
+        "xavier_normal": (
+            jnn.xavier_normal(1 + slope),
+            lambda weight: init.xavier_normal_(weight, 1 + slope),
+        ),
+    }
+    for name, (ours, theirs) in pairs.items():
+        a = np.asarray(ours(jax.random.key(0), (3, 3, 40, 90)))
+        b = theirs(torch.empty(90, 40, 3, 3)).numpy()
+        assert a.std() == pytest.approx(b.std(), rel=5 / np.sqrt(a.size))
+        if "uniform" in name:
+            assert np.abs(a).max() == pytest.approx(np.abs(b).max(), rel=0.01)
+
+
 def test_batchnorm_uses_torchs_momentum_for_the_mean():
     x = np.random.default_rng(0).normal(2.0, 3.0, (16, 5, 5, 4)).astype(np.float32)
     theirs = torch.nn.BatchNorm2d(4)
