@@ -117,7 +117,7 @@ def merged(hparams_dict: Mapping[str, Any] | None) -> HParams:
     hparams = HParams(**given)
     for name, default in dataclasses.asdict(HParams()).items():
         value = getattr(hparams, name)
-        kind = {int: numbers.Integral, float: numbers.Real}.get(type(default), type(default))
+        kind: Any = {int: numbers.Integral, float: numbers.Real}.get(type(default), type(default))
         if not isinstance(value, kind) or isinstance(value, bool) != isinstance(default, bool):
             raise ValueError(f"{name} must be of type {type(default).__name__}, got {value!r}.")
     if hparams.optimizer not in ("adam", "adamw", "sgd", "rmsprop"):

@@ -77,8 +77,7 @@ def compare_layers(
 
     with jax.default_matmul_precision("highest"):
         inside, outputs = run(variables, inputs)
-    # a layer that returns several arrays, an LSTM say: the first is meant
-    ours = {name.removesuffix("/__call__/0"): [array] for name, array in inside.items()}
+    ours = {name: [array] for name, array in inside.items()}
     ours["output"] = jax.tree.leaves(outputs)
     names = {theirs_name: name for name, theirs_name in layers.items() if name in ours}
     return [
