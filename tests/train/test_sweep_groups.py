@@ -159,3 +159,12 @@ def test_a_metric_without_a_value_an_epoch_is_named(shape, written):
 def test_an_integer_of_more_than_32_bits_is_told_from_a_shape():
     with pytest.raises(ValueError, match=r"'rate': its value 1099511627776 does not fit int32"):
         sweep(train.grid(rate=[1, 2**40]))
+
+
+def test_settings_that_differ_in_their_metrics_are_told():
+    def one(key, hparams, data):
+        extra = {"test/extra": jnp.ones(1)} if hparams["kind"] == "b" else {}
+        return {}, {"test/loss": jnp.ones(1), **extra}
+
+    with pytest.raises(ValueError, match=r"the same metrics.*\{'test/loss': \(\)\}, another .*ext"):
+        train.sweep(one, train.grid(kind=["a", "b"]), outer=["kind"], progress=False)

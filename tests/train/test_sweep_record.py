@@ -131,3 +131,23 @@ def test_seeds_alone_and_a_desktops_file_are_no_trouble(tmp_path):
     assert read(tmp_path / "best" / "config.json")["config"] == {"seed": result.seeds[result.best]}
     with pytest.raises(ValueError, match="already holds a sweep"):
         train.sweep(descend, [{}], workdir=tmp_path, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"space": [{"": 1.0}]}, "the name of a hyperparameter must be printable"),
+        ({"config": lambda hparams, seed: hparams["depth"]}, "depth"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_anything_is_trained(options, message, tmp_path):
+    called = []
+
+    def one(key, hparams, data):
+        jax.debug.callback(lambda: called.append(1))
+        return descend(key, hparams, data)
+
+    with pytest.raises((ValueError, KeyError), match=message):
+        train.sweep(one, **({"space": [{}]} | options), workdir=tmp_path / "run", progress=False)
+    jax.effects_barrier()
+    assert called == []

@@ -68,6 +68,7 @@ class Group:
         self._num_settings = len(next(iter(columns.values()))) if columns else 1
         self._treedef = jax.tree.structure(traced.state)
         self.form = traced.state
+        self.history = {name: form.shape[1:] for name, form in traced.history.items()}
         self._forms = jax.tree.leaves(traced.state)
         self._impls = _key_impls(self._forms)
         names = [tree.leaf_name(p) for p, _ in jax.tree_util.tree_leaves_with_path(traced.state)]
@@ -208,7 +209,7 @@ class Group:
             state = [x if axis is None else x[0, 0] for x, axis in zip(leaves, axes, strict=True)]
             return jax.tree.map(lambda x: x[None, None], one(keys[0], own, data, state))
 
-        block = alone
+        block: Callable[..., Any] = alone
         if not loop:
             # said, as there may be no hyperparameter that shows it
             size = width // devices if by_setting else width

@@ -125,19 +125,27 @@ def sweep(
                 places,
             )
         )  # fmt: skip
-    form = groups[0][0].form
+    form, history = groups[0][0].form, groups[0][0].history
+    for group, _ in groups:
+        if group.history != history:
+            raise ValueError(
+                "all settings must give the same metrics, by name the shape an epoch: setting 0 "
+                f"has {history}, another {group.history}."
+            )
     if workdir is not None and not hasattr(form, "step"):
         raise ValueError(
             "a run folder needs a state with a field step, the number of updates, such as a "
             f"TrainState; train_one returns a {type(form).__name__}. Leave workdir out."
         )
+    made = config or sweep_record.made_config
+    if workdir is not None:
+        sweep_record.rehearse(settings[0], seeds[0], history, made)
     store = Store(len(settings), list(seeds), keep == "all" or halving is not None, monitor, mode)
     alive = list(range(len(settings)))
 
     def write_ended(member: int) -> None:
         if workdir is not None:
             one = store.ended(member, settings[member // len(seeds)])
-            made = config or sweep_record.made_config
             sweep_record.write_member(Path(workdir), one, made, num_seeds=len(seeds))
 
     bar = _bar(len(alive) * len(seeds) * len(rungs), progress and len(rungs) == 1)
@@ -171,7 +179,7 @@ def sweep(
     _report(result, monitor, say)
     if workdir is not None:
         sweep_record.write(
-            Path(workdir), result, train_one, data, monitor=monitor, mode=mode, config=config,
+            Path(workdir), result, train_one, data, monitor=monitor, mode=mode, config=made,
             options=options, outer=outer_names, axes=heat_map,
         )  # fmt: skip
         say(f"sweep folder: {workdir}")

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,18 @@ def prepare(workdir: Path) -> None:
         ) from error
 
 
+def rehearse(
+    setting: dict[str, Any],
+    seed: int,
+    history: Mapping[str, tuple[int, ...]],
+    config: Callable[[dict[str, Any], int], Any],
+) -> None:
+    """Writes a member into a folder that is thrown away: what cannot be written is said now."""
+    zeros = {name: np.zeros((1, *shape)) for name, shape in history.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        _write_member(Path(folder), Ended(0, "0", setting, int(seed), zeros, 1, None), config, "")
+
+
 def write(
     workdir: Path,
     result: Any,
@@ -46,7 +59,7 @@ def write(
     *,
     monitor: str,
     mode: str,
-    config: Callable[[dict[str, Any], int], Any] | None,
+    config: Callable[[dict[str, Any], int], Any],
     options: dict[str, Any],
     outer: Sequence[str],
     axes: Sequence[str] | None,
@@ -55,7 +68,6 @@ def write(
 
     Its members were written before, each by :func:`write_member`.
     """
-    config = made_config if config is None else config
     table = {
         "monitor": monitor,
         "mode": mode,
@@ -100,20 +112,25 @@ def write_member(
 
     The folder appears when it is whole, so that a sweep that is killed leaves whole ones.
     """
-    folder = workdir / "members" / member.name
+    several = num_seeds > 1 and member.hparams
+    group = json.dumps(as_json(member.hparams)) if several else ""
+    with replacing(workdir / "members" / member.name) as temporary:
+        _write_member(temporary, member, config, group)
+
+
+def _write_member(
+    folder: Path, member: Ended, config: Callable[[dict[str, Any], int], Any], group: str
+) -> None:
     rows = rows_of(member)
     curves = [name for name, values in member.history.items() if values.ndim == 1]
-    hparams = as_json(member.hparams)
-    group = "" if num_seeds == 1 or not hparams else json.dumps(hparams)
-    with replacing(folder) as temporary:
-        with tensorboard.open_writer(temporary) as writer:
-            shown = hparams or {"seed": member.seed}
-            tensorboard.write_hparams(writer, shown, metrics=curves, group=group)
-            for row in rows:
-                tensorboard.write_scalars(writer, {name: row[name] for name in curves}, row["step"])
-            tensorboard.write_hparams_end(writer, succeeded=member.diverged is None)
-        write_lines(temporary / "metrics.jsonl", map(to_json, rows))
-        configs.save(config(member.hparams, member.seed), temporary / "config.json")
+    hparams = as_json(member.hparams) or {"seed": member.seed}
+    with tensorboard.open_writer(folder) as writer:
+        tensorboard.write_hparams(writer, hparams, metrics=curves, group=group)
+        for row in rows:
+            tensorboard.write_scalars(writer, {name: row[name] for name in curves}, row["step"])
+        tensorboard.write_hparams_end(writer, succeeded=member.diverged is None)
+    write_lines(folder / "metrics.jsonl", map(to_json, rows))
+    configs.save(config(member.hparams, member.seed), folder / "config.json")
 
 
 def write_best(
@@ -225,7 +242,7 @@ def made_config(hparams: Mapping[str, Any], seed: int) -> Any:
     """What stands in a member's ``config.json`` where nobody says: its setting and seed."""
     values = {**as_json(hparams), "seed": seed}
     # not made by make_dataclass, as a name may be no identifier: "optimizer/rate"
-    cls = type("Member", (), {"__annotations__": dict.fromkeys(values, Any)})
+    cls: Any = type("Member", (), {"__annotations__": dict.fromkeys(values, Any)})
     member: Any = dataclasses.dataclass(init=False, repr=False, eq=False)(cls)()
     vars(member).update(values)
     return member
