@@ -59,6 +59,21 @@ def pytest_addoption(parser):
     parser.addoption("--parity-table", action="store_true", help="print the differences from torch")
 
 
+def pytest_sessionfinish(session):
+    import oracle
+
+    if hasattr(session.config, "workeroutput"):  # in a process of pytest-xdist
+        session.config.workeroutput["differences"] = oracle.differences
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    import oracle
+
+    for name, difference in getattr(node, "workeroutput", {}).get("differences", {}).items():
+        oracle.differences[name] = max(difference, oracle.differences.get(name, 0.0))
+
+
 def pytest_terminal_summary(terminalreporter, config):
     import oracle
 
