@@ -230,8 +230,9 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     labels, names = dataset.test["label"], dataset.class_names
     matrix = metrics.confusion_matrix(logits, jnp.asarray(labels))
     interop.write_evaluation(workdir, int(state.step), matrix)
-    probabilities = np.asarray(jax.nn.softmax(logits[:32]))
-    grid = plots.predictions(dataset.test["image"][:32], labels[:32], probabilities, names)
+    shown = np.linspace(0, len(labels) - 1, 32).astype(int)  # folders are in order of their classes
+    probabilities = np.asarray(jax.nn.softmax(logits[shown]))
+    grid = plots.predictions(dataset.test["image"][shown], labels[shown], probabilities, names)
     plots.save(plots.learning_curves(history), workdir / "learning_curves.png")
     plots.save(grid, workdir / "predictions.png")
     plots.save(plots.confusion_matrix(matrix, names), workdir / "confusion_matrix.png")
