@@ -2,15 +2,13 @@
 
 import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from devices import run_with_devices
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxdl import checkpoint, optim, train, tree
@@ -312,20 +310,7 @@ def check_restored(folder, count):
 
 def in_a_process(call, devices):
     """Calls a function of this file where there are so many devices."""
-    program = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); "
-    program += f"import test_checkpoint_weights as t; t.{call}"
-    environment = os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "JAX_PLATFORMS": "cpu",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_with_devices(devices, f"import test_checkpoint_weights as t; t.{call}")
 
 
 def test_what_was_saved_on_eight_devices_is_restored_on_four_and_on_one(tmp_path):

@@ -7,6 +7,16 @@ import pytest
 from jaxdl import nn
 
 
+def size_of_outputs(layer, size, kernel, *, stride=1, **options):
+    """The side of what a layer makes of a square image."""
+    layer = layer(1, (kernel, kernel), strides=stride, **options)
+    image = jnp.zeros((1, size, size, 1))
+    outputs, _ = jax.eval_shape(layer.init_with_output, jax.random.key(0), image)
+    side = outputs.shape[1]
+    assert outputs.shape == (1, side, side, 1)
+    return side
+
+
 @pytest.mark.parametrize(
     ("size", "kernel", "options", "expected"),
     [
@@ -26,12 +36,7 @@ from jaxdl import nn
 )
 def test_convolution(size, kernel, options, expected):
     assert nn.conv_output_size(size, kernel, **options) == expected
-    options = {"strides" if name == "stride" else name: value for name, value in options.items()}
-    layer = nn.Conv(1, (kernel, kernel), **options)
-    outputs, _ = jax.eval_shape(
-        layer.init_with_output, jax.random.key(0), jnp.zeros((1, size, size, 1))
-    )
-    assert outputs.shape == (1, expected, expected, 1)
+    assert size_of_outputs(nn.Conv, size, kernel, **options) == expected
 
 
 @pytest.mark.parametrize(
@@ -49,12 +54,7 @@ def test_convolution(size, kernel, options, expected):
 )
 def test_transposed_convolution(size, kernel, options, expected):
     assert nn.conv_transpose_output_size(size, kernel, **options) == expected
-    options = {"strides" if name == "stride" else name: value for name, value in options.items()}
-    layer = nn.ConvTranspose(1, (kernel, kernel), **options)
-    outputs, _ = jax.eval_shape(
-        layer.init_with_output, jax.random.key(0), jnp.zeros((1, size, size, 1))
-    )
-    assert outputs.shape == (1, expected, expected, 1)
+    assert size_of_outputs(nn.ConvTranspose, size, kernel, **options) == expected
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,12 @@
 
 import functools
 import json
-import os
-import subprocess
-import sys
-import textwrap
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from devices import run_with_devices
 from event_files import scalars, values
 from PIL import Image
 from tensorboard.plugins.hparams import metadata
@@ -385,16 +382,7 @@ def test_sharded_over_eight_devices_every_member_is_its_solo_run():
                 )
         print("equal")
     """
-    environ = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-        "PYTHONPATH": os.pathsep.join(["tests", "tests/train"]),
-        "JAX_PLATFORMS": "cpu",
-    }
-    ended = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        capture_output=True, text=True, env=environ, timeout=300,
-    )  # fmt: skip
-    assert ended.stdout == "equal\n", ended.stderr
+    assert run_with_devices(8, script) == "equal\n"
 
 
 @pytest.mark.parametrize(

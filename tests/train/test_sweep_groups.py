@@ -1,15 +1,12 @@
 """Sweeps without traced hyperparameters, of mixed types, on two devices: each member as alone."""
 
 import functools
-import os
-import subprocess
-import sys
-import textwrap
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from devices import run_with_devices
 
 from jaxdl import train
 from jaxdl.train.sweep_result import Store
@@ -106,17 +103,7 @@ def two_devices():
                 t.check_members(result)
                 print(halving, result.method, result.chunk_size, len(used), *result.num_epochs)
     """
-    environ = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-        "PYTHONPATH": os.pathsep.join(["tests", "tests/train"]),
-        "JAX_PLATFORMS": "cpu",
-    }
-    ended = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        capture_output=True, text=True, env=environ, timeout=300,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout.splitlines()
+    return run_with_devices(2, script).splitlines()
 
 
 def test_the_loop_trains_one_member_on_every_device(two_devices):

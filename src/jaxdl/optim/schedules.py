@@ -12,6 +12,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from jaxdl.checks import check_fraction, check_positive
 from jaxdl.types import Array
@@ -133,15 +134,13 @@ def warmup_cosine(
             f"num_warmup_steps must lie in 0 to {num_steps - 1} (num_steps - 1), "
             f"got {num_warmup_steps}."
         )
-
-    def schedule(step: Array) -> Array:
-        step = jnp.asarray(step)
-        fraction = jnp.clip((step - num_warmup_steps) / (num_steps - num_warmup_steps), 0.0, 1.0)
-        falling = _cosine(learning_rate, learning_rate * final_factor, fraction)
-        rising = learning_rate * (step / max(num_warmup_steps, 1))
-        return jnp.where(step < num_warmup_steps, rising, falling)
-
-    return schedule
+    if num_warmup_steps == 0:
+        share = optax.cosine_decay_schedule(1.0, num_steps, final_factor)
+    else:
+        share = optax.warmup_cosine_decay_schedule(
+            0.0, 1.0, num_warmup_steps, num_steps, final_factor
+        )
+    return lambda step: learning_rate * share(step)  # Optax itself takes no traced rate
 
 
 def cosine_restarts(

@@ -57,8 +57,13 @@ def evaluate_checked(
         stacked = _compiled_evaluation(eval_fn, state, dict(data), batch_size)
         results = metrics.result(metrics.sum_over_steps(stacked))
     if np.isnan([value for value in results.values() if isinstance(value, float)]).any():
-        for batch in padded(data).epoch(0) if isinstance(data, Loader) else [data]:
-            check_classes(getattr(eval_fn, "network", None), state, batch)
+        network = getattr(eval_fn, "network", None)
+        if not isinstance(data, Loader):
+            check_classes(network, state, data)
+        elif network is not None:
+            with padded(data).epoch(0) as batches:
+                for batch in batches:
+                    check_classes(network, state, batch)
     return results
 
 
