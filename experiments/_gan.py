@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import checkpoint, data, generators, models, optim, plots, train
-from jaxdl.data.transforms import to_float
+from jaxdl import checkpoint, data, generative, models, optim, plots, train
 from jaxdl.losses import adversarial
+from jaxdl.transforms import to_float
 
 NUM_SAMPLES, NUM_WATCHED, NUM_FRAMES, NUM_POINTS = 10_000, 1000, 40, 500
 Array = jax.Array
@@ -90,7 +90,7 @@ def against_noise(players: Players, shape: tuple[int, ...]) -> Players:
     optimizers = (optim.sgd(0.0), players.optimizers[1])
     return dataclasses.replace(
         players,
-        generator=models.NoiseSource(shape),
+        generator=models.tutorial.NoiseSource(shape),
         optimizers=optimizers,
         noise=jax.random.uniform,
         signed=False,
@@ -101,11 +101,11 @@ def against_noise(players: Players, shape: tuple[int, ...]) -> Players:
 
 def start(
     players: Players, key: Array, noise: Array, labels: Any = None, num_frames: int = NUM_FRAMES
-) -> generators.Film:
+) -> generative.Snapshots:
     """Both players before the first step, and the first frame."""
     networks = (players.generator, players.discriminator)
     state = train.init_gan_state(*networks, *players.optimizers, key)
-    return generators.start_film(
+    return generative.start_snapshots(
         players.generator,
         state,
         noise,
@@ -125,7 +125,7 @@ def play(
     num_epochs: int,
     batch_size: int,
     labels: Any = None,
-    reference: generators.Reference | None = None,
+    reference: generative.Reference | None = None,
     num_seeds: int = 64,
     num_frames: int = NUM_FRAMES,
     title: str = "",
@@ -163,7 +163,7 @@ def play(
     film = jax.jit(lambda key: start(players, key, noise, labels, num_frames))(init_key)
 
     @functools.partial(jax.jit, static_argnums=1)
-    def sample(film: generators.Film, number: int) -> Array:
+    def sample(film: generative.Snapshots, number: int) -> Array:
         key = jax.random.fold_in(jax.random.fold_in(sample_key, film.step), number)
         images = train.sample(
             generator,
@@ -180,10 +180,10 @@ def play(
     if reference is not None:
         few = None if asked is None else asked[:NUM_WATCHED]
         hooks.append(
-            generators.make_hook(reference, lambda film: sample(film, NUM_WATCHED), labels=few)
+            generative.make_hook(reference, lambda film: sample(film, NUM_WATCHED), labels=few)
         )
     film, history = train.run(
-        generators.make_film_step(
+        generative.make_snapshot_step(
             step, generator, noise, labels, num_steps=num_steps, averaged=players.averaged
         ),
         film,
@@ -199,23 +199,23 @@ def play(
     )
     draw(players, film, arrays["image"], num_steps, workdir, title)
     if reference is not None:
-        row = generators.measure(reference, sample(film, NUM_SAMPLES), asked)
-        generators.save_row(workdir / "generator.json", row)
+        row = generative.measure(reference, sample(film, NUM_SAMPLES), asked)
+        generative.save_row(workdir / "generator.json", row)
         print(json.dumps({n: round(x, 4) if isinstance(x, float) else x for n, x in row.items()}))
     return film.gan, history
 
 
 def draw(
     players: Players,
-    film: generators.Film,
+    film: generative.Snapshots,
     examples: Any,
     num_steps: int,
     workdir: Path,
     title: str,
 ) -> None:
     """Loss curves; of images the film as a GIF, its last frame, and the nearest real ones."""
-    steps, values = generators.curves(film, num_steps)
-    figure = generators.loss_curves(steps, values, ideal=players.ideal, title=title)
+    steps, values = generative.curves(film, num_steps)
+    figure = generative.loss_curves(steps, values, ideal=players.ideal, title=title)
     plots.save(figure, workdir / "losses.png")
     taken = np.abs(np.asarray(film.frames, np.float32)).reshape(len(film.frames), -1).max(1) > 0
     frames = np.asarray(players.unit(film.frames[taken].astype(jnp.float32)))
@@ -225,21 +225,21 @@ def draw(
     num_classes = getattr(players.generator, "num_classes", None)
     columns = num_classes or int(np.ceil(np.sqrt(frames.shape[1])))
     scale = max(1, round(56 / frames.shape[2]))
-    generators.save_grid(frames[-1], workdir / "samples.png", columns=columns, scale=scale)
-    generators.save_film(frames, workdir / "training.gif", columns=columns, scale=scale)
+    generative.save_grid(frames[-1], workdir / "samples.png", columns=columns, scale=scale)
+    generative.save_animation(frames, workdir / "training.gif", columns=columns, scale=scale)
     made, real = frames[-1, :10], np.asarray(examples, np.float32) / 255
-    indices, distances = generators.nearest_neighbours(made, real)
-    figure = generators.neighbours(made, real[indices], distances.tolist())
+    indices, distances = generative.nearest_neighbors(made, real)
+    figure = generative.neighbors(made, real[indices], distances.tolist())
     plots.save(figure, workdir / "neighbours.png")
 
 
-def judge_of(dataset: data.Dataset, folder: Path | None = None) -> generators.Reference:
+def judge_of(dataset: data.Dataset, folder: Path | None = None) -> generative.Reference:
     """The judge of a set, kept in runs/judges/NAME, and the set's test images as it sees them."""
     folder = (folder or Path("runs") / "judges") / dataset.name
     num_epochs = 2 if len(dataset.train["label"]) > 10_000 else 20
-    judge = generators.train_judge(dataset, num_epochs=num_epochs, cache_dir=folder)
+    judge = generative.train_classifier(dataset, num_epochs=num_epochs, cache_dir=folder)
     print(f"judge: {judge.accuracy:.2%} of the test images of {dataset.name}")
-    return generators.make_reference(judge, dataset.test["image"][:NUM_SAMPLES])
+    return generative.make_reference(judge, dataset.test["image"][:NUM_SAMPLES])
 
 
 def restore(run_dir: Path, players: Players, num_seeds: int, labels: Any = None) -> train.GANState:

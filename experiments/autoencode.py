@@ -25,8 +25,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import config, data, interop, losses, metrics, models, optim, plots, train
-from jaxdl.data.transforms import to_float
+from jaxdl import config, data, export, losses, metrics, models, optim, plots, train
+from jaxdl.transforms import to_float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +99,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     state = train.init_state(model, tx, init_key, to_float(jnp.asarray(images[:1])))
     loss_fn = make_loss(model)
     about = {"name": cfg.data, "training images": len(images)}
-    description = interop.describe_run(model, interop.Preprocessing(images.shape[1:]), data=about)
+    description = export.describe_run(model, export.Preprocessing(images.shape[1:]), data=about)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     workdir = cfg.run_dir or Path("runs") / f"{cfg.data}_{cfg.model}_{stamp}"
     state, history = train.run(
@@ -114,7 +114,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         workdir=workdir,
         resume=cfg.resume,
         config=cfg,
-        hooks=[interop.keep_description(description)],
+        hooks=[export.keep_description(description)],
     )
     draw(cfg, model, state, dataset, code_key, workdir)
     plots.save(plots.learning_curves(history), workdir / "learning_curves.png")

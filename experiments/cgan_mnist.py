@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from _gan import Players, best_practice, judge_of, play
-from jaxdl import config, data, generators, models, optim, train
+from jaxdl import config, data, generative, models, optim, train
 from jaxdl.losses import adversarial
 
 
@@ -103,11 +103,11 @@ def draw_classes(players: Players, state: train.GANState, key: Any, workdir: Pat
         images = train.generate(players.generator, state, noise, labels, averaged=players.averaged)
         return players.unit(images)
 
-    generators.save_grid(make(noise, labels), workdir / "classes.png", columns=number)
+    generative.save_grid(make(noise, labels), workdir / "classes.png", columns=number)
     asked = np.repeat([label % number for label in (9, 3, 1, 5)], 24)
     noise = jax.random.normal(second, (len(asked), seeds.shape[-1]))
     images = make(noise, jnp.asarray(asked))
-    generators.save_grid(images, workdir / "asked.png", columns=24)
+    generative.save_grid(images, workdir / "asked.png", columns=24)
 
 
 def main(cfg: Config) -> list[dict[str, Any]]:

@@ -24,8 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl import config, data, interop, losses, metrics, models, optim, plots, train
-from jaxdl.data import transforms
+from jaxdl import config, data, export, losses, metrics, models, optim, plots, train, transforms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +117,7 @@ def make_model(cfg: Config, num_classes: int) -> nn.Module:
 
 def make_optimizer(cfg: Config, num_steps: int) -> optax.GradientTransformation:
     peak, num_steps = cfg.learning_rate, max(1, num_steps // cfg.accumulate)
-    rate: optim.LearningRate = peak
+    rate: optim.optimizers.LearningRate = peak
     match cfg.schedule:
         case "step":
             rate = optim.multi_step(peak, [max(1, num_steps // 2), max(1, num_steps * 3 // 4)])
@@ -143,7 +142,7 @@ def make_optimizer(cfg: Config, num_steps: int) -> optax.GradientTransformation:
     )
 
 
-def make_augment(cfg: Config, width: int) -> transforms.Augment | None:
+def make_augment(cfg: Config, width: int) -> transforms._image.Augment | None:
     padding = 4 if width >= 32 else 2
     match cfg.augment:
         case "none":
@@ -173,7 +172,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         train_data = {name: array[chosen[: cfg.num_train]] for name, array in train_data.items()}
     images = train_data["image"]
     mean, std = data.mean_and_std(images)
-    preprocess = interop.Preprocessing(images.shape[1:], mean=tuple(mean), std=tuple(std))
+    preprocess = export.Preprocessing(images.shape[1:], mean=tuple(mean), std=tuple(std))
     model = make_model(cfg, len(dataset.class_names))
     tx = make_optimizer(cfg, cfg.num_epochs * data.num_batches(len(images), cfg.batch_size))
     init_key, order_key = jax.random.split(jax.random.key(cfg.seed))
@@ -199,7 +198,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         "training images": len(images),
         "test images": len(dataset.test["label"]),
     }
-    description = interop.describe_run(
+    description = export.describe_run(
         model, preprocess, dataset.class_names, data=about, averaged=cfg.ema is not None
     )
     began = time.perf_counter()
@@ -217,7 +216,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         patience=cfg.patience,
         save_every_seconds=cfg.save_every_seconds,
         config=cfg,
-        hooks=[interop.keep_description(description)],
+        hooks=[export.keep_description(description)],
     )
     seconds = time.perf_counter() - began
 
@@ -229,7 +228,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     )
     labels, names = dataset.test["label"], dataset.class_names
     matrix = metrics.confusion_matrix(logits, jnp.asarray(labels))
-    interop.write_evaluation(workdir, int(state.step), matrix)
+    export.write_evaluation(workdir, int(state.step), matrix)
     shown = np.linspace(0, len(labels) - 1, 32).astype(int)  # folders are in order of their classes
     probabilities = np.asarray(jax.nn.softmax(logits[shown]))
     grid = plots.predictions(dataset.test["image"][shown], labels[shown], probabilities, names)

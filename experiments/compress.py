@@ -23,7 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import classify
-from jaxdl import config, data, files, interop, losses, metrics, plots, quantize, train
+from jaxdl import _files, config, data, export, interop, losses, metrics, plots, train
+from jaxdl.export import quantization
 from jaxdl.types import Batch, Metrics
 
 FRACTIONS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -70,14 +71,14 @@ def train_cnn(cfg: Config, run_dir: Path) -> None:
 
 def variants(variables: Any) -> dict[str, Any]:
     """The trees to compare, by name."""
-    pruned, _ = quantize.prune(variables, 0.5)
+    pruned, _ = quantization.prune(variables, 0.5)
     return {
         "float32": variables,
-        "bfloat16": quantize.cast(variables, jnp.bfloat16),
-        "float16": quantize.cast(variables, jnp.float16),
-        "int8": quantize.quantize(variables),
+        "bfloat16": quantization.cast(variables, jnp.bfloat16),
+        "float16": quantization.cast(variables, jnp.float16),
+        "int8": quantization.quantize(variables),
         "pruned 50 %": pruned,
-        "pruned 50 %, int8": quantize.quantize(pruned),
+        "pruned 50 %, int8": quantization.quantize(pruned),
     }
 
 
@@ -87,13 +88,13 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     run_dir = cfg.run or workdir / "cnn"
     if cfg.run is None:
         train_cnn(cfg, run_dir)
-    found = interop.open_model(run_dir)
+    found = export.open_model(run_dir)
     model, preprocessing, about = found.model, found.preprocessing, found.config["data"]
     data_dir = cfg.data_dir or about.get("data_dir")
     test = data.load(about["name"], data_dir).test
 
     def eval_fn(state: Any, batch: Batch) -> Metrics:
-        wide = quantize.dequantize(state)
+        wide = quantization.dequantize(state)
         images = preprocessing(batch["image"]).astype(jax.tree.leaves(wide["params"])[0].dtype)
         logits = jnp.asarray(model.apply(wide, images, train=False), jnp.float32)
         values = {"accuracy": metrics.accuracy, "loss": losses.cross_entropy}
@@ -108,22 +109,22 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         path = (
             workdir / f"{name.replace(' %', '').replace(', ', '_').replace(' ', '_')}.safetensors"
         )
-        interop.write_safetensors(path, quantize.to_arrays(tree))
-        again = quantize.from_arrays(interop.read_weights(path))
+        interop.write_safetensors(path, quantization.to_arrays(tree))
+        again = quantization.from_arrays(interop.read_weights(path))
         row = {"weights": name, **train.evaluate(eval_fn, again, test)}
-        row["sparsity"] = quantize.sparsity(again)["all"]
+        row["sparsity"] = quantization.sparsity(again)["all"]
         row["num_bytes"] = path.stat().st_size
         row["zipped"] = len(zlib.compress(path.read_bytes()))
         rows.append(row)
     table = to_table(rows)
     print(table)
-    files.write_text(workdir / "table.md", table + "\n")
+    _files.write_text(workdir / "table.md", table + "\n")
 
     curves = {}
     for title, per_layer in (("all layers together", False), ("every layer alone", True)):
         accuracies = []
         for fraction in FRACTIONS:
-            pruned, _ = quantize.prune(found.variables, fraction, per_layer=per_layer)
+            pruned, _ = quantization.prune(found.variables, fraction, per_layer=per_layer)
             accuracies.append(train.evaluate(eval_fn, pruned, test)["accuracy"])
         curves[title] = (np.array(FRACTIONS), np.array(accuracies))
     figure = plots.points_and_curves(

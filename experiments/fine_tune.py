@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import config, data, interop, losses, metrics, models, optim, plots, train
+from jaxdl import config, data, export, losses, metrics, models, optim, plots, train
 
 Source = Literal["digits", "mnist", "fashion_mnist", "kmnist"]
 
@@ -89,7 +89,7 @@ def learn(
     """
     images, class_names = dataset.train["image"], dataset.class_names
     mean, std = data.mean_and_std(images)
-    preprocess = interop.Preprocessing(images.shape[1:], mean=tuple(mean), std=tuple(std))
+    preprocess = export.Preprocessing(images.shape[1:], mean=tuple(mean), std=tuple(std))
     model = models.CNN(len(class_names), features=(32, 64))
     init_key, order_key = jax.random.split(jax.random.key(cfg.seed))
     state = train.init_state(model, tx, init_key, preprocess(jnp.asarray(images[:1])))
@@ -107,7 +107,7 @@ def learn(
     )
     update_fn = functools.partial(in_evaluation, loss_fn) if frozen else loss_fn
     about = {"name": dataset.name, "training images": len(images)}
-    description = interop.describe_run(model, preprocess, class_names, data=about)
+    description = export.describe_run(model, preprocess, class_names, data=about)
     return train.run(
         train.make_step(update_fn, tx),
         state,
@@ -119,7 +119,7 @@ def learn(
         eval_data=dataset.test,
         workdir=workdir,
         config=cfg,
-        hooks=[interop.keep_description(description)],
+        hooks=[export.keep_description(description)],
     )
 
 

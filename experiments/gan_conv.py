@@ -30,8 +30,8 @@ import flax.linen as nn
 import numpy as np
 
 from _gan import Players, best_practice, play
-from jaxdl import config, data, generators, models, optim, train
-from jaxdl.data.folders import SUFFIXES
+from jaxdl import config, data, generative, models, optim, transforms
+from jaxdl.data.sources.image_files import SUFFIXES
 from jaxdl.losses import adversarial
 
 
@@ -120,9 +120,9 @@ def load_images(cfg: Config) -> np.ndarray:
             raise FileNotFoundError(f"there are no images in {path} and the folders in it.")
         if limit is not None and limit < len(files):  # files are sorted by folder: take of each
             files = [files[i] for i in np.linspace(0, len(files) - 1, limit).astype(int)]
-        return np.stack([fit(data.read_image(file), size) for file in files])
+        return np.stack([fit(data.sources.image_files.read_image(file), size) for file in files])
     if path.is_file():
-        from jaxdl.data.hdf5 import HDF5Source
+        from jaxdl.data.sources.hdf5 import HDF5Source
 
         source = HDF5Source(path)
         name = next(iter(source.names.values()))
@@ -134,7 +134,7 @@ def load_images(cfg: Config) -> np.ndarray:
 
 def make_players(cfg: Config, shape: Any, num_steps: int = 1) -> Players:
     if cfg.players == "dcgan":
-        augment = train.differentiable_augment(cutout=0.25) if cfg.augment else None
+        augment = transforms.differentiable_augment(cutout=0.25) if cfg.augment else None
         return best_practice(
             shape,
             features=cfg.features,
@@ -190,7 +190,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     )
     scale = max(1, round(56 / images.shape[1]))
     chosen = np.linspace(0, len(images) - 1, 64).astype(int)
-    generators.save_grid(images[chosen], workdir / "real.png", columns=8, scale=scale)
+    generative.save_grid(images[chosen], workdir / "real.png", columns=8, scale=scale)
     print(f"run folder: {workdir}")
     return history
 

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from _gan import Players, against_noise, play
-from jaxdl import config, generators, models, optim, plots, train
+from jaxdl import config, generative, models, optim, plots, train
 from jaxdl.losses import adversarial
 
 
@@ -85,7 +85,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     made = train.generate(players.generator, state, jnp.full((1, 1), 0.5))[0]
     frames = np.load(workdir / "frames.npy")[:, 0]
     labels = ("number", f"moment, every {cfg.num_steps // 10:,} steps")
-    figure = generators.rows_over_time(frames, labels=labels, title="what the generator makes")
+    figure = generative.rows_over_time(frames, labels=labels, title="what the generator makes")
     plots.save(figure, workdir / "evolution.png")
     print(f"generator: {np.round(np.asarray(made), 2)}\nrun folder: {workdir}")
     history[-1] |= {"alone/real_output": real_output, "alone/noise_output": noise_output}

@@ -24,7 +24,7 @@ import cgan_mnist
 import gan_conv
 import gan_mnist
 from _gan import Players, restore
-from jaxdl import config, generators, train
+from jaxdl import config, generative, train
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,9 +99,9 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     }
     scale = max(1, round(56 / pictures["walk"].shape[1]))
     for name, columns in (("interpolation", 12), ("arithmetic", 5)):
-        generators.save_grid(pictures[name], cfg.run / f"{name}.png", columns=columns, scale=scale)
+        generative.save_grid(pictures[name], cfg.run / f"{name}.png", columns=columns, scale=scale)
     frames = pictures["walk"][:, None]
-    generators.save_film(frames, cfg.run / "walk.gif", columns=1, scale=4 * scale, seconds=0.1)
+    generative.save_animation(frames, cfg.run / "walk.gif", columns=1, scale=4 * scale, seconds=0.1)
     print(f"pictures: {cfg.run}")
     return [{name: len(images) for name, images in pictures.items()}]
 

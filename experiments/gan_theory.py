@@ -31,9 +31,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl import config, generators, models, optim, plots, train
+from jaxdl import config, generative, models, optim, plots, train
 from jaxdl.losses import adversarial
-from jaxdl.plots.figure import TEST, TRAIN, new_figure
+from jaxdl.plots._style import TEST, TRAIN, new_figure
 
 Part = Literal["ideal", "game", "distribution", "ring"]
 COUNTS = np.array([[6, 0, 1], [0, 7, 0], [2, 0, 1]])
@@ -87,7 +87,10 @@ def ideal(cfg: Config, folder: Path) -> dict[str, float]:
     figure, results = new_figure(8, 3.2), {}
     for index, (name, (loss, value)) in enumerate(kinds.items()):
         judge = models.DenseDiscriminator((16,), output_activation=nn.sigmoid)
-        players, txs = (models.NoiseSource((2,)), judge), (optim.sgd(0.0), optim.adam(2e-3))
+        players, txs = (
+            (models.tutorial.NoiseSource((2,)), judge),
+            (optim.sgd(0.0), optim.adam(2e-3)),
+        )
         losses = fit_gan(cfg, players, txs, loss, data, num_epochs)[1]
         axes = figure.add_subplot(1, 2, index + 1)
         axes.plot(10 * np.arange(1, num_epochs + 1), losses, color=TRAIN)
@@ -211,9 +214,9 @@ def modes() -> np.ndarray:
 
 def count_modes(points: np.ndarray) -> tuple[int, float]:
     """Gaussians with at least 1/40 of the points near them, and the share of points near any."""
-    indices, distances = generators.nearest_neighbours(points, modes())
+    indices, distances = generative.nearest_neighbors(points, modes())
     near = distances < 4 * SPREAD
-    counts = generators.class_histogram(indices[near], 8) if near.any() else np.zeros(8)
+    counts = generative.class_histogram(indices[near], 8) if near.any() else np.zeros(8)
     return int((counts >= len(points) / 40).sum()), float(near.mean())
 
 

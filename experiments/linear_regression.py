@@ -25,9 +25,9 @@ import numpy as np
 import optax
 
 from jaxdl import config, metrics, optim, plots, train
-from jaxdl.checks import check_positive
-from jaxdl.data import generated
-from jaxdl.models.linear import init_linear_regression, linear_regression
+from jaxdl._checks import check_positive
+from jaxdl.data import synthetic
+from jaxdl.models.tutorial import init_linear_regression, linear_regression
 from jaxdl.types import Array, Batch, Metrics, PyTree, TrainState
 
 
@@ -63,7 +63,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     """Trains, draws; returns the history, one row a step."""
     check_positive(max_steps=cfg.max_steps, check_every=cfg.check_every)
     data_key, init_key, state_key, order_key = jax.random.split(jax.random.key(cfg.seed), 4)
-    data = generated.line(data_key, cfg.num_points)
+    data = synthetic.line(data_key, cfg.num_points)
     tx, params = optim.sgd(cfg.learning_rate), init_linear_regression(init_key)
     state = TrainState(jnp.zeros((), jnp.int32), params, {}, tx.init(params), state_key)
     ends, lines = np.array([0.0, 10.0]), []

@@ -25,9 +25,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import config, losses, metrics, optim, plots, train
-from jaxdl.checks import check_positive
-from jaxdl.data import generated
-from jaxdl.models.linear import init_logistic_regression, logistic_regression
+from jaxdl._checks import check_positive
+from jaxdl.data import synthetic
+from jaxdl.models.tutorial import init_logistic_regression, logistic_regression
 from jaxdl.types import Array, Batch, Metrics, PyTree, TrainState
 
 
@@ -71,7 +71,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     """Trains, draws; returns the history, one row a step."""
     check_positive(max_steps=cfg.max_steps, check_every=cfg.check_every)
     data_key, init_key, state_key, order_key = jax.random.split(jax.random.key(cfg.seed), 4)
-    data = generated.two_gaussians(data_key, cfg.num_per_class)
+    data = synthetic.two_gaussians(data_key, cfg.num_per_class)
     params = init_logistic_regression(init_key, num_inputs=2)
     tx = optim.sgd(cfg.learning_rate, momentum=0.9)
     state = TrainState(jnp.zeros((), jnp.int32), params, {}, tx.init(params), state_key)

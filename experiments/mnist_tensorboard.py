@@ -28,9 +28,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl import config, data, interop, losses, metrics, models, optim
+from jaxdl import config, data, export, losses, metrics, models, optim
 from jaxdl import train as training
-from jaxdl.checks import check_batch_size
+from jaxdl._checks import check_batch_size
 from jaxdl.nn import kaiming_normal
 
 
@@ -151,9 +151,9 @@ def train_model(
     )
     tx = make_optimizer(hparams, len(loader))
     images = dataset.train["image"]
-    preprocess = interop.Preprocessing(images.shape[1:], mean=(0.1307,), std=(0.3081,))
+    preprocess = export.Preprocessing(images.shape[1:], mean=(0.1307,), std=(0.3081,))
     about = {"name": dataset.name, "training images": len(images)}
-    description = interop.describe_run(model, preprocess, dataset.class_names, data=about)
+    description = export.describe_run(model, preprocess, dataset.class_names, data=about)
     loss_fn = training.supervised(
         model, losses.cross_entropy, metrics={"accuracy": metrics.accuracy}, preprocess=preprocess
     )
@@ -168,7 +168,7 @@ def train_model(
         workdir=workdir,
         config=hparams,
         watch=watch,
-        hooks=[interop.keep_description(description), *options.pop("hooks", [])],
+        hooks=[export.keep_description(description), *options.pop("hooks", [])],
         **options,
     )
     return history

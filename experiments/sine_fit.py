@@ -24,10 +24,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxdl import config, files, losses, optim, plots, train
-from jaxdl.checks import check_positive
-from jaxdl.data import generated
-from jaxdl.models.linear import PolynomialRegressor
+from jaxdl import _files, config, losses, optim, plots, train
+from jaxdl._checks import check_positive
+from jaxdl.data import synthetic
+from jaxdl.models.tutorial import PolynomialRegressor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     """Trains, draws; returns the history, one row a report."""
     check_positive(num_steps=cfg.num_steps, report_every=cfg.report_every)
     data_key, init_key, order_key = jax.random.split(jax.random.key(cfg.seed), 3)
-    points = generated.sine(data_key, cfg.num_points, noise=cfg.noise)
+    points = synthetic.sine(data_key, cfg.num_points, noise=cfg.noise)
     data = {name: array[None] for name, array in points.items()}  # one example: the whole curve
     model = PolynomialRegressor(cfg.degree)
     tx = optim.sgd(cfg.learning_rate, momentum=0.9)
@@ -81,7 +81,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         history.append({"step": start + number, "loss": loss, "clean_loss": clean})
         print(f"step {start + number:6,}: loss {loss:.5f}, against the clean sine {clean:.5f}")
     lines = "".join(json.dumps(row) + "\n" for row in history)
-    files.write_text(workdir / "metrics.jsonl", lines)
+    _files.write_text(workdir / "metrics.jsonl", lines)
 
     x, target, clean_target = (np.asarray(points[name]) for name in ("input", "target", "clean"))
     best = np.polyval(np.polyfit(x, target, cfg.degree), x)

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import config, data, losses, metrics, models, optim, train
+from jaxdl import config, data, losses, metrics, models, optim, sweep, train, transforms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,14 +75,14 @@ def make_parts(cfg: Any, hparams: Any, images: Any) -> tuple[Any, Any, Any, Any]
     """Model, optimizer, loss function and preprocessing of one member."""
     model = models.MLP((*cfg.hidden, 10))
     tx = optim.recipe(optim.adamw, hparams["learning_rate"], weight_decay=hparams["weight_decay"])
-    preprocess = data.transforms.normalize(*data.mean_and_std(images))
+    preprocess = transforms.normalize(*data.mean_and_std(images))
     loss_fn = train.supervised(
         model, losses.cross_entropy, metrics={"accuracy": metrics.accuracy}, preprocess=preprocess
     )
     return model, tx, loss_fn, preprocess
 
 
-def main(cfg: Config) -> train.SweepResult:
+def main(cfg: Config) -> sweep.SweepResult:
     """Sweeps, draws, saves; returns what came of it."""
     dataset = data.load(cfg.data, cfg.data_dir)
     images = dataset.train["image"]
@@ -108,7 +108,7 @@ def main(cfg: Config) -> train.SweepResult:
 
     rates, decays = cfg.learning_rates, cfg.weight_decays
     if cfg.random is None:
-        space = train.grid(learning_rate=rates, weight_decay=decays)
+        space = sweep.grid(learning_rate=rates, weight_decay=decays)
     else:
         positive = {decay for decay in decays if decay > 0}
         if len(positive) < 2:
@@ -116,14 +116,14 @@ def main(cfg: Config) -> train.SweepResult:
                 f"--random draws between two weight decays above 0, got {decays}: give "
                 "--weight_decays 0.01 1, or leave --random out."
             )
-        space = train.random_search(
+        space = sweep.random_search(
             cfg.random,
             jax.random.key(cfg.seed),
-            learning_rate=train.log_uniform(min(rates), max(rates)),
-            weight_decay=train.log_uniform(min(positive), max(positive)),
+            learning_rate=sweep.log_uniform(min(rates), max(rates)),
+            weight_decay=sweep.log_uniform(min(positive), max(positive)),
         )
     workdir = cfg.run_dir or Path("runs") / f"sweep_{cfg.data}_{time.strftime('%Y%m%d-%H%M%S')}"
-    result = train.sweep(
+    result = sweep.sweep(
         train_one,
         space,
         {"train": dict(dataset.train), "test": dict(dataset.test)},
@@ -139,7 +139,7 @@ def main(cfg: Config) -> train.SweepResult:
     return result
 
 
-def show(result: train.SweepResult, num_seeds: int) -> None:
+def show(result: sweep.SweepResult, num_seeds: int) -> None:
     """The best five settings by their mean over the seeds, of those trained to the end."""
     last = np.arange(len(result.hparams)), result.num_epochs - 1
     loss, accuracy = (

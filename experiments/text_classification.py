@@ -26,10 +26,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import config, files, interop, losses, metrics, optim, plots, train
-from jaxdl.checks import check_positive
-from jaxdl.data import num_batches, text
-from jaxdl.models.text import EmbeddingClassifier
+from jaxdl import _files, config, data, export, losses, metrics, optim, plots, text, train
+from jaxdl._checks import check_positive
+from jaxdl.data import num_batches
+from jaxdl.models.sequence import EmbeddingClassifier
 
 CLASS_NAMES = ("negative", "positive")
 
@@ -80,11 +80,11 @@ def main(cfg: Config) -> list[dict[str, Any]]:
             "and DIR/sst2/dev.tsv, from SST-2.zip at gluebenchmark.com/tasks."
         )
     check_positive(max_tokens=cfg.max_tokens)
-    splits = text.sst2(cfg.data_dir / "sst2")
+    splits = data.sources.sst2(cfg.data_dir / "sst2")
     words = [text.tokenize(sentence) for sentence in splits["train"][0]]
     words = [text.add_bigrams(each) for each in words] if cfg.bigrams else words
     vocabulary = tuple(text.vocabulary(words, min_count=cfg.min_count))
-    preprocess = interop.Preprocessing(
+    preprocess = export.Preprocessing(
         (cfg.max_tokens,), "int32", vocabulary=vocabulary, bigrams=cfg.bigrams
     )
     arrays = {
@@ -115,7 +115,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         "training sentences": len(words),
         "dev sentences": len(splits["dev"][0]),
     }
-    description = interop.describe_run(model, preprocess, CLASS_NAMES, data=about)
+    description = export.describe_run(model, preprocess, CLASS_NAMES, data=about)
     print(f"{len(vocabulary):,} words and bigrams, {model.features} features")
     state, history = train.run(
         train.make_step(train.supervised(model, smoothed, **common), tx),
@@ -129,7 +129,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         workdir=workdir,
         resume=cfg.resume,
         config=cfg,
-        hooks=[interop.keep_description(description)],
+        hooks=[export.keep_description(description)],
     )
     logits = train.predict(
         lambda state, tokens: model.apply({"params": state.params}, tokens),
@@ -138,7 +138,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     )
     sentences, labels = splits["dev"]
     matrix = metrics.confusion_matrix(logits, jnp.asarray(labels))
-    interop.write_evaluation(workdir, int(state.step), matrix)
+    export.write_evaluation(workdir, int(state.step), matrix)
     plots.save(plots.learning_curves(history), workdir / "learning_curves.png")
     plots.save(plots.confusion_matrix(matrix, CLASS_NAMES), workdir / "confusion_matrix.png")
     positive = np.asarray(jax.nn.softmax(logits))[:, 1]
@@ -146,7 +146,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         f"{'right' if (p > 0.5) == label else 'WRONG'}  {p:6.1%} positive  {sentence}"
         for p, label, sentence in zip(positive, labels, sentences, strict=True)
     ]
-    files.write_text(workdir / "sentences.txt", "\n".join(lines) + "\n")
+    _files.write_text(workdir / "sentences.txt", "\n".join(lines) + "\n")
     last = history[-1]
     print(
         *lines[:8],

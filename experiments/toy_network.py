@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import config, losses, metrics, models, optim, plots, train
-from jaxdl.data import generated
+from jaxdl.data import synthetic
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Config:
 
 def main(cfg: Config) -> list[dict[str, Any]]:
     """Trains, evaluates, draws; returns the history, one row an epoch."""
-    train_data, test_data = generated.toy_points()
+    train_data, test_data = synthetic.toy_points()
     model, tx = models.MLP((*cfg.hidden, 2)), optim.sgd(cfg.learning_rate)
     init_key, order_key = jax.random.split(jax.random.key(cfg.seed))
     state = train.init_state(model, tx, init_key, train_data["input"])

@@ -60,7 +60,7 @@ def pytest_addoption(parser):
 
 
 def pytest_sessionfinish(session):
-    import oracle
+    from helpers import oracle
 
     if hasattr(session.config, "workeroutput"):  # in a process of pytest-xdist
         session.config.workeroutput["differences"] = oracle.differences
@@ -68,14 +68,14 @@ def pytest_sessionfinish(session):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node):
-    import oracle
+    from helpers import oracle
 
     for name, difference in getattr(node, "workeroutput", {}).get("differences", {}).items():
         oracle.differences[name] = max(difference, oracle.differences.get(name, 0.0))
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    import oracle
+    from helpers import oracle
 
     if config.getoption("--parity-table"):
         terminalreporter.section("largest difference from PyTorch, of the largest value")

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl import checks
+from jaxdl import _checks
 
 IMAGES = np.zeros((4, 2, 2, 1), np.uint8)
 LABELS = np.array([0, 1, 2, 3])
@@ -13,45 +13,45 @@ LABELS = np.array([0, 1, 2, 3])
 @pytest.mark.parametrize("value", [0, -1, float("nan")])
 def test_check_positive_names_the_value(value):
     with pytest.raises(ValueError, match=r"batch_size must be greater than 0, got"):
-        checks.check_positive(num_epochs=3, batch_size=value)
+        _checks.check_positive(num_epochs=3, batch_size=value)
 
 
 def test_check_positive_accepts_small_floats():
-    checks.check_positive(learning_rate=1e-30)
+    _checks.check_positive(learning_rate=1e-30)
 
 
 @pytest.mark.parametrize(
     "expected", [(2, 3, 3), ("B", 3, 3), ("B", "C", "C"), (None, None, None), ("B", None, 3)]
 )
 def test_check_shape_accepts(expected):
-    checks.check_shape("x", np.zeros((2, 3, 3)), expected)
+    _checks.check_shape("x", np.zeros((2, 3, 3)), expected)
 
 
 @pytest.mark.parametrize("expected", [(2, 3), (2, 3, 4), ("B", "B", 3), (2, 3, 3, 1), ()])
 def test_check_shape_refuses(expected):
     with pytest.raises(ValueError, match=r"x must have shape \(.*\), got \(2, 3, 3\)\."):
-        checks.check_shape("x", np.zeros((2, 3, 3)), expected)
+        _checks.check_shape("x", np.zeros((2, 3, 3)), expected)
 
 
 def test_check_shape_writes_what_it_wants():
     with pytest.raises(ValueError, match=r"logits must have shape \(B, any, 10\), got \(3,\)\."):
-        checks.check_shape("logits", np.zeros(3), ("B", None, 10))
+        _checks.check_shape("logits", np.zeros(3), ("B", None, 10))
 
 
 def test_a_list_is_no_array():
     with pytest.raises(ValueError, match="labels must be an array, got a list"):
-        checks.check_shape("labels", [0, 1], ("B",))
+        _checks.check_shape("labels", [0, 1], ("B",))
 
 
 def test_check_not_negative_names_the_value():
-    checks.check_not_negative(padding=0)
+    _checks.check_not_negative(padding=0)
     with pytest.raises(ValueError, match="padding must be at least 0, got -1"):
-        checks.check_not_negative(beta=0.0, padding=-1)
+        _checks.check_not_negative(beta=0.0, padding=-1)
 
 
 def test_check_data_returns_the_number_of_examples():
-    assert checks.check_data({"image": IMAGES, "label": LABELS}, num_classes=4) == 4
-    assert checks.check_data({"image": jnp.asarray(IMAGES)}) == 4
+    assert _checks.check_data({"image": IMAGES, "label": LABELS}, num_classes=4) == 4
+    assert _checks.check_data({"image": jnp.asarray(IMAGES)}) == 4
 
 
 @pytest.mark.parametrize(
@@ -69,38 +69,38 @@ def test_check_data_returns_the_number_of_examples():
 )
 def test_check_data_names_array_place_and_remedy(data, message):
     with pytest.raises(ValueError, match=message):
-        checks.check_data(data)
+        _checks.check_data(data)
 
 
 def test_labels_that_start_at_1_are_told_so():
     with pytest.raises(ValueError, match=r"lie in 0 to 3, got 4 at index 3 .*subtract 1"):
-        checks.check_data({"label": LABELS + 1}, num_classes=4)
+        _checks.check_data({"label": LABELS + 1}, num_classes=4)
 
 
 def test_labels_must_be_integers():
     with pytest.raises(ValueError, match=r"labels must be integers .* got dtype float32"):
-        checks.check_labels(np.zeros(3, np.float32))
+        _checks.check_labels(np.zeros(3, np.float32))
 
 
 def test_labels_of_several_axes_name_the_example():
     with pytest.raises(ValueError, match=r"\[1 7\] at index 1 \(1 of 4"):
-        checks.check_labels(np.array([[0, 1], [1, 7]]), 3)
+        _checks.check_labels(np.array([[0, 1], [1, 7]]), 3)
 
 
 @pytest.mark.parametrize("batch_size", [0, -3, 11])
 def test_check_batch_size_refuses(batch_size):
     with pytest.raises(ValueError, match=f"lie in 1 to 10 .* got {batch_size}"):
-        checks.check_batch_size(batch_size, 10)
+        _checks.check_batch_size(batch_size, 10)
 
 
 @pytest.mark.parametrize("batch_size", [1, 10])
 def test_check_batch_size_accepts_the_ends(batch_size):
-    checks.check_batch_size(batch_size, 10)
+    _checks.check_batch_size(batch_size, 10)
 
 
 def test_the_label_that_is_ignored_is_allowed_but_not_everywhere():
-    checks.check_labels(np.array([0, -100, 2]), 3)
+    _checks.check_labels(np.array([0, -100, 2]), 3)
     with pytest.raises(ValueError, match="nothing is left"):
-        checks.check_labels(np.array([-100, -100]), 3)
+        _checks.check_labels(np.array([-100, -100]), 3)
     with pytest.raises(ValueError, match="got -1 at index 1"):
-        checks.check_labels(np.array([-100, -1]), 3)
+        _checks.check_labels(np.array([-100, -1]), 3)

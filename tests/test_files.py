@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from jaxdl.files import read_json, replacing, write_bytes, write_json, write_text
+from jaxdl._files import read_json, replacing, write_bytes, write_json, write_text
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):

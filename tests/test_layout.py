@@ -1,6 +1,7 @@
 """The folders show the architecture: imports go down one list only."""
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,196 +10,193 @@ import jaxdl
 
 SOURCE = Path(jaxdl.__file__).parent
 
-# A module may import those before it and nothing after; likewise inside a folder.
+# A module or package may import those before it and nothing after. Inside a package the order is
+# free, as long as there is no circle.
 ORDER = [
-    "lazy",
-    "files",
+    "_lazy",
+    "_files",
+    "_text",
+    "_versions",
     "types",
-    "checks",
+    "_checks",
     "tree",
+    "_loading",
     "nn",
     "losses",
     "metrics",
     "optim",
+    "text",
     "models",
+    "transforms",
     "data",
     "checkpoint",
-    "quantize",
     "tensorboard",
     "plots",
     "config",
     "train",
-    "generators",
+    "sweep",
+    "generative",
     "interop",
-    "doctor",
-    "commands",
+    "export",
+    "cli",
     "__main__",
 ]
-INSIDE = {
-    "losses": [
-        "shapes",
-        "labels",
-        "binary",
-        "regression",
-        "pairs",
-        "distributions",
-        "around",
-        "adversarial",
-    ],
-    "optim": ["schedules", "optimizers", "averages", "parts", "wrappers", "recipe"],
-    "nn": [
-        "initializers",
-        "dense",
-        "pooling",
-        "geometry",
-        "conv",
-        "normalization",
-        "embedding",
-        "bilinear",
-        "recurrent",
-        "spectral",
-        "intermediates",
-    ],
-    "data": [
-        "transforms",
-        "statistics",
-        "batches",
-        "source",
-        "views",
-        "samplers",
-        "bucketing",
-        "stream",
-        "fetch",
-        "device",
-        "loader",
-        "splits",
-        "summary",
-        "generated",
-        "text",
-        "tokenizers",
-        "corpora",
-        "image_sets",
-        "tables",
-        "folders",
-        "video",
-        "hdf5",
-        "parquet",
-        "records",
-        "tfds_build",
-        "tfds",
-        "named",
-        "find",
-    ],
-    "data.transforms": [
-        "images",
-        "basic",
-        "pil",
-        "crop",
-        "resize",
-        "geometry",
-        "erase",
-        "color",
-        "levels",
-        "filters",
-        "policies",
-        "mixing",
-    ],
-    "tensorboard": [
-        "writer",
-        "grids",
-        "media",
-        "histograms",
-        "text",
-        "curves",
-        "hparams",
-        "embeddings",
-        "projections",
-        "graph",
-    ],
-    "plots": ["figure", "curves", "images", "confusion", "plane", "data", "runs"],
-    "train": [
-        "step",
-        "gan",
-        "sampling",
-        "progress",
-        "record",
-        "locate",
-        "diagnose",
-        "feed",
-        "streamed",
-        "evaluation",
-        "watch",
-        "statistics",
-        "watcher",
-        "trace",
-        "noted",
-        "loop",
-        "renew",
-        "space",
-        "members",
-        "blocks",
-        "sweep_result",
-        "sweep_record",
-        "sweep",
-        "compare",
-    ],
-    "generators": ["measures", "judge", "film", "pictures", "report"],
-    "checkpoint": ["state", "weights"],
-    "interop": [
-        "pth",
-        "files",
-        "copies",
-        "layouts",
-        "torch",
-        "compare",
-        "convert",
-        "describe",
-        "preprocessing",
-        "card",
-        "runs",
-        "bundle",
-        "export",
-        "onnx",
-        "huggingface",
-    ],
-}
 
-
-def imports_of(path: Path) -> set[str]:
-    """The modules of jaxdl that a file imports at its top level, as dotted names below jaxdl."""
-    names = set()
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module == "jaxdl":
-            names |= {f"jaxdl.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-    return {name.removeprefix("jaxdl.") for name in names if name.startswith("jaxdl.")}
+FAMILIES = {"models", "data.sources"}  # one family or one format per file
+MAX_CHILDREN = 12
+MAX_PUBLIC_NAMES = 280
 
 
 def modules() -> list[Path]:
-    return sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
+    return sorted(SOURCE.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    """The dotted name of a module below jaxdl; "" for jaxdl itself."""
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+NAMES = {name_of(path) for path in modules()}
+
+
+def imports_of(path: Path) -> set[str]:
+    """The modules below jaxdl that a file imports anywhere: in functions and type checks too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            # a submodule, or a name that the package itself offers
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    below = (name.removeprefix("jaxdl").removeprefix(".") for name in found if is_jaxdl(name))
+    return {resolve(name) for name in below}
+
+
+def is_jaxdl(name: str) -> bool:
+    return name == "jaxdl" or name.startswith("jaxdl.")
+
+
+def resolve(name: str) -> str:
+    """The longest prefix of a dotted name that is a module."""
+    while name not in NAMES:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def place(name: str) -> int:
+    first = name.partition(".")[0]
+    return ORDER.index(first) if first else len(ORDER)
 
 
 def test_every_module_has_its_place():
-    places = {path.relative_to(SOURCE).parts[0].removesuffix(".py") for path in modules()}
-    assert places <= set(ORDER)
+    tops = {name.partition(".")[0] for name in NAMES} - {""}
+    assert tops == set(ORDER)
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SOURCE)))
 def test_imports_go_down_the_list(path):
-    parts = path.relative_to(SOURCE).with_suffix("").parts
-    place = ORDER.index(parts[0])
-    for name in imports_of(path):
-        other = name.split(".")
-        assert ORDER.index(other[0]) <= place, f"{'.'.join(parts)} imports {name}"
-        depth = next(d for d in range(9) if other[: d + 1] != list(parts[: d + 1]))
-        folder = ".".join(parts[:depth])
-        if folder in INSIDE and len(other) > depth and parts[depth] != "__init__":
-            order = INSIDE[folder]
-            here, there = order.index(parts[depth]), order.index(other[depth])
-            assert there < here, f"{'.'.join(parts)}: {name}"
+    name = name_of(path)
+    for other in imports_of(path):
+        if name != "" and other != name:
+            assert place(other) <= place(name), f"{name} imports {other}"
+
+
+def test_no_circles():
+    graph = {name_of(path): imports_of(path) - {name_of(path), ""} for path in modules()}
+    # a package's __init__ gathers its modules, which therefore do not import it
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " imports ".join((*trail, name))
+        if name in done:
+            return
+        for other in graph[name]:
+            visit(other, (*trail, name))
+        done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def children(folder: Path) -> list[str]:
+    return [
+        path.name
+        for path in folder.iterdir()
+        if (path.suffix == ".py" or path.is_dir()) and not path.name.startswith("__")
+    ]
+
+
+def test_no_package_is_crowded():
+    for path in modules():
+        package = name_of(path)
+        if path.name == "__init__.py" and package not in FAMILIES | {""}:
+            found = children(path.parent)
+            assert len(found) <= MAX_CHILDREN, f"{package}: {sorted(found)}"
+
+
+def test_no_module_name_occurs_twice():
+    names = Counter(
+        path.stem
+        for path in modules()
+        if path.stem != "__init__" and "cli" not in path.relative_to(SOURCE).parts
+    )
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def packages() -> list[str]:
+    return sorted(name_of(path) for path in modules() if path.name == "__init__.py")
+
+
+@pytest.mark.parametrize("package", packages())
+def test_no_name_hides_a_module(package):
+    offered = public_names(package)
+    folder = SOURCE.joinpath(*package.split(".")) if package else SOURCE
+    hidden = [
+        name
+        for name in offered
+        if (folder / f"{name}.py").exists() and not is_module(f"{package}.{name}", package)
+    ]
+    assert hidden == []
+
+
+def is_module(name: str, package: str) -> bool:
+    import importlib
+    from types import ModuleType
+
+    parent = importlib.import_module(f"jaxdl.{package}" if package else "jaxdl")
+    return isinstance(getattr(parent, name.rpartition(".")[2]), ModuleType)
+
+
+def public_names(package: str) -> list[str]:
+    import importlib
+
+    module = importlib.import_module(f"jaxdl.{package}" if package else "jaxdl")
+    return list(getattr(module, "__all__", []))
+
+
+def test_public_names_are_few():
+    names = [
+        f"{package}.{name}"
+        for package in packages()
+        for name in public_names(package)
+        if not is_module(f"{package}.{name}", package)
+    ]
+    assert len(names) <= MAX_PUBLIC_NAMES, len(names)
+
+
+def test_command_line_code_lives_in_cli():
+    for path in modules():
+        parts = path.relative_to(SOURCE).parts
+        if parts[0] in ("cli", "__main__.py", "config.py"):
+            continue
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                assert "argparse" not in [alias.name for alias in node.names], path
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id != "print", f"{path}:{node.lineno} prints"
 
 
 def test_torch_is_imported_nowhere_but_in_interop():
@@ -215,3 +213,14 @@ def test_torch_is_imported_nowhere_but_in_interop():
 def test_no_assert_in_the_source(path):
     statements = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Assert)]
     assert not statements
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_no_attribute_is_hung_on_a_function(path):
+    tree = ast.parse(path.read_text())
+    functions = {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
+    for node in ast.walk(tree):
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        for target in targets:
+            if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name):
+                assert target.value.id not in functions, f"{path}:{node.lineno}"

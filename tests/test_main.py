@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxdl import __main__ as command
-from jaxdl import doctor
+from jaxdl.cli import _doctor
 
 CPU = SimpleNamespace(platform="cpu", device_kind="cpu", memory_stats=lambda: None)
 GPU = SimpleNamespace(
@@ -144,55 +144,55 @@ def test_the_doctor_does_not_preallocate_but_reports_what_the_user_set(monkeypat
 
 
 def test_the_installed_packages_fit():
-    assert doctor.package_problems() == []
+    assert _doctor.package_problems() == []
 
 
 def test_a_jaxlib_that_does_not_fit_jax_is_named(monkeypatch):
     fake_version(monkeypatch, jaxlib="0.4.1")
-    (problem,) = doctor.package_problems()
+    (problem,) = _doctor.package_problems()
     assert problem.what.startswith("jaxlib 0.4.1 does not fit; jax needs jaxlib")
     assert problem.remedy.startswith("pip install --upgrade 'jaxlib")
 
 
 def test_a_cuda_plugin_that_does_not_fit_jax_is_named(monkeypatch):
     fake_version(monkeypatch, **{"jax-cuda12-plugin": "0.4.1"})
-    assert doctor.package_problems()[0].what.startswith("jax-cuda12-plugin 0.4.1 does not fit")
+    assert _doctor.package_problems()[0].what.startswith("jax-cuda12-plugin 0.4.1 does not fit")
 
 
 def test_a_checkout_that_was_never_installed_is_named(monkeypatch):
     fake_version(monkeypatch, jaxdl=None)
-    (problem,) = doctor.package_problems()
+    (problem,) = _doctor.package_problems()
     assert "pip install -e ." in problem.remedy
 
 
 def test_extras_are_no_requirements(monkeypatch):
     fake_version(monkeypatch, torch=None, ruff=None)
-    assert doctor.unmet_requirements("jaxdl") == []
+    assert _doctor.unmet_requirements("jaxdl") == []
 
 
 def test_requirements_are_read_without_packaging_too(monkeypatch):
     for name in ("packaging", "packaging.requirements", "packaging.specifiers"):
         monkeypatch.setitem(sys.modules, name, None)
-    assert doctor._parse("jax[cuda12]>=0.10", "") == ("jax", ">=0.10", True)
-    assert doctor._parse("ruff>=0.15; extra == 'dev'", "")[2] is False
-    assert doctor._satisfies("0.10.2", "<=0.10.2,>=0.10.1")
-    assert not doctor._satisfies("0.9.7", ">=0.10")
+    assert _doctor._parse("jax[cuda12]>=0.10", "") == ("jax", ">=0.10", True)
+    assert _doctor._parse("ruff>=0.15; extra == 'dev'", "")[2] is False
+    assert _doctor._satisfies("0.10.2", "<=0.10.2,>=0.10.1")
+    assert not _doctor._satisfies("0.9.7", ">=0.10")
     fake_version(monkeypatch, optax="0.1.0")
-    assert [problem.what for problem in doctor.package_problems()] == [
+    assert [problem.what for problem in _doctor.package_problems()] == [
         "optax 0.1.0 does not fit; jaxdl needs optax>=0.2.8."
     ]
 
 
 def test_two_versions_of_one_package_are_named_with_their_folders():
     installed = [("jax", "0.10.2", "/a"), ("Jax", "0.9.0", "/b"), ("other", "1", "/a")]
-    (problem,) = doctor.version_problems([*installed, ("other", "2", "/b")])
+    (problem,) = _doctor.version_problems([*installed, ("other", "2", "/b")])
     assert problem.what == "jax is installed in two versions: 0.10.2 in /a and 0.9.0 in /b."
-    assert doctor.version_problems([("flax", "1", "/a"), ("flax", "1", "/b")]) == []
+    assert _doctor.version_problems([("flax", "1", "/a"), ("flax", "1", "/b")]) == []
 
 
 def test_two_cuda_plugins_are_one_too_many():
     installed = [("jax-cuda12-plugin", "1", "/a"), ("jax_cuda13_plugin", "1", "/a")]
-    (problem,) = doctor.version_problems(installed)
+    (problem,) = _doctor.version_problems(installed)
     assert "CUDA 12 and the CUDA 13" in problem.what
 
 
@@ -200,47 +200,47 @@ def test_two_cuda_plugins_are_one_too_many():
 
 
 def answer(*devices, error="", imported=True):
-    return doctor.Devices(devices, error, imported)
+    return _doctor.Devices(devices, error, imported)
 
 
 def test_an_overlooked_gpu_is_a_problem_unless_it_is_hidden_on_purpose():
-    (problem,) = doctor.device_problems(answer(CPU), {}, nvidia=True)
+    (problem,) = _doctor.device_problems(answer(CPU), {}, nvidia=True)
     assert "sees only the CPU" in problem.what
     assert "pip install 'jaxdl[cuda12]'" in problem.remedy
-    assert doctor.device_problems(answer(CPU), {}, nvidia=False) == []
-    assert doctor.device_problems(answer(GPU), {}, nvidia=True) == []
+    assert _doctor.device_problems(answer(CPU), {}, nvidia=False) == []
+    assert _doctor.device_problems(answer(GPU), {}, nvidia=True) == []
     for hidden in ({"JAX_PLATFORMS": "cpu"}, {"CUDA_VISIBLE_DEVICES": ""}):
-        assert doctor.device_problems(answer(CPU), hidden, nvidia=True) == []
+        assert _doctor.device_problems(answer(CPU), hidden, nvidia=True) == []
 
 
 def test_an_overlooked_gpu_with_the_plugin_there_points_to_the_driver(monkeypatch):
     fake_version(monkeypatch, **{"jax-cuda12-plugin": jax.__version__})
-    (problem,) = doctor.device_problems(answer(CPU), {}, nvidia=True)
+    (problem,) = _doctor.device_problems(answer(CPU), {}, nvidia=True)
     assert "driver is too old" in problem.remedy
 
 
 def test_a_failing_backend_is_told_from_a_wrong_platform():
     broken = answer(error="RuntimeError: no")
-    (problem,) = doctor.device_problems(broken, {"JAX_PLATFORMS": "cuda"}, nvidia=False)
+    (problem,) = _doctor.device_problems(broken, {"JAX_PLATFORMS": "cuda"}, nvidia=False)
     assert "JAX_PLATFORMS=cuda asks for a platform" in problem.what
     assert "jaxdl[cuda12]" in problem.remedy
-    (problem,) = doctor.device_problems(broken, {}, nvidia=False)
+    (problem,) = _doctor.device_problems(broken, {}, nvidia=False)
     assert problem.what == "JAX finds no device: RuntimeError: no"
 
 
 def test_a_missing_jax_is_one_problem_not_two(monkeypatch):
     fake_version(monkeypatch, jax=None)
     absent = answer(error="ModuleNotFoundError: jax", imported=False)
-    assert doctor.device_problems(absent, {}, nvidia=True) == []
-    assert [problem.what.split()[0] for problem in doctor.package_problems()] == ["jax"]
+    assert _doctor.device_problems(absent, {}, nvidia=True) == []
+    assert [problem.what.split()[0] for problem in _doctor.package_problems()] == ["jax"]
 
 
 def test_devices_are_described_with_their_memory():
-    facts = doctor.device_facts(answer(GPU))
+    facts = _doctor.device_facts(answer(GPU))
     assert facts[:2] == [("backend", "gpu"), ("count", "1")]
     assert facts[2][1] == "NVIDIA A100, 30.00 GiB limit, 0.50 GiB in use"
-    assert doctor.device_facts(answer(CPU))[2][1] == "cpu, memory not reported"
-    assert doctor.device_facts(answer(error="RuntimeError: x")) == [("devices", "RuntimeError: x")]
+    assert _doctor.device_facts(answer(CPU))[2][1] == "cpu, memory not reported"
+    assert _doctor.device_facts(answer(error="RuntimeError: x")) == [("devices", "RuntimeError: x")]
 
 
 @pytest.mark.parametrize(
@@ -253,11 +253,11 @@ def test_devices_are_described_with_their_memory():
     ],
 )
 def test_memory_preallocation_is_put_in_words(environ, meaning):
-    assert meaning in dict(doctor.memory_facts(environ))["which means"]
+    assert meaning in dict(_doctor.memory_facts(environ))["which means"]
 
 
 def test_the_environment_shows_what_matters_and_nothing_else():
-    facts = dict(doctor.environment_facts({"JAX_ENABLE_X64": "1", "TOKEN": "secret"}))
+    facts = dict(_doctor.environment_facts({"JAX_ENABLE_X64": "1", "TOKEN": "secret"}))
     assert facts["JAX_ENABLE_X64"] == "1"
     assert facts["XLA_FLAGS"] == "not set"
     assert "TOKEN" not in facts
@@ -267,16 +267,16 @@ def test_the_environment_shows_what_matters_and_nothing_else():
 
 
 def test_the_arithmetic_of_this_machine_is_right():
-    assert doctor.arithmetic_problems(jax.local_devices()) == []
+    assert _doctor.arithmetic_problems(jax.local_devices()) == []
 
 
 def test_a_wrong_product_and_a_wrong_gradient_are_told_apart():
     def wrong_gradient(_, x, w):
         return x @ w, x.T @ (x @ w) + np.eye(8)
 
-    (problem,) = doctor.arithmetic_problems(["gpu:0"], wrong_gradient)
+    (problem,) = _doctor.arithmetic_problems(["gpu:0"], wrong_gradient)
     assert problem.what == "A matrix gradient on gpu:0 is wrong: it is off by up to 1."
-    nan = doctor.arithmetic_problems(["gpu:0"], lambda _, x, w: (x * np.nan, x.T @ (x @ w)))
+    nan = _doctor.arithmetic_problems(["gpu:0"], lambda _, x, w: (x * np.nan, x.T @ (x @ w)))
     assert [problem.what[:16] for problem in nan] == ["A matrix product"]
 
 
@@ -284,12 +284,12 @@ def test_a_device_that_cannot_compute_is_named():
     def fail(*_):
         raise RuntimeError("out of memory")
 
-    (problem,) = doctor.arithmetic_problems(["gpu:0"], fail)
+    (problem,) = _doctor.arithmetic_problems(["gpu:0"], fail)
     assert problem.what.startswith("gpu:0 cannot compile and run a matrix product: RuntimeError")
 
 
 def test_an_unwritable_folder_is_a_problem(tmp_path):
-    assert doctor.folder_problems(tmp_path) == []
+    assert _doctor.folder_problems(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
-    (problem,) = doctor.folder_problems(tmp_path / "absent")
+    (problem,) = _doctor.folder_problems(tmp_path / "absent")
     assert "cannot be written: No such file or directory" in problem.what

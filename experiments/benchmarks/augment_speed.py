@@ -26,8 +26,7 @@ import jax
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from jaxdl import config
-from jaxdl.data import transforms
+from jaxdl import config, transforms
 
 Name = Literal["geometry", "cifar", "trivial"]
 SIZE = 32
@@ -51,7 +50,7 @@ class Config:
     """JSON file for the results."""
 
 
-def device_chain(name: Name) -> transforms.Augment:
+def device_chain(name: Name) -> transforms._image.Augment:
     """The chain as an augmentation of one image."""
     normalize = transforms.fixed(
         transforms.normalize(transforms.IMAGENET_MEAN, transforms.IMAGENET_STD)

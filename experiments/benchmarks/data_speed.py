@@ -35,8 +35,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import config, data, losses, models, optim, train
-from jaxdl.data import transforms
+from jaxdl import config, data, losses, models, optim, train, transforms
 
 BATCH_SIZE = 64
 SIZE = 32
@@ -86,7 +85,7 @@ def measure(variants: dict[str, Epochs], repeats: int) -> dict[str, tuple[float,
 def stream(loader: data.Loader, finish: Callable[..., Any], num_epochs: int) -> Epochs:
     """As :func:`timed`, for one iterator over all epochs, so that workers go on."""
     with loader.epoch(0, num_epochs=num_epochs) as batches:
-        ahead, number = data.to_device(batches), 0
+        ahead, number = data.put_on_devices(batches), 0
         while True:
             began = time.perf_counter()
             for _ in range(len(loader)):
@@ -293,7 +292,7 @@ def train_in_little_memory(kind: str, path: str, num_epochs: int) -> None:
 
     source: Any
     if kind == "files":
-        source = data.image_files(path)
+        source = data.sources.image_files(path)
     else:
         images = np.load(path, mmap_mode="r")
         source = data.ArraySource({"image": images, "label": np.arange(len(images)) % 10})
@@ -346,10 +345,10 @@ def read_sets(cfg: Config, folder: Path) -> tuple[np.ndarray, np.ndarray, Any]:
             noise = generator.integers(0, 256, (8, 8, 3), np.uint8)
             image = Image.fromarray(noise).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
             image.save(files / str(number % 10) / f"{number}.jpg")
-    source = data.image_files(files)
+    source = data.sources.image_files(files)
     chosen = generator.permutation(len(source))[: cfg.num_files]
     paths = [source.paths[index] for index in chosen]
-    return images, labels, data.ImageFiles(paths, np.asarray(source.labels)[chosen])
+    return images, labels, data.sources.ImageFiles(paths, np.asarray(source.labels)[chosen])
 
 
 def print_rows(what: str, times: dict[str, tuple[float, float]], number: int) -> None:

@@ -33,7 +33,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import config, data, models, optim, train
+from jaxdl import config, data, models, optim, train, transforms
 from jaxdl.losses import adversarial
 
 Run = Callable[[int], None]
@@ -69,7 +69,7 @@ def book_jaxdl(images: np.ndarray) -> Run:
     txs = (optim.adam(1e-4), optim.adam(1e-4))
     loss = adversarial.on_probabilities()
     step = train.make_gan_step(
-        *nets, *txs, loss, preprocess=data.transforms.to_float, separate_updates=True
+        *nets, *txs, loss, preprocess=transforms.to_float, separate_updates=True
     )
     arrays = jax.device_put({"image": images})
     key = jax.random.key(1)

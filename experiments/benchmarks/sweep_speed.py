@@ -27,8 +27,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import config, data, losses, metrics, models, optim, train
-from jaxdl.train import blocks, members
+from jaxdl import config, losses, metrics, models, optim, sweep, train, transforms
+from jaxdl.sweep import _execute, _plan
 
 Workload = Literal["mlp_adam", "mlp_sgd", "mlp_seeds", "cnn"]
 
@@ -61,7 +61,7 @@ def make_workload(cfg: Config, name: Workload) -> tuple[Any, Any, Any, Any, rang
     # tanh: two orders of the same sums then stay near each other
     model = models.ConvNet(10) if name == "cnn" else models.MLP((64, 10), jnp.tanh)
     optimizer = optim.sgd if name == "mlp_sgd" else optim.adam
-    preprocess = data.transforms.normalize(0.5, 0.25)
+    preprocess = transforms.normalize(0.5, 0.25)
     loss_fn = train.supervised(
         model, losses.cross_entropy, metrics={"accuracy": metrics.accuracy}, preprocess=preprocess
     )
@@ -82,7 +82,7 @@ def make_workload(cfg: Config, name: Workload) -> tuple[Any, Any, Any, Any, rang
         )
 
     rates = np.geomspace(1e-5, 1e-3, number // len(seeds)).tolist()
-    return train_one, model, train.grid(learning_rate=rates), arrays, seeds
+    return train_one, model, sweep.grid(learning_rate=rates), arrays, seeds
 
 
 def measure(cfg: Config, name: Workload) -> list[str]:
@@ -90,7 +90,7 @@ def measure(cfg: Config, name: Workload) -> list[str]:
     train_one, _, space, arrays, seeds = make_workload(cfg, name)
     pairs = [(setting, seed) for setting in space for seed in seeds]
     began = time.perf_counter()
-    first = members.as_arrays(space[0])
+    first = _plan.as_arrays(space[0])
     compiled = jax.jit(train_one).lower(jax.random.key(0), first, arrays).compile()
     compile_solo = time.perf_counter() - began
 
@@ -98,7 +98,7 @@ def measure(cfg: Config, name: Workload) -> list[str]:
         last = []
         for setting, seed in pairs:
             key = jax.random.key(seed)
-            _, history = compiled(key, members.as_arrays(setting), arrays)
+            _, history = compiled(key, _plan.as_arrays(setting), arrays)
             last.append(float(history["test/loss"][-1]))
         return np.array(last)
 
@@ -107,16 +107,16 @@ def measure(cfg: Config, name: Workload) -> list[str]:
     chunks = {"loop": None, "vmap": None} | {f"vmap {size}": size for size in cfg.chunk_sizes}
     for method, chunk_size in chunks.items():
         began = time.perf_counter()
-        group = blocks.Group(
+        group = _execute.Group(
             train_one,
-            members.trace(train_one, 0, space[0], arrays),
+            _plan.trace(train_one, 0, space[0], arrays),
             {"learning_rate": np.array([s["learning_rate"] for s in space], np.float32)},
             seeds,
             arrays,
             method=method.split()[0],
             chunk_size=chunk_size,
-            max_bytes=blocks.default_max_bytes(),
-            workers=members.num_workers(len(pairs)),
+            max_bytes=_execute.default_max_bytes(),
+            workers=_plan.num_workers(len(pairs)),
             options={},
         )
         compile_seconds[method] = time.perf_counter() - began
@@ -136,8 +136,8 @@ def measure(cfg: Config, name: Workload) -> list[str]:
             began = time.perf_counter()
             ends[method] = run()
             best[method] = min(best[method], time.perf_counter() - began)
-    traced = members.trace(train_one, 0, first, arrays)
-    auto, why = members.choose_method(traced, len(pairs))
+    traced = _plan.trace(train_one, 0, first, arrays)
+    auto, why = _plan.choose_method(traced, len(pairs))
     rows = []
     for method in sides:
         difference = np.abs(ends[method] - ends["solo"]).max()
@@ -154,7 +154,7 @@ def main(cfg: Config) -> list[str]:
     """Measures and prints the table; returns its rows."""
     device = jax.devices()[0]
     print(
-        f"{device.device_kind}, {members.num_workers(64)} programs at a time, jax {jax.__version__}"
+        f"{device.device_kind}, {_plan.num_workers(64)} programs at a time, jax {jax.__version__}"
     )
     rows = [row for name in cfg.workloads for row in measure(cfg, name)]
     print(

@@ -57,8 +57,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl import config, data, losses, metrics, models, optim, train, tree
-from jaxdl.data import transforms
+from jaxdl import config, data, losses, metrics, models, optim, train, transforms, tree
 
 WorkloadName = Literal["mlp", "convnet"]
 VariantName = Literal[

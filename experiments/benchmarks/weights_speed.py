@@ -89,7 +89,7 @@ def write_model(path: Path, model: nn.Module, size: int) -> Any:
     def draw(leaf: Any) -> np.ndarray:
         return generator.random(leaf.shape, np.float32)
 
-    interop.write_safetensors(path, interop.to_state_dict(jax.tree.map(draw, like)))
+    interop.write_safetensors(path, interop.params_to_torch(jax.tree.map(draw, like)))
     return like
 
 
@@ -101,8 +101,8 @@ def ours(path: Path, like: Any) -> dict[str, Callable[[], Any]]:
     return {
         "opened": lambda: interop.read_weights(path),
         "read, NumPy": lambda: [np.array(array) for array in interop.read_weights(path).values()],
-        "read, on the device": lambda: interop.to_device(interop.read_weights(path)),
-        "in the model": lambda: interop.from_state_dict(interop.read_weights(path), like),
+        "read, on the device": lambda: interop._transfer.transfer(interop.read_weights(path)),
+        "in the model": lambda: interop.params_from_torch(interop.read_weights(path), like),
     }
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxdl.commands import COMMANDS
+from jaxdl.cli import COMMANDS
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 

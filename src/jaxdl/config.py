@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jaxdl.files import read_json, write_json
+from jaxdl._files import read_json, write_json
 
 Config = TypeVar("Config")
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.checks import check_shape, shape_of
+from jaxdl._checks import check_shape, shape_of
 from jaxdl.types import Array, Mean, Metrics
 
 

@@ -119,12 +119,12 @@ def test_examples_that_cannot_be_stacked_name_their_numbers():
     lengths = [len(one["tokens"]) for one in examples_of(Ragged(), [2, 0])]
     assert lengths == [3, 1]
     with pytest.raises(ValueError, match=r"example 1 has the arrays \['b'\]"):
-        data.stack_examples([{"a": np.zeros(1)}, {"b": np.zeros(1)}])
+        data.source.stack_examples([{"a": np.zeros(1)}, {"b": np.zeros(1)}])
 
 
 def test_unstacking_undoes_stacking(source):
     batch = source.__getitems__([1, 2])
-    again = data.stack_examples(unstack(batch))
+    again = data.source.stack_examples(unstack(batch))
     for name in batch:
         np.testing.assert_array_equal(again[name], batch[name])
 
@@ -188,17 +188,19 @@ def test_sources_that_do_not_fit_are_not_joined(source):
 
 def test_labels_are_found_without_reading_examples(source):
     squares = Counted(4)
-    np.testing.assert_array_equal(data.labels_of(data.subset(source, [5, 1])), [2, 1])
-    np.testing.assert_array_equal(data.labels_of(data.concatenate(source, source))[7:], LABELS)
-    np.testing.assert_array_equal(data.labels_of(squares, "x"), [0, 1, 4, 9])
+    np.testing.assert_array_equal(data.combine.labels_of(data.subset(source, [5, 1])), [2, 1])
+    np.testing.assert_array_equal(
+        data.combine.labels_of(data.concatenate(source, source))[7:], LABELS
+    )
+    np.testing.assert_array_equal(data.combine.labels_of(squares, "x"), [0, 1, 4, 9])
     with pytest.raises(ValueError, match="no 'label'; it has 'x'"):
-        data.labels_of(squares)
+        data.combine.labels_of(squares)
 
 
 def test_a_source_becomes_arrays_unless_it_is_too_large(source):
     arrays = data.source_to_arrays(data.map_source(source, dict), block=3)
     np.testing.assert_array_equal(arrays["image"], IMAGES)
-    assert data.num_bytes(source) == 7 * (60 + 4)
+    assert data.combine.size_in_bytes(source) == 7 * (60 + 4)
     with pytest.raises(ValueError, match="takes 448 bytes as arrays, more than max_bytes 447"):
         data.source_to_arrays(data.map_source(source, dict), max_bytes=447)
     with pytest.raises(ValueError, match=r"\(2,\) in examples 1 to 1 and \(1,\) in example 0"):
@@ -235,11 +237,11 @@ def test_the_parts_of_an_element_need_names():
 
 def test_a_toy_data_set_is_arrays():
     """The seven points of the toy network; a length comes from the labels."""
-    train, test = data.generated.toy_points()
+    train, test = data.synthetic.toy_points()
     source = data.ArraySource(train)
     assert (len(source), len(data.ArraySource(test))) == (5, 2)
     np.testing.assert_allclose(source[3]["input"], [2.3, -1.1])
-    assert data.labels_of(source).tolist() == [0, 0, 0, 1, 1]
+    assert data.combine.labels_of(source).tolist() == [0, 0, 0, 1, 1]
 
 
 # Streams: D13

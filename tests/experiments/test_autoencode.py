@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 import autoencode
-from jaxdl import data, interop
+from jaxdl import data, export
 from jaxdl.__main__ import main
 
 
@@ -25,7 +25,7 @@ def test_learns_and_draws(tmp_path, model, capsys):
     pixels = np.asarray(Image.open(tmp_path / "run" / "reconstructions.png").convert("L"))
     assert pixels.std() > 20  # something is on it
     images = data.digits().test["image"]
-    bundle = interop.open_model(tmp_path / "run", which="last")
+    bundle = export.open_model(tmp_path / "run", which="last")
     outputs = bundle.outputs(images)
     found = 1 / (1 + np.exp(-outputs.logits)) if model == "vae" else outputs
     # nearer to the images than their mean is

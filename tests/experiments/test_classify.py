@@ -12,7 +12,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import classify
-from jaxdl import config, data, interop
+from jaxdl import config, data, export
 
 SCRIPT = Path(classify.__file__)
 
@@ -39,7 +39,7 @@ def test_without_flags_it_classifies_digits(tmp_path, monkeypatch, capsys):
     saved = json.loads((run_dir / "config.json").read_text())
     assert saved["config"]["data"] == "digits"
     assert saved["versions"].keys() >= {"jax", "flax", "optax"}
-    bundle, test = interop.open_model(run_dir, which="last"), data.digits().test
+    bundle, test = export.open_model(run_dir, which="last"), data.digits().test
     right = bundle.predict(test["image"]).argmax(-1) == test["label"]
     assert right.mean() == pytest.approx(rows[-1]["test/accuracy"])
     recalled = sum(number * recall for _, number, recall, *_ in bundle.config["by_class"])

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.small_runs import make_run
 from PIL import Image
-from small_runs import make_run
 
 import classify
 import compress

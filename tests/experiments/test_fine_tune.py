@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fine_tune
-from jaxdl import interop, optim, tree
+from jaxdl import export, optim, tree
 
 
 def test_three_ways_are_compared(tmp_path):
@@ -18,7 +18,7 @@ def test_three_ways_are_compared(tmp_path):
         assert histories[name][-1]["test/accuracy"] > histories[name][0]["test/accuracy"]
     assert histories["all"][-1]["learning_rate/head"] == 3e-3
     assert histories["all"][-1]["learning_rate/rest"] == 3e-4
-    bundle = interop.open_model(tmp_path / "runs" / "head", which="last")
+    bundle = export.open_model(tmp_path / "runs" / "head", which="last")
     test = fine_tune.load(cfg, "digits", 1).test
     right = bundle.predict(test["image"]).argmax(axis=1) == test["label"]
     assert right.mean() == pytest.approx(histories["head"][-1]["test/accuracy"])

@@ -12,15 +12,15 @@ import cgan_mnist
 import gan_conv
 import gan_mnist
 import gan_seeds
-from jaxdl import data, generators
+from jaxdl import data, generative
 
 
 @pytest.fixture(scope="module")
 def reference():
     """The judge of one epoch."""
     dataset = data.load("digits")
-    judge = generators.train_judge(dataset, num_epochs=1, progress=False)
-    return generators.make_reference(judge, dataset.test["image"][:40])
+    judge = generative.train_classifier(dataset, num_epochs=1, progress=False)
+    return generative.make_reference(judge, dataset.test["image"][:40])
 
 
 @pytest.fixture

@@ -6,14 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from event_files import accumulate
+from helpers.event_files import accumulate
 from tensorboard.plugins.hparams import metadata
 
 import mnist_tensorboard as experiment
-from jaxdl import data, interop, losses, models
+from jaxdl import data, export, losses, models
 from jaxdl import train as training
-from jaxdl.train.statistics import make_embedding, make_statistics
-from jaxdl.train.watch import resolve
+from jaxdl.train import step
+from jaxdl.train.watch._probes import make_embedding, make_statistics
+from jaxdl.train.watch.options import resolve
 
 
 def make_dataset(num_train=40, num_test=27):
@@ -40,7 +41,7 @@ def test_a_partial_dictionary_is_enough_and_every_test_image_counts(trained):
     folder, accuracy = trained
     assert round(accuracy * 27) == pytest.approx(accuracy * 27, abs=1e-4)  # of 27, not of 16
     test = make_dataset().test
-    predicted = interop.open_model(folder, which="last").predict(test["image"]).argmax(axis=1)
+    predicted = export.open_model(folder, which="last").predict(test["image"]).argmax(axis=1)
     assert np.mean(predicted == test["label"]) == pytest.approx(accuracy)
     accumulator = accumulate(folder)
     # drop_last: two batches of 16 of 40 images; the first of each epoch is looked at
@@ -103,7 +104,7 @@ def test_image_grids_have_the_sizes_of_the_source(trained):
 def test_always_1024_embeddings_of_32_numbers(batch_size):
     """Checkable output 73."""
     model = models.ConvNet()
-    network = training.Network(model, lambda batch: batch["image"].astype(jnp.float32))
+    network = step.Network(model, lambda batch: batch["image"].astype(jnp.float32))
     embed = make_embedding(experiment.WATCH, network, batch_size)
     form = jax.eval_shape(
         lambda key, x: training.init_state(model, experiment.optim.adam(), key, x),

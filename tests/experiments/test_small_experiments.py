@@ -13,7 +13,7 @@ import logistic_regression
 import sine_fit
 import toy_network
 from jaxdl import config
-from jaxdl.data import generated
+from jaxdl.data import synthetic
 
 
 def call(script, run_dir, **fields):
@@ -52,7 +52,7 @@ def test_linear_regression_stops_at_the_first_check_below_one(tmp_path, capsys):
 def test_linear_regression_ends_on_the_least_squares_line(tmp_path, capsys):
     history = call(linear_regression, tmp_path / "run", stop_below=0.0, seed=3)
     data_key = jax.random.split(jax.random.key(3), 4)[0]
-    points = generated.line(data_key)
+    points = synthetic.line(data_key)
     x, y = (np.asarray(points[name], np.float64) for name in ("input", "target"))
     slope, intercept = np.polyfit(x, y, 1)
     best = 0.5 * ((slope * x + intercept - y) ** 2).mean()
@@ -110,7 +110,7 @@ def test_sine_fit_comes_near_the_best_quartic(tmp_path):
     history = call(sine_fit, tmp_path / "run")
     assert [row["step"] for row in history] == list(range(2000, 30_001, 2000))
     data_key = jax.random.split(jax.random.key(0), 3)[0]
-    points = generated.sine(data_key)
+    points = synthetic.sine(data_key)
     x, y = (np.asarray(points[name], np.float64) for name in ("input", "target"))
     floor = ((np.polyval(np.polyfit(x, y, 4), x) - y) ** 2).mean()
     assert floor < history[-1]["loss"] < floor + 0.006

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forged_files import (
+from helpers.forged_files import (
     MARK,
     PREFIX,
     STOP,
@@ -29,7 +29,7 @@ from forged_files import (
 
 from jaxdl.interop import write_safetensors
 
-READER = Path(__file__).resolve().parents[1] / "hostile_reader.py"
+READER = Path(__file__).resolve().parents[1] / "helpers" / "hostile_reader.py"
 MEBI = 2**20
 
 
@@ -109,7 +109,7 @@ NAMES = [
     ("torch.utils.model_zoo", "load_url"),
     ("torch._utils", "_rebuild_tensor_v2.__globals__"),
     ("collections", "OrderedDict.fromkeys"),
-    ("jaxdl.interop.pth", "read_pth"),
+    ("jaxdl.interop._pth", "read_pth"),
 ]
 
 

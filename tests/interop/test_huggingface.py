@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_models import draw_variables
+from helpers.small_models import draw_variables
 
 from jaxdl import models
-from jaxdl.interop import to_state_dict, write_safetensors
+from jaxdl.interop import params_to_torch, write_safetensors
 from jaxdl.interop.huggingface import make_classifier, read_classifier, torchvision_names
 
 VIT = {
@@ -58,7 +58,7 @@ def spell(arrays, table):
 
 def as_transformers(variables):
     """A state_dict of ViTForImageClassification, queries, keys and values apart."""
-    names = spell(to_state_dict(variables), TO_TORCHVISION)
+    names = spell(params_to_torch(variables), TO_TORCHVISION)
     result = {}
     for name, array in names.items():
         if "in_proj_" not in name:

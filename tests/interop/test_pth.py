@@ -12,7 +12,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from forged_files import (
+from helpers.forged_files import (
     MARK,
     PREFIX,
     STOP,
@@ -25,7 +25,7 @@ from forged_files import (
 )
 
 from jaxdl.interop import read_weights
-from jaxdl.interop.pth import read_pth
+from jaxdl.interop._pth import read_pth
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "interop"
 
@@ -215,7 +215,7 @@ GLOBALS = [
     ("shutil", "rmtree"),
     ("socket", "socket"),
     ("webbrowser", "open"),
-    ("jaxdl.interop.pth", "read_pth"),
+    ("jaxdl.interop._pth", "read_pth"),
     ("__main__", "Net"),
     ("argparse", "Namespace"),
 ]

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases_models import INPUTS, draw, draw_constant, draw_weight, in_order, summary
-from oracle import compare, read_cases
-from small_models import quick_jit
+from helpers.oracle import compare, read_cases
+from helpers.small_models import quick_jit
 
 from jaxdl import models
-from jaxdl.interop import from_state_dict, to_state_dict
+from jaxdl.interop import params_from_torch, params_to_torch
 
 CASES = read_cases("models")
 
@@ -20,8 +20,8 @@ MODELS = {
     "mlp": models.MLP((7, 6, 3)),
     "mlp_tanh": models.MLP((8, 8, 4), jnp.tanh),
     "mlp_sigmoid": models.MLP((3, 1), linen.sigmoid, output_activation=linen.sigmoid),
-    "fixed_weight_mlp": models.FixedWeightMLP(6),
-    "nested_mlp": models.NestedMLP((8, 7, 4), 6),
+    "fixed_weight_mlp": models.tutorial.FixedWeightMLP(6),
+    "nested_mlp": models.tutorial.NestedMLP((8, 7, 4), 6),
     "lenet5": models.LeNet5(hidden=(9, 8)),
     "lenet_max_pool": models.LeNetMaxPool(hidden=(9, 8)),
     "convnet": models.ConvNet(dropout_rate=0.0),
@@ -33,9 +33,9 @@ MODELS = {
     "autoencoder": models.Autoencoder((8, 6), 3, (4, 3, 2)),
     "vae": models.VAE(8, 3, (4, 3, 2)),
     "conv_vae": models.ConvVAE((3, 4), 2, (8, 12, 2)),
-    "resnet_basic": models.ResNet((1, 2), models.BasicBlock, 5, width=4),
-    "resnet_bottleneck": models.ResNet((2, 1), models.Bottleneck, 5, width=4),
-    "resnet_cifar": models.ResNet((1, 1), models.BasicBlock, 5, stem="cifar", width=4),
+    "resnet_basic": models.ResNet((1, 2), models.resnet.BasicBlock, 5, width=4),
+    "resnet_bottleneck": models.ResNet((2, 1), models.resnet.Bottleneck, 5, width=4),
+    "resnet_cifar": models.ResNet((1, 1), models.resnet.BasicBlock, 5, stem="cifar", width=4),
     "vgg": models.VGG((1, 1, 2), 5, width=4, hidden=8, dropout_rate=0.0),
     "vgg_batch_norm": models.VGG((1, 2), 5, True, width=4, hidden=8, dropout_rate=0.0),
     "vit": models.VisionTransformer(5, 4, 12, 2, 3, 16),
@@ -49,14 +49,14 @@ CONSTANTS = {
 def init(case, x):
     if case == "functional_cnn":
         options = {"features": (3, 4), "num_features": 16}
-        return {"params": models.init_functional_cnn(jax.random.key(0), **options)}
+        return {"params": models.tutorial.init_functional_cnn(jax.random.key(0), **options)}
     return MODELS[case].init(jax.random.key(0), x)
 
 
 def apply(case, variables, x, train):
     """Outputs as a list, and the new statistics."""
     if case == "functional_cnn":
-        return [models.functional_cnn(variables["params"], x)], {}
+        return [models.tutorial.functional_cnn(variables["params"], x)], {}
     options = {"sample": False} if "vae" in case else {}
     outputs, new = MODELS[case].apply(variables, x, train=train, mutable="batch_stats", **options)
     return jax.tree.leaves(outputs), new.get("batch_stats", {})
@@ -64,7 +64,7 @@ def apply(case, variables, x, train):
 
 def in_torch(variables):
     """By PyTorch's names and in its layouts, in the fixture's order."""
-    state = to_state_dict(variables)
+    state = params_to_torch(variables)
     return in_order({name: a for name, a in state.items() if "num_batches" not in name})
 
 
@@ -73,7 +73,7 @@ def draw_variables(case, x):
     constants = {"constants": CONSTANTS[case]} if like.pop("constants", None) else {}
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), like)
     state = {name: draw_weight(case, name, array.shape) for name, array in in_torch(zeros)}
-    return from_state_dict(state, like) | constants
+    return params_from_torch(state, like) | constants
 
 
 @pytest.mark.parametrize("case", MODELS)

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_models import SMALL, convolve, dense, draw, draw_variables, pool, quick_jit
+from helpers.small_models import SMALL, convolve, dense, draw, draw_variables, pool, quick_jit
 
 from jaxdl import models, nn, tree
-from jaxdl.interop import from_state_dict
+from jaxdl.interop import params_from_torch
 
 
 def intermediates(model, variables, x):
@@ -118,7 +118,7 @@ def test_vgg16_has_the_taps_of_the_papers():
 
 
 def test_resnets_features_are_the_means_of_its_last_stage():
-    model, x = models.ResNet((1, 1), models.BasicBlock, 3, width=4), draw(2, 17, 16, 3)
+    model, x = models.ResNet((1, 1), models.resnet.BasicBlock, 3, width=4), draw(2, 17, 16, 3)
     variables = draw_variables(model, x)
     logits, found = intermediates(model, variables, x)
     assert found["layer1"].shape == (2, 5, 4, 4)
@@ -159,7 +159,7 @@ def test_output_activation_comes_last():
 
 
 def test_fixed_weight_mlp_halves_until_its_sum_of_absolutes_is_at_most_one():
-    model = models.FixedWeightMLP(2)
+    model = models.tutorial.FixedWeightMLP(2)
     params = {"Dense_0": {"kernel": jnp.eye(2), "bias": jnp.zeros(2)}}
     constants = {"weight": jnp.zeros((2, 2))}
     # every unit is relu(0 + 1) = 1: 2 in one example are halved once, 6 in three thrice
@@ -174,7 +174,7 @@ def test_fixed_weight_mlp_halves_until_its_sum_of_absolutes_is_at_most_one():
 
 
 def test_fixed_weight_mlps_constant_is_drawn_once_and_is_no_parameter():
-    model, x = models.FixedWeightMLP(), jnp.zeros((1, 20))
+    model, x = models.tutorial.FixedWeightMLP(), jnp.zeros((1, 20))
     first, second = (jax.jit(model.init)(jax.random.key(seed), x) for seed in (0, 1))
     constant = first["constants"]["weight"]
     assert constant.shape == (20, 20)
@@ -243,7 +243,7 @@ def test_autoencoder_keeps_flat_examples_flat():
 
 
 def test_resnet_starts_from_kaiming_and_perhaps_from_its_shortcuts():
-    model = models.ResNet((1,), models.Bottleneck, 3, stem="cifar", width=16)
+    model = models.ResNet((1,), models.resnet.Bottleneck, 3, stem="cifar", width=16)
     x = draw(1, 4, 4, 3)
     params = quick_jit(model.init)(jax.random.key(0), x)["params"]
     block = params["layer1_0"]
@@ -322,7 +322,7 @@ def test_vgg_and_vit_start_as_torchvisions():
 @pytest.mark.parametrize(
     "model",
     [
-        models.ResNet((1,), models.BasicBlock, 3, stem="cifar", width=4),
+        models.ResNet((1,), models.resnet.BasicBlock, 3, stem="cifar", width=4),
         models.VisionTransformer(3, 4, 8, 1, 2, 8, dropout_rate=0.3),
     ],
     ids=["ResNet", "VisionTransformer"],
@@ -405,6 +405,8 @@ def test_remat_computes_again_and_changes_no_number(model):
 def test_torchvisions_names_fit(model, size, names):
     like = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
     with pytest.raises(ValueError, match="does not fit") as error:
-        from_state_dict({name: np.zeros(shape, np.float32) for name, shape in names.items()}, like)
+        params_from_torch(
+            {name: np.zeros(shape, np.float32) for name, shape in names.items()}, like
+        )
     assert "unexpected" not in str(error.value)
     assert "shape:" not in str(error.value)

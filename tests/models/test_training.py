@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers.small_models import draw, draw_variables, quick_jit
 from jax.test_util import check_grads
-from small_models import draw, draw_variables, quick_jit
 
 from jaxdl import TrainState, losses, models, optim, train, tree
 
@@ -31,7 +31,10 @@ FAMILIES = {
     "autoencoder": (models.Autoencoder((32, 32), 16, (4, 4, 1)), (4, 4, 1)),
     "vae": (models.VAE(64, 16, (4, 4, 1)), (4, 4, 1)),
     "conv_vae": (models.ConvVAE((8, 16), 16, (4, 8, 1)), (4, 8, 1)),
-    "resnet_basic": (models.ResNet((1, 1), models.BasicBlock, 4, stem="cifar", width=8), (6, 6, 1)),
+    "resnet_basic": (
+        models.ResNet((1, 1), models.resnet.BasicBlock, 4, stem="cifar", width=8),
+        (6, 6, 1),
+    ),
     "vgg": (models.VGG((1, 1), 4, width=4, hidden=16, dropout_rate=0.0), (8, 8, 1)),
     "vgg_batch_norm": (models.VGG((1,), 4, True, 4, 16, dropout_rate=0.0), (4, 4, 1)),
     "vit": (models.VisionTransformer(4, 4, 16, 1, 2, 32), (8, 8, 1)),
@@ -129,7 +132,7 @@ def test_bfloat16_is_close_and_one_example_is_enough(name):
     ("model", "shape"),
     [
         FAMILIES["vit"],
-        (models.ResNet((1,), models.BasicBlock, 4, stem="cifar", width=4), (4, 4, 1)),
+        (models.ResNet((1,), models.resnet.BasicBlock, 4, stem="cifar", width=4), (4, 4, 1)),
         (models.RecurrentClassifier(4, "lstm", 8, 6, (0.0, 0.0)), (6, 4)),
     ],
     ids=["vit", "resnet", "lstm"],
@@ -162,7 +165,9 @@ def test_a_step_in_half_precision_is_close_to_one_in_float32(model, shape):
 
 
 @pytest.mark.parametrize(
-    "model", [models.FixedWeightMLP(6), models.NestedMLP((5, 4), 6)], ids=["fixed", "nested"]
+    "model",
+    [models.tutorial.FixedWeightMLP(6), models.tutorial.NestedMLP((5, 4), 6)],
+    ids=["fixed", "nested"],
 )
 def test_networks_of_one_number_under_vmap_and_in_bfloat16_with_their_gradient(model):
     generator = np.random.default_rng(0)  # far from where the number of halvings changes
@@ -194,12 +199,12 @@ def test_functional_cnn_overfits_and_works_under_vmap_and_in_bfloat16():
     tx = optim.adam(1e-2)
 
     def objective(params):
-        return losses.cross_entropy(models.functional_cnn(params, x), labels).mean()
+        return losses.cross_entropy(models.tutorial.functional_cnn(params, x), labels).mean()
 
     @quick_jit
     def fit(keys):
         init = functools.partial(
-            models.init_functional_cnn, features=(4, 4), num_features=16, num_classes=4
+            models.tutorial.init_functional_cnn, features=(4, 4), num_features=16, num_classes=4
         )
         params = init(keys[0])
 
@@ -210,15 +215,15 @@ def test_functional_cnn_overfits_and_works_under_vmap_and_in_bfloat16():
             return (optax.apply_updates(params, updates), opt_state), loss
 
         (params, _), history = jax.lax.scan(step, (params, tx.init(params)), length=200)
-        outputs = models.functional_cnn(params, x)
+        outputs = models.tutorial.functional_cnn(params, x)
         pair = jax.tree.map(lambda a, b: jnp.stack([a, b]), init(keys[1]), params)
         half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), (params, x))
         return (
             history,
             outputs,
-            jax.vmap(models.functional_cnn, (0, None))(pair, x)[1],
-            models.functional_cnn(*half),
-            models.functional_cnn(params, x[:1]),
+            jax.vmap(models.tutorial.functional_cnn, (0, None))(pair, x)[1],
+            models.tutorial.functional_cnn(*half),
+            models.tutorial.functional_cnn(params, x[:1]),
         )
 
     history, outputs, member, half, alone = fit(jax.random.split(jax.random.key(0)))
@@ -232,7 +237,7 @@ def test_functional_cnn_overfits_and_works_under_vmap_and_in_bfloat16():
 
 
 def test_functional_cnn_starts_as_torchs_layers_do():
-    params = quick_jit(models.init_functional_cnn)(jax.random.key(0))
+    params = quick_jit(models.tutorial.init_functional_cnn)(jax.random.key(0))
     assert jax.tree.map(jnp.shape, params) == {
         "conv1": {"kernel": (5, 5, 1, 16), "bias": (16,)},
         "conv2": {"kernel": (5, 5, 16, 32), "bias": (32,)},

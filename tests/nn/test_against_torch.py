@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracle import compare, read_cases
+from helpers.oracle import compare, read_cases
 
 from jaxdl import nn
 

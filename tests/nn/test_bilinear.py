@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.oracle import compare, read_cases
 from jax.test_util import check_grads
-from oracle import compare, read_cases
 
-from jaxdl.nn.bilinear import Bilinear, bilinear_pool
+from jaxdl.nn.linear import Bilinear, bilinear_pool
 
 CASES = read_cases("embedding")
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from oracle import compare, read_cases
+from helpers.oracle import compare, read_cases
 
 from jaxdl import optim
 from jaxdl.nn.embedding import Embed

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.oracle import compare, read_cases
 from jax.test_util import check_grads
-from oracle import compare, read_cases
 
 from jaxdl.nn.recurrent import GRU, LSTM, RNN
 

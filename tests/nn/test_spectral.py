@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases_gan import draw
-from oracle import compare, read_cases
-from small_gans import axes, drawn
+from helpers.oracle import compare, read_cases
+from helpers.small_gans import axes, drawn
 
 from jaxdl import nn
 from jaxdl.nn.embedding import Embed

@@ -12,13 +12,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from small_models import draw_variables
-from small_runs import make_bundle
+from helpers.small_models import draw_variables
+from helpers.small_runs import make_bundle
 
 from jaxdl import __main__ as command
 from jaxdl import models
-from jaxdl.interop import Preprocessing, load_exported, open_model, write_onnx, write_stablehlo
-from jaxdl.interop import onnx as onnx_export
+from jaxdl.export import Preprocessing, load_exported, open_model, write_onnx, write_stablehlo
+from jaxdl.export import onnx as onnx_export
 
 GREY, COLOUR = (28, 28, 1), (32, 32, 3)
 CLASSIFIERS = {
@@ -96,7 +96,7 @@ def test_what_cannot_be_converted_says_so_and_stablehlo_does_it(tmp_path):
 
 
 def test_what_differs_is_not_written(tmp_path, monkeypatch):
-    convert = onnx_export._convert
+    convert = onnx._convert
     monkeypatch.setattr(
         onnx_export,
         "_convert",

@@ -16,7 +16,7 @@ AFFINES = {
     "shear from the corner": {"shear": (math.degrees(math.atan(0.3)), 0.0), "center": (0.0, 0.0)},
     "small, in red": {"degrees": 45.0, "scale": 0.5},
 }
-"""Arguments of :func:`jaxdl.data.transforms.affine`."""
+"""Arguments of :func:`jaxdl.transforms.affine`."""
 
 SIZES = {"smaller": (5, 4), "much smaller": (2, 3), "larger": (19, 23), "one of each": (6, 25)}
 """(height, width) to which 12×15 pixels are resized."""

@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import default_collate, random_split
 
 from jaxdl import data
-from jaxdl.data.splits import split_lengths
+from jaxdl.data.split import split_lengths
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_examples_are_collated_as_in_pytorch():
         {"image": generator.integers(0, 256, (4, 5, 3), dtype=np.uint8), "label": np.int32(i)}
         for i in range(3)
     ]
-    ours, theirs = data.stack_examples(examples), default_collate(examples)
+    ours, theirs = data.source.stack_examples(examples), default_collate(examples)
     for name in ours:
         np.testing.assert_array_equal(ours[name], theirs[name].numpy())
         assert ours[name].dtype == theirs[name].numpy().dtype

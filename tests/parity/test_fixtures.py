@@ -3,7 +3,7 @@
 import make_fixtures
 import numpy as np
 import pytest
-from oracle import FOLDER
+from helpers.oracle import FOLDER
 
 
 @pytest.mark.parametrize("group", make_fixtures.GROUPS)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from oracle import compare
+from helpers.oracle import compare
 
 from jaxdl.interop import load_state_dict
 from jaxdl.interop.huggingface import read_classifier, torchvision_names

@@ -11,21 +11,21 @@ import pytest
 import safetensors.torch
 import torch
 import torch_models as theirs
-from oracle import compare
+from helpers.oracle import compare
 from test_models_live import NETWORKS
 
 from jaxdl import __main__ as command
 from jaxdl import models
 from jaxdl.interop import (
-    from_state_dict,
     load_state_dict,
+    params_from_torch,
+    params_to_torch,
     read_weights,
-    to_state_dict,
     write_safetensors,
 )
-from jaxdl.interop.compare import compare_layers, describe
-from jaxdl.models.recurrent import RecurrentClassifier
-from jaxdl.nn.bilinear import Bilinear
+from jaxdl.interop.verify import compare_layers, describe
+from jaxdl.models.sequence import RecurrentClassifier
+from jaxdl.nn.linear import Bilinear
 from jaxdl.nn.recurrent import GRU, LSTM
 
 
@@ -100,8 +100,8 @@ def test_there_and_back_is_bitwise(name, tmp_path):
     model, make, shape = ZOO[name]
     module, like = trained(make), shapes_of(model, shape)
     state = module.state_dict()
-    variables = from_state_dict(state, like)
-    arrays = to_state_dict(variables, state)
+    variables = params_from_torch(state, like)
+    arrays = params_to_torch(variables, state)
     write_safetensors(tmp_path / "model.safetensors", arrays, {"format": "pt"})
     loaded = safetensors.torch.load_file(tmp_path / "model.safetensors")
     other = make()
@@ -110,18 +110,21 @@ def test_there_and_back_is_bitwise(name, tmp_path):
     for key, tensor in state.items():
         assert torch.equal(other.state_dict()[key], tensor), key
         assert loaded[key].dtype == tensor.dtype
-    back = from_state_dict(other.state_dict(), like)
+    back = params_from_torch(other.state_dict(), like)
     jax.tree.map(np.testing.assert_array_equal, back, variables)
     # without a template too, if perhaps in another spelling
-    ours = to_state_dict(variables)
-    jax.tree.map(np.testing.assert_array_equal, from_state_dict(ours, like), variables)
+    ours = params_to_torch(variables)
+    jax.tree.map(np.testing.assert_array_equal, params_from_torch(ours, like), variables)
 
 
 def test_default_names_are_torchvisions_for_resnets_and_vggs():
     for name in ("ResNet-18, width 8", "VGG-11, BatchNorm", "BatchNormConvNet"):
         model, make, shape = ZOO[name]
         state = make().state_dict()
-        assert to_state_dict(from_state_dict(state, shapes_of(model, shape))).keys() == state.keys()
+        assert (
+            params_to_torch(params_from_torch(state, shapes_of(model, shape))).keys()
+            == state.keys()
+        )
 
 
 def test_the_committed_files_are_what_torch_writes_now(tmp_path):
@@ -153,7 +156,7 @@ def test_torch_reads_bfloat16_that_we_wrote(tmp_path):
     module = torch.nn.Linear(3, 2).bfloat16()
     like = {"params": {"kernel": jnp.zeros((3, 2), jnp.bfloat16), "bias": jnp.zeros(2)}}
     variables, _ = load_state_dict(module.state_dict(), like, dtype=jnp.bfloat16)
-    write_safetensors(tmp_path / "a.safetensors", to_state_dict(variables))
+    write_safetensors(tmp_path / "a.safetensors", params_to_torch(variables))
     loaded = safetensors.torch.load_file(tmp_path / "a.safetensors")
     for name, tensor in module.state_dict().items():
         assert loaded[name].dtype == torch.bfloat16
@@ -166,10 +169,10 @@ def test_tensors_of_the_running_model_are_copied():
         "params": {"scale": jnp.ones(16), "bias": jnp.ones(16)},
         "batch_stats": {"mean": jnp.ones(16), "var": jnp.ones(16)},
     }
-    variables = from_state_dict(module.state_dict(), like)
+    variables = params_from_torch(module.state_dict(), like)
     module(torch.randn(8, 16))
     assert not np.asarray(variables["batch_stats"]["mean"]).any()
-    tensors = {k: torch.from_numpy(v) for k, v in to_state_dict(variables).items()}
+    tensors = {k: torch.from_numpy(v) for k, v in params_to_torch(variables).items()}
     module.load_state_dict(tensors)
 
 
@@ -182,7 +185,7 @@ def linen_layer(layer, like_shape, module, inputs, renames=()):
     name = type(layer).__name__
     state = {f"{name}.{key}": tensor for key, tensor in module.state_dict().items()}
     loaded, _ = load_state_dict(state, {"params": {name: variables["params"]}}, renames=renames)
-    back = to_state_dict(loaded, state, renames=renames)
+    back = params_to_torch(loaded, state, renames=renames)
     for key, tensor in state.items():
         np.testing.assert_array_equal(back[key], tensor.numpy())
     return layer.apply({"params": loaded["params"][name]}, *inputs)
@@ -241,7 +244,7 @@ def first_difference(model, variables, module, shape, layers):
 def test_the_first_layer_that_differs_is_found():
     model, make, shape = ZOO["ConvVAE"]
     module = trained(make)
-    variables = from_state_dict(module.state_dict(), shapes_of(model, shape))
+    variables = params_from_torch(module.state_dict(), shapes_of(model, shape))
     layers = {name: name for name in ("conv1", "conv2", "fc_mean", "fc_code", "deconv1", "deconv2")}
     layers["output"] = ""
 
@@ -260,7 +263,7 @@ def test_the_first_layer_that_differs_is_found():
 def test_an_epsilon_a_flattening_order_and_a_softmax_are_found():
     model, make, shape = ZOO["BatchNormConvNet"]
     module = trained(make)
-    variables = from_state_dict(module.state_dict(), shapes_of(model, shape))
+    variables = params_from_torch(module.state_dict(), shapes_of(model, shape))
     layers = {"layer1_0": "layer1.0", "layer1_1": "layer1.1", "fc": "fc", "output": ""}
     other = copy.deepcopy(module)
     other.layer1[1].eps = 1e-2

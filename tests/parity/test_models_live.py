@@ -13,11 +13,11 @@ import pytest
 import torch
 import torch_models as theirs
 from cases_models import draw, load, run
-from oracle import compare
+from helpers.oracle import compare
 from torch.nn import functional
 
 from jaxdl import models
-from jaxdl.interop import from_state_dict
+from jaxdl.interop import params_from_torch
 
 NETWORKS = {
     "MLP": (models.MLP(), lambda: theirs.MLP((784, 512, 512, 10)), (8, 28, 28, 1)),
@@ -146,13 +146,13 @@ def test_outputs_gradients_and_statistics(name):
             with torch.no_grad():
                 keep_from_zero(network)
         # copies: torch changes its statistics in place
-        variables = jax.tree.map(jnp.array, from_state_dict(network.state_dict(), like))
+        variables = jax.tree.map(jnp.array, params_from_torch(network.state_dict(), like))
         network.zero_grad()
         expected = run(network.double(), case, x)
         network.float()
         weights = [draw(f"{case}/output{i}", y.shape) for i, y in enumerate(expected["trained"])]
         trained, evaluated, gradients, statistics = compute(variables, x, weights)
-        wanted = from_state_dict(single(expected["gradients"]), {"params": like["params"]})
+        wanted = params_from_torch(single(expected["gradients"]), {"params": like["params"]})
         # A ReLU or a maximum that rounding decides is rare: some draw has none. Were the network
         # a different one, no draw would agree.
         if largest_difference(gradients, wanted) <= tolerance:
@@ -161,7 +161,7 @@ def test_outputs_gradients_and_statistics(name):
     compare(f"{name}, outputs", evaluated, expected["evaluated"], tolerance)
     compare(f"{name}, gradients", gradients, wanted, tolerance)
     if statistics:
-        wanted = from_state_dict(
+        wanted = params_from_torch(
             single(expected["statistics"]), {"batch_stats": like["batch_stats"]}
         )
         compare(f"{name}, statistics", statistics, wanted, tolerance)

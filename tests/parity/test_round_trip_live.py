@@ -7,14 +7,14 @@ import pytest
 import torch
 import torch_models as theirs
 from cases_gan import conv_nets, dcgan_nets, sequential
-from oracle import compare
-from small_models import draw_variables, quick_jit
+from helpers.oracle import compare
+from helpers.small_models import draw_variables, quick_jit
 from test_interop_live import ZOO, shapes_of
 from torch import nn
 
 from jaxdl import models
-from jaxdl.interop import from_state_dict, to_state_dict
-from jaxdl.interop.layouts import entries
+from jaxdl.interop import params_from_torch, params_to_torch
+from jaxdl.interop._layouts import entries
 
 
 class Player(nn.Module):
@@ -91,7 +91,7 @@ def test_weights_come_back_bitwise_and_outputs_agree(name):
     module = make().float().eval()
     if isinstance(module, nn.RNNBase):
         module.batch_first = True
-    arrays = to_state_dict(variables, module.state_dict())
+    arrays = params_to_torch(variables, module.state_dict())
     module.load_state_dict({key: torch.from_numpy(array) for key, array in arrays.items()})
     with torch.no_grad():
         channels_first = np.moveaxis(inputs, -1, 1) if inputs.ndim == 4 else inputs
@@ -102,7 +102,7 @@ def test_weights_come_back_bitwise_and_outputs_agree(name):
     ours = jax.tree.leaves(quick_jit(model.apply)(variables, inputs))
     compare(f"{name}, there", [a.reshape(b.shape) for a, b in zip(ours, expected, strict=True)],
             expected)  # fmt: skip
-    back = from_state_dict(module.state_dict(), shapes_of(model, shape))
+    back = params_from_torch(module.state_dict(), shapes_of(model, shape))
     jax.tree.map(np.testing.assert_array_equal, back, variables)
 
 

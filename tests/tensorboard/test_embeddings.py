@@ -89,7 +89,7 @@ def test_tags_that_are_alike_share_no_folder(tmp_path):
     ],
 )
 def test_images_that_make_a_sprite_are_told_by_their_shape(shape, expected):
-    assert tensorboard.makes_sprite(shape) is expected
+    assert tensorboard.embeddings.makes_sprite(shape) is expected
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
-from event_files import accumulate
 from google.protobuf import text_format
+from helpers.event_files import accumulate
 from jax.ad_checkpoint import checkpoint_name
 
 from jaxdl import tensorboard
 from jaxdl.models.autoencoder import VAE
 from jaxdl.models.convnet import ConvNet
-from jaxdl.models.recurrent import RecurrentClassifier
 from jaxdl.models.resnet import BasicBlock, ResNet
+from jaxdl.models.sequence import RecurrentClassifier
 
 
 class Cell(nn.Module):
@@ -55,7 +55,7 @@ class Lifted(nn.Module):
 def graph_of(model, *shapes, **options):
     inputs = [jax.ShapeDtypeStruct(shape, "float32") for shape in shapes]
     variables = jax.eval_shape(model.init, jax.random.key(0), *inputs)
-    return tensorboard.model_graph(model, variables, *inputs, **options)
+    return tensorboard.graph.model_graph(model, variables, *inputs, **options)
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +240,7 @@ def test_a_graph_comes_back_from_the_run_folder(tmp_path):
     with tensorboard.open_writer(tmp_path) as writer:
         tensorboard.write_graph(writer, model, variables, x)
     found = accumulate(tmp_path).Graph()
-    expected = tensorboard.model_graph(model, variables, x)
+    expected = tensorboard.graph.model_graph(model, variables, x)
     assert text_format.MessageToString(found) == text_format.MessageToString(expected)
     assert [node.name for node in found.node if node.op == "Input"] == ["input"]
 

@@ -12,7 +12,7 @@ def test_the_sizes_of_the_mnist_example():
     maps1, maps2 = RNG.random((64, 26, 26, 16)), RNG.random((64, 11, 11, 32))
     assert tensorboard.feature_grid(maps1).shape == (114, 58, 3)
     assert tensorboard.feature_grid(maps2).shape == (54, 28, 3)
-    assert tensorboard.input_grid(RNG.random((64, 28, 28, 1))).shape == (32, 242, 3)
+    assert tensorboard.media.input_grid(RNG.random((64, 28, 28, 1))).shape == (32, 242, 3)
     assert tensorboard.filter_grid(RNG.normal(size=(3, 3, 1, 16))).shape == (12, 42, 3)
 
 
@@ -77,10 +77,10 @@ def test_filters_are_scaled_each_and_three_inputs_are_colours():
 
 def test_raw_images_are_shown_as_they_are_and_normalised_ones_scaled():
     raw = RNG.integers(0, 256, (12, 6, 6, 1)).astype(np.uint8)
-    grid = tensorboard.input_grid(raw)
+    grid = tensorboard.media.input_grid(raw)
     assert grid.dtype == np.uint8
     np.testing.assert_array_equal(grid[2:8, 2:8, 0], raw[0, ..., 0])
-    scaled = tensorboard.input_grid((raw / 255 - 0.1307) / 0.3081)
+    scaled = tensorboard.media.input_grid((raw / 255 - 0.1307) / 0.3081)
     low, high = raw[:8].min(), raw[:8].max()
     expected = (raw[7, ..., 0].astype(float) - low) / float(high - low)
     np.testing.assert_allclose(scaled[2:8, -8:-2, 0], expected, atol=1e-5)

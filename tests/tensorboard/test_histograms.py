@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from event_files import accumulate
+from helpers.event_files import accumulate
 
 from jaxdl import tensorboard
 from jaxdl.tensorboard import histograms
@@ -55,7 +55,7 @@ def test_an_empty_array_has_no_histogram(tmp_path):
 
 def test_buckets_counted_on_the_device_are_numpys():
     values = np.random.default_rng(0).normal(2.0, 3.0, (40, 25)).astype(np.float32)
-    buckets = jax.jit(tensorboard.bucket_counts)(values)
+    buckets = jax.jit(tensorboard.histograms.bucket_counts)(values)
     counts, edges = np.histogram(values, 30)
     np.testing.assert_allclose(buckets.edges, edges, rtol=1e-5, atol=1e-5)
     # a value on an edge may fall to either side in float32
@@ -77,7 +77,7 @@ def test_buckets_counted_on_the_device_are_numpys():
     ],
 )
 def test_buckets_by_hand(values, counts, edges, num_not_finite):
-    buckets = tensorboard.bucket_counts(jnp.array(values), num_buckets=4)
+    buckets = tensorboard.histograms.bucket_counts(jnp.array(values), num_buckets=4)
     assert buckets.counts.tolist() == counts
     assert buckets.edges.tolist() == edges
     assert float(buckets.num_not_finite) == num_not_finite
@@ -85,11 +85,11 @@ def test_buckets_by_hand(values, counts, edges, num_not_finite):
 
 
 def test_buckets_come_back_as_they_were_counted(tmp_path):
-    buckets = tensorboard.bucket_counts(jnp.array([0.0, 1.0, 1.5, 4.0]), num_buckets=4)
-    nothing = tensorboard.bucket_counts(jnp.array([jnp.nan]))
+    buckets = tensorboard.histograms.bucket_counts(jnp.array([0.0, 1.0, 1.5, 4.0]), num_buckets=4)
+    nothing = tensorboard.histograms.bucket_counts(jnp.array([jnp.nan]))
     with tensorboard.open_writer(tmp_path) as writer:
-        tensorboard.write_buckets(writer, "weights", buckets, 50)
-        tensorboard.write_buckets(writer, "nothing", nothing, 50)
+        tensorboard.histograms.write_buckets(writer, "weights", buckets, 50)
+        tensorboard.histograms.write_buckets(writer, "nothing", nothing, 50)
     step, found = histogram(tmp_path)
     assert step == 50
     assert list(found.bucket) == [1, 2, 0, 1]
@@ -107,9 +107,11 @@ def test_buckets_come_back_as_they_were_counted(tmp_path):
     ],
 )
 def test_buckets_that_are_none_are_refused(change, message, tmp_path):
-    buckets = tensorboard.bucket_counts(jnp.arange(5.0), num_buckets=4)._replace(**change)
+    buckets = tensorboard.histograms.bucket_counts(jnp.arange(5.0), num_buckets=4)._replace(
+        **change
+    )
     with tensorboard.open_writer(tmp_path) as writer, pytest.raises(ValueError, match=message):
-        tensorboard.write_buckets(writer, "weights", buckets, 0)
+        tensorboard.histograms.write_buckets(writer, "weights", buckets, 0)
 
 
 def test_scattered_and_compared_counts_are_equal():
@@ -143,7 +145,7 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 def test_buckets_of_values_at_the_ends_of_float32(values, counts, tmp_path):
     values = np.asarray(values, np.float32)
     padded = np.pad(values, (0, 4 - len(values)), constant_values=np.nan)  # compiled once
-    count = jax.jit(tensorboard.bucket_counts, static_argnums=1)
+    count = jax.jit(tensorboard.histograms.bucket_counts, static_argnums=1)
     buckets = count(padded, 4)
     assert buckets.counts.tolist() == counts
     for num_buckets in (4, 30):
@@ -159,5 +161,5 @@ def test_buckets_of_values_at_the_ends_of_float32(values, counts, tmp_path):
             inside = (edges[:-1] <= value) & (value <= edges[1:])
             assert np.asarray(found.counts)[inside].any()
     with tensorboard.open_writer(tmp_path) as writer:
-        tensorboard.write_buckets(writer, "weights", buckets, 0)
+        tensorboard.histograms.write_buckets(writer, "weights", buckets, 0)
     assert list(histogram(tmp_path)[1].bucket) == counts

@@ -4,7 +4,7 @@ import contextlib
 
 import numpy as np
 import pytest
-from event_files import accumulate, scalars, values
+from helpers.event_files import accumulate, scalars, values
 from tensorboard.plugins.hparams import api_pb2, metadata
 
 from jaxdl import tensorboard

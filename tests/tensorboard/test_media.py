@@ -6,7 +6,7 @@ import wave
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from event_files import accumulate
+from helpers.event_files import accumulate
 from matplotlib.figure import Figure
 from PIL import Image
 

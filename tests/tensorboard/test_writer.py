@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from event_files import accumulate, values
-from event_files import scalars as read
+from helpers.event_files import accumulate, values
+from helpers.event_files import scalars as read
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
 from jaxdl import tensorboard
@@ -55,13 +55,13 @@ def test_numbers_of_numpy_are_written_and_what_is_no_number_is_left_out(tmp_path
 def test_what_is_gathered_is_one_event_a_step(tmp_path):
     with tensorboard.open_writer(tmp_path) as writer:
         tensorboard.write_scalars(writer, {"kind": 1.0}, 0)
-        with tensorboard.one_event(writer) as gathered:
+        with tensorboard.writer.one_event(writer) as gathered:
             tensorboard.write_scalars(gathered, {"a": 1.0, "b": 2.0}, 3)
             tensorboard.write_histogram(gathered, "weights", [1.0, 2.0, 2.0], 3)
             tensorboard.write_scalars(gathered, {"a": 5.0}, 4)
             with pytest.raises(ValueError, match="'kind' already holds scalars"):
                 tensorboard.write_histogram(gathered, "kind", [1.0], 3)
-        with contextlib.suppress(RuntimeError), tensorboard.one_event(writer) as gathered:
+        with contextlib.suppress(RuntimeError), tensorboard.writer.one_event(writer) as gathered:
             tensorboard.write_scalars(gathered, {"lost": 1.0}, 5)
             raise RuntimeError  # all of an event, or nothing
     (path,) = tmp_path.glob("events.*")

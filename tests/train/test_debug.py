@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from jaxdl import losses, models, nn, optim, train
-from jaxdl.train.locate import first_non_finite
+from jaxdl.train.debug import first_non_finite
 
 
 def key():

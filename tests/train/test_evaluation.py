@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl import data, losses, metrics, models, optim, train
+from jaxdl import data, losses, metrics, models, optim, train, transforms
 
 
 @pytest.fixture(scope="module")
 def evaluation(fashion_mnist):
     """An evaluation, a state, the test set, and its metrics in float64."""
-    preprocess = data.transforms.normalize(*data.mean_and_std(fashion_mnist.train["image"]))
+    preprocess = transforms.normalize(*data.mean_and_std(fashion_mnist.train["image"]))
     model = models.MLP()
     example = preprocess(jnp.asarray(fashion_mnist.test["image"][:1]))
     state = train.init_state(model, optim.sgd(0.1), jax.random.key(0), example)

@@ -13,12 +13,11 @@ import numpy as np
 import optax
 import pytest
 from cases_gan import DCGAN, NUM_DCGAN_STEPS, NUM_STEPS
-from oracle import compare, read_cases
-from same import assert_same, largest_difference
-from small_gans import drawn, numbers
+from helpers.oracle import compare, read_cases
+from helpers.same import assert_same, largest_difference
+from helpers.small_gans import drawn, numbers
 
-from jaxdl import losses, models, nn, optim, train, tree
-from jaxdl.data import transforms
+from jaxdl import losses, models, nn, optim, train, transforms, tree
 from jaxdl.losses import adversarial
 from jaxdl.train.gan import Player
 
@@ -425,7 +424,7 @@ def test_augmentation_moves_cuts_and_colours_and_lets_gradients_through():
 
     def apply(image, **options):
         settings = {"translation": 0.0, "cutout": 0.0, "color": False} | options
-        augment = train.differentiable_augment(**settings)
+        augment = transforms.differentiable_augment(**settings)
         keys = jax.random.split(jax.random.key(1), 20)
         return jax.vmap(augment, (0, None))(keys, image)
 

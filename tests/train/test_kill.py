@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from same import without_times
+from helpers.same import without_times
 
 from jaxdl import checkpoint
 
@@ -53,7 +53,7 @@ def read_rows(run_dir):
 
 def last_checkpoint(run_dir):
     """Step, checksums of all arrays and parameters of the newest checkpoint."""
-    contents = checkpoint.inspect(run_dir / "checkpoints/last")
+    contents = checkpoint.describe(run_dir / "checkpoints/last")
     variables, _ = checkpoint.restore_weights(contents.folder)
     return contents.step, contents.checksums, variables["params"]
 

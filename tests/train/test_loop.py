@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from same import assert_same, without_times
-from streaming_script import Images, make_parts
+from helpers.same import assert_same, without_times
+from helpers.streaming_script import Images, make_parts
 
 from jaxdl import checkpoint, data, losses, models, optim, train
-from jaxdl.train import feed, loop
+from jaxdl.train import _batches, loop
 
 
 def make_data(number=70, seed=0):
@@ -176,11 +176,11 @@ class LaxNet(nn.Module):
 def test_lax_convolutions_are_stepped_on_cpu_with_the_same_result(monkeypatch):
     parts = setup(LaxNet(), optim.adam(1e-3))
     calls = []
-    original = feed._step_by_step
-    monkeypatch.setattr(feed, "_step_by_step", lambda *args: calls.append(1) or original(*args))
+    original = _batches._step_by_step
+    monkeypatch.setattr(_batches, "_step_by_step", lambda *args: calls.append(1) or original(*args))
     stepped, history = run(parts)
     assert calls == [1]
-    monkeypatch.setattr(feed, "has_convolution", lambda jaxpr: False)
+    monkeypatch.setattr(_batches, "has_convolution", lambda jaxpr: False)
     looped, looped_history = run(parts)
     assert calls == [1]
     # the backward convolutions are compiled differently inside a loop

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxdl.train import progress
+from jaxdl.train import _progress
 from jaxdl.types import Mean
 
 NAN, INF = float("nan"), float("inf")
@@ -42,11 +42,11 @@ def add(epoch, start, stop):
 
 
 def finish_with(*cuts, json_between=False):
-    epoch = progress.Epoch(FORM)
+    epoch = _progress.Epoch(FORM)
     for start, stop in zip((0, *cuts), (*cuts, 200), strict=True):
         add(epoch, start, stop)
         if json_between:
-            epoch = progress.Epoch(FORM, json.loads(json.dumps(epoch.progress())))
+            epoch = _progress.Epoch(FORM, json.loads(json.dumps(epoch.progress())))
     return epoch.finish(1400)
 
 
@@ -66,7 +66,7 @@ def test_the_row_is_the_same_to_the_bit_however_the_steps_are_cut(cuts, json_bet
 
 
 def test_finishing_begins_the_next_epoch():
-    epoch = progress.Epoch(FORM)
+    epoch = _progress.Epoch(FORM)
     assert epoch.progress() is None
     add(epoch, 0, 50)
     assert epoch.progress()["seconds"] == 50 / 64
@@ -107,14 +107,14 @@ def test_finishing_begins_the_next_epoch():
 )
 def test_is_best(earlier, now, mode, best):
     [row] = rows(now)
-    assert progress.is_best(row, rows(*earlier), "test/loss", mode, required=True) is best
+    assert _progress.is_best(row, rows(*earlier), "test/loss", mode, required=True) is best
 
 
 def test_a_monitor_that_is_missing_is_an_error_only_where_it_is_required():
     row = {"train/loss": 1.0}
-    assert progress.is_best(row, [], "test/loss", "min", required=False) is False
+    assert _progress.is_best(row, [], "test/loss", "min", required=False) is False
     with pytest.raises(ValueError, match=r"monitor 'test/loss' is not a metric .*'train/loss'"):
-        progress.is_best(row, [], "test/loss", "min", required=True)
+        _progress.is_best(row, [], "test/loss", "min", required=True)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_monitor_that_is_missing_is_an_error_only_where_it_is_required():
     ],
 )
 def test_is_stale(values, mode, patience, stale):
-    assert progress.is_stale(rows(*values), "test/loss", mode, patience) is stale
+    assert _progress.is_stale(rows(*values), "test/loss", mode, patience) is stale
 
 
 # What is printed
@@ -158,7 +158,7 @@ ROW = {
 
 @pytest.mark.parametrize("enabled", [True, False])
 def test_a_line_an_epoch(enabled, capsys):
-    with progress.Bar(100, 0, 7.0, enabled=enabled) as bar:
+    with _progress.Bar(100, 0, 7.0, enabled=enabled) as bar:
         bar.advance(10, STEPS)
         bar.epoch(ROW, 3)
     line = "epoch 2/3  train/loss 0.1235  learning_rate 3e-05  1.2 s  1,234 examples/s\n"
@@ -175,7 +175,7 @@ def handlers():
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_is_collected_and_the_handlers_come_back(number):
     before = handlers()
-    with progress.catch_signals() as caught:
+    with _progress.catch_signals() as caught:
         assert caught == []
         os.kill(os.getpid(), number)
         assert caught == [number]
@@ -184,7 +184,7 @@ def test_a_signal_is_collected_and_the_handlers_come_back(number):
 
 def test_the_handlers_come_back_after_an_error():
     before = handlers()
-    with pytest.raises(ZeroDivisionError), progress.catch_signals():
+    with pytest.raises(ZeroDivisionError), _progress.catch_signals():
         1 / 0  # noqa: B018
     assert handlers() == before
 
@@ -193,7 +193,7 @@ def test_another_thread_catches_nothing():
     before, seen = handlers(), []
 
     def look():
-        with progress.catch_signals() as caught:
+        with _progress.catch_signals() as caught:
             seen.append((caught, handlers()))
 
     thread = threading.Thread(target=look)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from same import assert_same, largest_difference
+from helpers.same import assert_same, largest_difference
 
 from jaxdl import losses, metrics, models, optim, train, tree
 from jaxdl.types import Mean, TrainState

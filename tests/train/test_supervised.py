@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl import data, losses, metrics, models, optim, train
-from jaxdl.data import transforms
+from jaxdl import data, losses, metrics, models, optim, train, transforms
 
 IMAGES = jax.random.uniform(jax.random.key(0), (6, 4, 4, 1))
 LABELS = jnp.array([0, 2, 1, -100, 2, -100])

@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from event_files import accumulate, scalars
-from same import assert_same
+from helpers.event_files import accumulate, scalars
+from helpers.same import assert_same
 
 from jaxdl import data, losses, metrics, models, optim, tensorboard, train, tree
-from jaxdl.train import loop, statistics
-from jaxdl.train.watch import params_of, resolve
+from jaxdl.train import loop
+from jaxdl.train.watch import _probes
+from jaxdl.train.watch.options import params_of, resolve
 
 RNG = np.random.default_rng(0)
 
@@ -145,7 +146,7 @@ def test_statistics_are_what_numpy_makes_of_the_same_step(parts):
     watch = train.Watch(
         gradients=True, gradient_norms=True, update_ratios=True, activations=("embed",)
     )
-    found = jax.jit(statistics.make_statistics(watch, step))(state, batch)
+    found = jax.jit(_probes.make_statistics(watch, step))(state, batch)
     gradients = jax.jit(step.gradients)(state, batch)
     after = jax.jit(step)(state, batch)[0]
     kernel = np.asarray(gradients["hidden"]["kernel"])
@@ -174,7 +175,7 @@ def test_filling_is_not_in_the_statistics_of_activations(parts):
     step, _, state = parts
     batch = {name: jnp.asarray(array[:8]) for name, array in TRAIN.items()}
     watch = train.Watch(activations=("embed",))
-    compiled = jax.jit(statistics.make_statistics(watch, step))
+    compiled = jax.jit(_probes.make_statistics(watch, step))
     padded = compiled(state, {**batch, "mask": jnp.array([0.0, 1, 1, 0, 0, 0, 0, 0])})
     real = compiled(state, {name: jnp.tile(array[1:3], (4,) + (1,) * (array.ndim - 1))
                             for name, array in batch.items()})  # fmt: skip
@@ -207,7 +208,7 @@ def test_the_output_of_the_model_has_a_tag_of_its_own():
     step = train.make_step(loss_fn, optim.sgd(0.1))
     batch = {"image": jnp.asarray(TRAIN["image"][:2])}
     watch = resolve(train.Watch(activations=True, feature_maps=True), step, state, batch, None)
-    found = jax.jit(statistics.make_statistics(watch, step))(state, batch)
+    found = jax.jit(_probes.make_statistics(watch, step))(state, batch)
     assert set(found["feature_maps"]) == {"output of the model", "last", "output"}
     assert found["feature_maps"]["output"].shape == (6, 6, 2)
     assert set(found["activations"]) == set(found["feature_maps"])
@@ -252,7 +253,7 @@ def test_the_survey_counts_every_example_and_finds_the_worst(parts, plain):
     state = plain[0]
     watch = resolve(EVERYTHING, step, state, TRAIN, TEST)
     arrays = {name: jnp.asarray(array) for name, array in TEST.items()}
-    found = jax.jit(statistics.make_survey(watch, step.network, 5))(state, arrays)
+    found = jax.jit(_probes.make_survey(watch, step.network, 5))(state, arrays)
     logits = np.asarray(Net().apply({"params": state.params}, scale(TEST["image"])), np.float64)
     predicted = logits.argmax(1)
     expected = np.zeros((3, 3), int)
@@ -265,7 +266,7 @@ def test_the_survey_counts_every_example_and_finds_the_worst(parts, plain):
     np.testing.assert_allclose(entropy[indices], worst, rtol=1e-5)
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     np.testing.assert_allclose(shares, probabilities[indices], rtol=1e-4)
-    vectors = jax.jit(statistics.make_embedding(watch, step.network, 8))(state, arrays)
+    vectors = jax.jit(_probes.make_embedding(watch, step.network, 8))(state, arrays)
     hidden = Net().apply(
         {"params": state.params}, scale(TEST["image"][:20]), mutable=["intermediates"]
     )[1]["intermediates"]["embed"][0]

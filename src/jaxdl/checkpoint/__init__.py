@@ -5,24 +5,24 @@ and dtypes of the state and a checksum of every array's bytes, so that another m
 damaged file, and a damaged file from a good one.
 """
 
-from jaxdl.checkpoint.state import (
+from jaxdl.checkpoint.manager import (
+    CheckpointManager,
     Contents,
     DifferentStructure,
-    Manager,
     copy,
     open_manager,
     restore,
     save,
 )
-from jaxdl.checkpoint.weights import average, inspect, restore_weights
+from jaxdl.checkpoint.weights import average, describe, restore_weights
 
 __all__ = [
+    "CheckpointManager",
     "Contents",
     "DifferentStructure",
-    "Manager",
     "average",
     "copy",
-    "inspect",
+    "describe",
     "open_manager",
     "restore",
     "restore_weights",

@@ -11,23 +11,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import tree
-from jaxdl.checkpoint.state import (
+from jaxdl._loading import LoadReport
+from jaxdl.checkpoint.manager import (
     Contents,
     DifferentStructure,
     newest_readable,
     read_contents,
     verify,
 )
-from jaxdl.tree import LoadReport
 from jaxdl.types import PyTree
 
 Place = str | Path
+
 
 PLACES = ("checkpoints/best", "best", "checkpoints/last", "last")
 """Where a run folder has its checkpoints, and its folder of checkpoints."""
 
 
-def inspect(path: Place) -> Contents:
+def describe(path: Place) -> Contents:
     """What a checkpoint says of itself: step, metadata, names, shapes and dtypes; no arrays.
 
     Args:
@@ -68,7 +69,7 @@ def restore_weights(
         averaged: take the average of the weights that :func:`jaxdl.optim.ema` or ``swa`` kept.
 
     Returns:
-        the variables and a :class:`~jaxdl.tree.LoadReport`.
+        the variables and a :class:`~jaxdl.interop.LoadReport`.
 
     Raises:
         FileNotFoundError: there is no checkpoint.

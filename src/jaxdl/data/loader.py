@@ -9,10 +9,12 @@ from typing import Any, Literal, Self, cast
 import jax
 import numpy as np
 
-from jaxdl.checks import check_positive
-from jaxdl.data.bucketing import Batches, BatchSampler
-from jaxdl.data.fetch import Reader, fill, read_indexed, read_iterable
+from jaxdl._checks import check_positive
+from jaxdl.data._prefetch import Reader, fill, read_indexed, read_iterable
+from jaxdl.data.combine import IterableSource, from_grain, from_iterable
 from jaxdl.data.samplers import (
+    Batches,
+    BatchSampler,
     FixedSampler,
     Key,
     RandomSampler,
@@ -22,7 +24,6 @@ from jaxdl.data.samplers import (
     seed_of,
 )
 from jaxdl.data.source import Source
-from jaxdl.data.views import IterableSource, from_grain, from_iterable
 
 Collate = Callable[[list[dict[str, Any]]], Mapping[str, Any]]
 Position = dict[str, int]

@@ -1,9 +1,4 @@
-"""Samplers: the order in which an epoch visits the examples, as a function of the epoch's number.
-
-Nothing is carried from one epoch to the next, so the position of a loader is two integers and a run
-that was stopped goes on with the very next batch. Orders are made by NumPy from the key and the
-epoch; they are the same in every process, but not those of ``torch.Generator``.
-"""
+"""Samplers of indices and of batches."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -12,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import numpy as np
 
-from jaxdl.checks import check_positive
+from jaxdl._checks import check_positive
 
 Key = Any
 """A JAX key or an integer seed; the seed s gives the order of ``jax.random.key(s)``."""
@@ -306,3 +301,124 @@ def _indices(name: str, values: Sequence[int] | np.ndarray) -> np.ndarray:
             f"{name} must be integers of shape (N,), got {array.dtype} of shape {array.shape}."
         )
     return array.astype(np.int64)
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """Batches of indices for every epoch, of any size; a ``batch_sampler`` of a loader."""
+
+    def __len__(self) -> int:
+        """Batches an epoch; the same for every epoch."""
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        """The indices of the batches of an epoch."""
+
+
+class _ListedBatches:
+    def __iter__(self) -> Iterator[list[int]]:
+        return (batch.tolist() for batch in self.batches(0))  # type: ignore[attr-defined]
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchSampler(_ListedBatches):
+    """The order of a sampler, cut into batches.
+
+    Args:
+        sampler: any sampler.
+        batch_size: B.
+        drop_last: leave out a ragged last batch.
+
+    Counterpart: ``torch.utils.data.BatchSampler``.
+
+    >>> from jaxdl.data import SequentialSampler
+    >>> list(BatchSampler(SequentialSampler(5), batch_size=2, drop_last=False))
+    [[0, 1], [2, 3], [4]]
+    """
+
+    sampler: Sampler
+    batch_size: int
+    drop_last: bool = False
+
+    def __post_init__(self) -> None:
+        check_positive(batch_size=self.batch_size)
+
+    def __len__(self) -> int:
+        if self.drop_last:
+            return len(self.sampler) // self.batch_size
+        return -(-len(self.sampler) // self.batch_size)
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        order = self.sampler.order(epoch)
+        size = self.batch_size
+        return [order[start * size : (start + 1) * size] for start in range(len(self))]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BucketBatchSampler(_ListedBatches):
+    """Batches of examples of similar length, so that little is padded.
+
+    Example i belongs to the first bucket whose boundary is at least ``lengths[i]``. Every bucket
+    is cut into batches, and the batches come in a random order.
+
+    Args:
+        lengths: (N,) of the sequences.
+        batch_size: B; a bucket's last batch may be smaller.
+        boundaries: greatest length of each bucket, rising; the last one holds the longest.
+        shuffle: shuffle within the buckets and the batches among each other, anew every epoch.
+        key: root of the order.
+        drop_last: leave out the ragged last batch of each bucket.
+
+    Raises:
+        ValueError: boundaries that do not rise, or a sequence longer than the last one.
+
+    Source: Khomenko et al. 2016, "Accelerating recurrent neural network training using sequence
+    bucketing"; counterpart: ``torchtext.data.BucketIterator``.
+
+    >>> list(BucketBatchSampler([3, 9, 2, 8, 1], 2, boundaries=[4, 10], shuffle=False))
+    [[0, 2], [4], [1, 3]]
+    """
+
+    lengths: Sequence[int] | np.ndarray
+    batch_size: int
+    boundaries: Sequence[int]
+    shuffle: bool = True
+    key: Key = 0
+    drop_last: bool = False
+
+    def __post_init__(self) -> None:
+        check_positive(batch_size=self.batch_size)
+        lengths, boundaries = np.asarray(self.lengths), np.asarray(self.boundaries)
+        if not len(boundaries) or (np.diff(boundaries) <= 0).any():
+            raise ValueError(f"boundaries must rise, got {list(self.boundaries)}.")
+        if not len(lengths) or lengths.max() > boundaries[-1]:
+            longest = lengths.max() if len(lengths) else "none"
+            raise ValueError(
+                f"the longest sequence is {longest}, the last boundary {boundaries[-1]}; "
+                "truncate the sequences or add a boundary."
+            )
+        object.__setattr__(self, "lengths", lengths)
+        object.__setattr__(self, "key", seed_of(self.key))
+
+    def _buckets(self) -> list[np.ndarray]:
+        bucket = np.searchsorted(np.asarray(self.boundaries), np.asarray(self.lengths))
+        return [np.flatnonzero(bucket == number) for number in range(len(self.boundaries))]
+
+    def __len__(self) -> int:
+        size = self.batch_size
+        if self.drop_last:
+            return sum(len(bucket) // size for bucket in self._buckets())
+        return sum(-(-len(bucket) // size) for bucket in self._buckets())
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        random = generator(self.key, epoch)
+        batches = []
+        for bucket in self._buckets():
+            order = random.permutation(bucket) if self.shuffle else bucket
+            stop = len(order) // self.batch_size * self.batch_size if self.drop_last else len(order)
+            batches += [
+                order[start : min(start + self.batch_size, stop)]
+                for start in range(0, stop, self.batch_size)
+            ]
+        if self.shuffle:
+            batches = [batches[number] for number in random.permutation(len(batches))]
+        return batches

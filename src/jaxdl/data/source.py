@@ -10,13 +10,16 @@ import mmap
 import operator
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
 
+from jaxdl._checks import check_data
+
 Example = dict[str, np.ndarray]
 """One example: arrays by name, without a batch axis; ``"image"`` (H, W, C), ``"label"`` (), …"""
+
 
 Spec = dict[str, jax.ShapeDtypeStruct]
 """Shape and dtype of every array of an example."""
@@ -347,3 +350,48 @@ def _unpack(packed: Any) -> np.ndarray:
         return packed
     name, dtype, offset, shape, order = packed
     return np.memmap(name, dtype, "r", offset, shape, order)
+
+
+class Dataset(NamedTuple):
+    """Two splits of an image classification set, on the host.
+
+    Attributes:
+        name: what :func:`jaxdl.data.load` calls it.
+        train: ``"image"`` (N, H, W, C) uint8 and ``"label"`` (N,) int32, class indices from 0.
+        test: likewise, with its own N.
+        class_names: a name for every label, in order.
+    """
+
+    name: str
+    train: dict[str, np.ndarray]
+    test: dict[str, np.ndarray]
+    class_names: tuple[str, ...]
+
+
+def check_dataset(dataset: Dataset) -> Dataset:
+    """Returns a data set unchanged if it keeps the promises of :class:`Dataset`.
+
+    Raises:
+        ValueError: images that are not uint8 (N, H, W, C), labels that are not int32 (N,), splits
+            of different image shape, and what :func:`jaxdl._checks.check_data` finds. The message
+            names the set and the split.
+    """
+    for split in ("train", "test"):
+        data: dict[str, np.ndarray] = getattr(dataset, split)
+        try:
+            check_data(data, num_classes=len(dataset.class_names))
+        except ValueError as error:
+            raise ValueError(f"{dataset.name}, {split} split: {error}") from error
+        for key, dtype, rank in (("image", np.uint8, 4), ("label", np.int32, 1)):
+            if data[key].dtype != dtype or data[key].ndim != rank:
+                raise ValueError(
+                    f"{dataset.name}, {split} split: {key!r} must be {np.dtype(dtype)} of rank "
+                    f"{rank}, got {data[key].dtype} {data[key].shape}."
+                )
+    sizes = [split["image"].shape[1:] for split in (dataset.train, dataset.test)]
+    if sizes[0] != sizes[1]:
+        raise ValueError(
+            f"{dataset.name}: the images of both splits must have one shape (H, W, C), got "
+            f"{sizes[0]} for training and {sizes[1]} for testing. Are the files of one set?"
+        )
+    return dataset

@@ -19,9 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import models
-from jaxdl.files import read_json
-from jaxdl.interop.files import read_weights
-from jaxdl.interop.torch import LoadReport, load_state_dict
+from jaxdl._files import read_json
+from jaxdl._loading import LoadReport
+from jaxdl.interop.state_dict import load_state_dict
+from jaxdl.interop.weight_files import read_weights
 from jaxdl.types import PyTree
 
 RESNET = (
@@ -35,6 +36,7 @@ RESNET = (
     (r"^classifier\.1\.", "fc."),
 )
 """Patterns of ``ResNetForImageClassification``'s names, applied in this order."""
+
 
 VIT = (
     (r"^vit\.embeddings\.cls_token$", "class_token"),
@@ -142,7 +144,7 @@ def make_classifier(config: Mapping[str, Any]) -> tuple[nn.Module, int]:
         factor = 1 if basic else 4
         if list(sizes) != [factor * width * 2**i for i in range(len(sizes))]:
             raise ValueError(f"hidden_sizes must double from {factor * width}, got {sizes}.")
-        block = models.BasicBlock if basic else models.Bottleneck
+        block = models.resnet.BasicBlock if basic else models.resnet.Bottleneck
         depths = tuple(config.get("depths", (3, 4, 6, 3)))
         return models.ResNet(depths, block, number, width=width), 224
     if kind == "vit":

@@ -8,16 +8,19 @@ happens to those outside the range.
 """
 
 from jaxdl.losses import adversarial
-from jaxdl.losses.around import l1_penalty, l2_penalty, mixup
-from jaxdl.losses.binary import (
+from jaxdl.losses.classification import (
     binary_cross_entropy,
     binary_cross_entropy_on_probabilities,
     binary_focal,
+    cross_entropy,
+    focal,
+    label_weights,
+    nll,
 )
-from jaxdl.losses.distributions import kl_divergence, kl_to_standard_normal, negative_elbo
-from jaxdl.losses.labels import cross_entropy, focal, label_weights, nll
-from jaxdl.losses.pairs import cosine_embedding, hinge_embedding, margin_ranking, triplet_margin
+from jaxdl.losses.divergences import kl_divergence, kl_to_standard_normal, negative_elbo
+from jaxdl.losses.ranking import cosine_embedding, hinge_embedding, margin_ranking, triplet_margin
 from jaxdl.losses.regression import absolute_error, huber, squared_error
+from jaxdl.losses.regularization import l1_penalty, l2_penalty, with_mixed_labels
 
 __all__ = [
     "absolute_error",
@@ -36,9 +39,9 @@ __all__ = [
     "l2_penalty",
     "label_weights",
     "margin_ranking",
-    "mixup",
     "negative_elbo",
     "nll",
     "squared_error",
     "triplet_margin",
+    "with_mixed_labels",
 ]

@@ -26,16 +26,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl.checks import check_fraction, check_not_negative, check_positive
-from jaxdl.losses.binary import binary_cross_entropy, binary_cross_entropy_on_probabilities
-from jaxdl.losses.regression import squared_error
-from jaxdl.losses.shapes import (
+from jaxdl._checks import check_fraction, check_not_negative, check_positive
+from jaxdl.losses._common import (
     check_alike,
     flatten,
     floating,
     mean_over_features,
     sum_over_features,
 )
+from jaxdl.losses.classification import binary_cross_entropy, binary_cross_entropy_on_probabilities
+from jaxdl.losses.regression import squared_error
 from jaxdl.types import Array
 
 Critic = Callable[[Array], Array]

@@ -2,8 +2,8 @@
 
 import optax
 
-from jaxdl.checks import check_positive
-from jaxdl.losses.shapes import absolute, check_alike, floating, mean_over_features
+from jaxdl._checks import check_positive
+from jaxdl.losses._common import absolute, check_alike, floating, mean_over_features
 from jaxdl.types import Array
 
 

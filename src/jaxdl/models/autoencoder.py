@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.checks import check_shape
+from jaxdl._checks import check_shape
 from jaxdl.models.mlp import MLP
 from jaxdl.nn import Conv, ConvTranspose, Dense, flatten
 from jaxdl.types import Array

@@ -4,22 +4,12 @@ import functools
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
-from jaxdl.checks import check_fraction
-from jaxdl.nn import (
-    BatchNorm,
-    Conv,
-    Dense,
-    convolution,
-    flatten,
-    max_pool,
-    uniform_fan_in,
-    uniform_fan_in_bias,
-)
-from jaxdl.types import Array, PyTree
+from jaxdl._checks import check_fraction
+from jaxdl.nn import BatchNorm, Conv, Dense, flatten, max_pool, uniform_fan_in
+from jaxdl.types import Array
 
 
 def conv_relu_pool(parent: nn.Module, conv: Callable[..., Conv], x: Array, tap: str) -> Array:
@@ -279,70 +269,3 @@ class StridedConvNet(nn.Module):
         x = flatten(x)
         self.sow("intermediates", "embed", x)
         return Dense(self.num_classes, dtype=self.dtype, name="fc")(x)
-
-
-def init_functional_cnn(
-    key: Array,
-    *,
-    channels: int = 1,
-    features: tuple[int, int] = (16, 32),
-    num_features: int = 512,
-    num_classes: int = 10,
-) -> PyTree:
-    """Parameters of :func:`functional_cnn`, drawn as PyTorch draws those of its layers.
-
-    Args:
-        key: PRNG key.
-        channels: of the images.
-        features: channels of the two convolutions.
-        num_features: inputs of the dense layer, 512 = 32·4·4 for 28x28 pixels.
-        num_classes: outputs.
-
-    Returns:
-        ``{"conv1": {"kernel": (5, 5, C, 16), "bias": (16,)}, "conv2": …, "fc": …}``; 18,378
-        numbers with the default sizes.
-
-    Source: ``torch.nn.Conv2d`` and ``torch.nn.Linear``.
-
-    >>> params = jax.eval_shape(init_functional_cnn, jax.random.key(0))
-    >>> sum(leaf.size for leaf in jax.tree.leaves(params))
-    18378
-    """
-    shapes = {
-        "conv1": (5, 5, channels, features[0]),
-        "conv2": (5, 5, *features),
-        "fc": (num_features, num_classes),
-    }
-    params = {}
-    for layer_key, (name, shape) in zip(jax.random.split(key, 3), shapes.items(), strict=True):
-        kernel_key, bias_key = jax.random.split(layer_key)
-        kernel = uniform_fan_in()(kernel_key, shape)
-        fan_in = kernel.size // shape[-1]
-        bias = uniform_fan_in_bias(fan_in)(bias_key, shape[-1:])
-        params[name] = {"kernel": kernel, "bias": bias}
-    return params
-
-
-def functional_cnn(params: PyTree, x: Array) -> Array:
-    """A convolutional network without a module: two 5x5 convolutions with pooling, one dense layer.
-
-    Maps 28 → 24 → 12 → 8 → 4, 512 features.
-
-    Args:
-        params: of :func:`init_functional_cnn`.
-        x: (B, H, W, C).
-
-    Returns:
-        (B, num_classes) logits.
-
-    Source: the functional style of PyTorch, ``torch.nn.functional.conv2d(x, weight, bias)`` and so
-    on with weights that one keeps oneself.
-
-    >>> params = jax.eval_shape(init_functional_cnn, jax.random.key(0))
-    >>> jax.eval_shape(functional_cnn, params, jnp.zeros((2, 28, 28, 1))).shape
-    (2, 10)
-    """
-    for name in ("conv1", "conv2"):
-        maps = convolution(x, params[name]["kernel"], pool=2)
-        x = nn.relu(maps + params[name]["bias"].reshape(1, 1, 1, -1))
-    return flatten(x) @ params["fc"]["kernel"] + params["fc"]["bias"].reshape(1, -1)

@@ -1,7 +1,7 @@
 """Residual networks, for large images and for small ones.
 
 Names are torchvision's with underscores for dots: ``conv1``, ``bn1``, ``layer1_0/conv1``,
-``layer2_0/downsample_0``, ``fc``; :func:`jaxdl.interop.from_state_dict` reads its weights.
+``layer2_0/downsample_0``, ``fc``; :func:`jaxdl.interop.params_from_torch` reads its weights.
 """
 
 import functools
@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxdl.checks import check_positive
+from jaxdl._checks import check_positive
 from jaxdl.nn import BatchNorm, Conv, Dense, kaiming_normal, max_pool
 from jaxdl.types import Array
 

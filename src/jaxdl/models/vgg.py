@@ -1,7 +1,7 @@
 """VGG networks.
 
 Names are torchvision's with underscores for dots: ``features_0``, …, ``classifier_0``,
-``classifier_3``, ``classifier_6``; :func:`jaxdl.interop.from_state_dict` reads its weights.
+``classifier_3``, ``classifier_6``; :func:`jaxdl.interop.params_from_torch` reads its weights.
 """
 
 import functools
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxdl.checks import check_fraction, check_positive
+from jaxdl._checks import check_fraction, check_positive
 from jaxdl.models.convnet import conv_relu_pool
 from jaxdl.nn import BatchNorm, Conv, Dense, adaptive_avg_pool, flatten, kaiming_normal, max_pool
 from jaxdl.types import Array

@@ -2,7 +2,7 @@
 
 Names are torchvision's up to dots and underscores: ``conv_proj``, ``class_token``,
 ``encoder/pos_embedding``, ``encoder/layers_encoder_layer_0/self_attention/in_proj``,
-``heads_head``; :func:`jaxdl.interop.from_state_dict` reads its weights.
+``heads_head``; :func:`jaxdl.interop.params_from_torch` reads its weights.
 """
 
 import functools
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
-from jaxdl.checks import check_fraction, check_positive, check_shape
+from jaxdl._checks import check_fraction, check_positive, check_shape
 from jaxdl.nn import Dense, xavier_uniform
 from jaxdl.types import Array
 

@@ -3,16 +3,10 @@
 What is not here (``Dropout``, ``LayerNorm``, attention, ``Sequential``, …) is Linen's.
 """
 
-from jaxdl.nn.bilinear import Bilinear, bilinear_pool
-from jaxdl.nn.conv import (
-    Conv,
-    ConvTranspose,
-    convolution,
-    transposed_convolution,
-)
-from jaxdl.nn.dense import Dense, flatten
+from jaxdl.nn._conv_ops import convolution, transposed_convolution
+from jaxdl.nn._output_size import conv_output_size, conv_transpose_output_size
+from jaxdl.nn.conv import Conv, ConvTranspose
 from jaxdl.nn.embedding import Embed
-from jaxdl.nn.geometry import conv_output_size, conv_transpose_output_size
 from jaxdl.nn.initializers import (
     kaiming_normal,
     kaiming_uniform,
@@ -21,11 +15,11 @@ from jaxdl.nn.initializers import (
     xavier_normal,
     xavier_uniform,
 )
-from jaxdl.nn.intermediates import features, shapes
-from jaxdl.nn.normalization import BatchNorm
+from jaxdl.nn.linear import Bilinear, Dense, bilinear_pool, flatten
+from jaxdl.nn.norm import BatchNorm, SpectralNorm
 from jaxdl.nn.pooling import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool
 from jaxdl.nn.recurrent import GRU, LSTM, RNN
-from jaxdl.nn.spectral import SpectralNorm
+from jaxdl.nn.summary import features, shapes
 
 __all__ = [
     "GRU",

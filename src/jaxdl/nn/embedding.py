@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax.nn.initializers import Initializer
 
-from jaxdl.checks import check_positive
+from jaxdl._checks import check_positive
 from jaxdl.types import Array
 
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
-from jaxdl.checks import check_positive
+from jaxdl._checks import check_positive
 from jaxdl.types import Array
 
 

@@ -5,8 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxdl.checks import check_positive, check_shape
-from jaxdl.nn.dense import floating_dtype
+from jaxdl._checks import check_positive, check_shape
+from jaxdl.nn.linear import floating_dtype
 from jaxdl.types import Array
 
 

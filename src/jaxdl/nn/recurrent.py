@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.linen.dtypes import promote_dtype
 
-from jaxdl.checks import check_fraction, check_positive, check_shape
+from jaxdl._checks import check_fraction, check_positive, check_shape
 from jaxdl.nn.initializers import uniform_fan_in_bias
 from jaxdl.types import Array
 

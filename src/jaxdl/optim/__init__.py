@@ -1,22 +1,13 @@
 """Optimizers as PyTorch defines them, schedules, parts of a model, averages, mixed precision."""
 
-from jaxdl.optim.averages import averaged_params, ema, swa
-from jaxdl.optim.optimizers import (
-    LearningRate,
-    adadelta,
-    adagrad,
-    adam,
-    adamw,
-    lamb,
-    lion,
-    muon,
-    rmsprop,
-    sgd,
-)
-from jaxdl.optim.parts import by_pattern, freeze, max_norm, no_decay_on_vectors
-from jaxdl.optim.recipe import recipe
+from jaxdl.optim._rates import learning_rates
+from jaxdl.optim.averaging import averaged_params, ema, swa
+from jaxdl.optim.build import recipe
+from jaxdl.optim.groups import by_pattern, freeze, max_norm, no_decay_on_vectors
+from jaxdl.optim.optimizers import adadelta, adagrad, adam, adamw, lamb, lion, muon, rmsprop, sgd
+from jaxdl.optim.plateau import observe, reduce_on_plateau
+from jaxdl.optim.precision import mixed_precision
 from jaxdl.optim.schedules import (
-    Schedule,
     chained,
     cosine_restarts,
     exponential,
@@ -28,18 +19,8 @@ from jaxdl.optim.schedules import (
     warmup,
     warmup_cosine,
 )
-from jaxdl.optim.wrappers import (
-    has_plateau,
-    learning_rates,
-    mixed_precision,
-    observe,
-    precision,
-    reduce_on_plateau,
-)
 
 __all__ = [
-    "LearningRate",
-    "Schedule",
     "adadelta",
     "adagrad",
     "adam",
@@ -51,7 +32,6 @@ __all__ = [
     "ema",
     "exponential",
     "freeze",
-    "has_plateau",
     "lamb",
     "learning_rates",
     "lion",
@@ -64,7 +44,6 @@ __all__ = [
     "one_cycle",
     "per_epoch",
     "polynomial",
-    "precision",
     "recipe",
     "reduce_on_plateau",
     "rmsprop",

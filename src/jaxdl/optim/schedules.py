@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl.checks import check_fraction, check_positive
+from jaxdl._checks import check_fraction, check_positive
 from jaxdl.types import Array
 
 Schedule = Callable[[Array], Array]

@@ -1,4 +1,4 @@
-"""Learning curves: every quantity of a run over its epochs."""
+"""Curves of one run or of several."""
 
 import math
 import re
@@ -7,15 +7,22 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from jaxdl.plots.figure import OTHERS, TEST, TRAIN, label_axes, new_figure, tidy_axes
+from jaxdl.plots._style import OTHERS, TEST, TRAIN, label_axes, new_figure, tidy_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+
 TEST_SPLITS = ("test", "validation", "valid", "val", "eval")
+
+
 HIGHER_IS_BETTER = {"accuracy", "precision", "recall", "f1", "auc", "iou", "psnr", "bleu"}
+
+
 LOWER_IS_BETTER = {"loss", "error", "perplexity", "nll", "mse", "rmse", "mae"}
+
+
 NOT_DRAWN = re.compile(r"(^|/)(epoch|step|epoch_seconds|eval_seconds)$|_per_second$")
 
 
@@ -182,3 +189,83 @@ def _mark_best(
         markeredgecolor="white",
         zorder=4,
     )
+
+
+COLORS = (TRAIN, TEST, *OTHERS)
+
+
+DASHES = ("-", "--", ":", "-.")
+
+
+def run_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> "Figure":
+    """Draws the curves of several runs over their epochs, one panel a metric, one colour a run.
+
+    Args:
+        histories: by the name of the run, one mapping an epoch, as the lines of ``metrics.jsonl``.
+            A metric that some runs lack is drawn for the others.
+
+    Returns:
+        A figure with the panels in the order of the metrics, test before train.
+
+    Raises:
+        ValueError: there is nothing to draw.
+
+    >>> figure = run_curves({"a": [{"test/loss": 0.9}], "b": [{"test/loss": 0.7}]})
+    >>> [line.get_label() for line in figure.axes[0].get_lines()]
+    ['a', 'b']
+    """
+    names: dict[str, None] = {}
+    for history in histories.values():
+        for row in history:
+            for name, value in row.items():
+                if find_scalar(value) is not None and not NOT_DRAWN.search(name):
+                    names[name] = None
+    if not names:
+        raise ValueError("the runs hold no scalar such as 'test/loss' to draw.")
+    panels = sorted(names, key=lambda name: (name.startswith("train/"), "learning_rate" in name))
+    columns = min(len(panels), 3 if len(panels) != 4 else 2)
+    rows = math.ceil(len(panels) / columns)
+    labels = _labels(list(histories))
+    figure = new_figure(4.4 * columns, 3.2 * rows + 0.28 * math.ceil(len(labels) / 2) + 0.2)
+    for index, name in enumerate(panels):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        for place, (label, history) in enumerate(zip(labels, histories.values(), strict=True)):
+            _draw_run(axes, name, label, history, place)
+        label_axes(axes, name.replace("_", " "), "epoch")
+        tidy_axes(axes)
+    handles, texts = [], []
+    for place, label in enumerate(labels):  # a run may lack the first panel's metric
+        from matplotlib.lines import Line2D
+
+        handles.append(Line2D([], [], **_style(place)))
+        texts.append(label)
+    figure.legend(handles, texts, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    return figure
+
+
+def _draw_run(
+    axes: "Axes", name: str, label: str, history: Sequence[Mapping[str, Any]], place: int
+) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    epochs, values = [], []
+    for position, row in enumerate(history, start=1):
+        value = find_scalar(row.get(name))
+        if value is not None and math.isfinite(value):
+            epochs.append(float(row.get("epoch", position)))
+            values.append(value)
+    if not values:
+        return
+    marker: dict[str, Any] = {"marker": "o", "markersize": 4} if len(values) <= 12 else {}
+    axes.plot(epochs, values, label=label, **_style(place), **marker)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+
+
+def _style(place: int) -> dict[str, Any]:
+    dash = DASHES[place // len(COLORS) % len(DASHES)]
+    return {"color": COLORS[place % len(COLORS)], "linestyle": dash, "linewidth": 1.8}
+
+
+def _labels(names: Sequence[str]) -> list[str]:
+    """Names short enough for a legend, their ends kept, where runs differ."""
+    return [name if len(name) <= 48 else "…" + name[-47:] for name in names]

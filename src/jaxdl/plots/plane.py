@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxdl.checks import check_labels, check_shape
-from jaxdl.plots.figure import (
+from jaxdl._checks import check_labels, check_shape
+from jaxdl.plots._style import (
     CURVES,
     OTHERS,
     TRAIN,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.checks import check_positive, check_shape
+from jaxdl._checks import check_positive, check_shape
 from jaxdl.tensorboard.writer import write_values
 from jaxdl.types import Array
 

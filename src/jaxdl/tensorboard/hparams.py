@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxdl.files import replacing, write_bytes
+from jaxdl._files import replacing, write_bytes
 from jaxdl.tensorboard.writer import (
     check_tag,
     event_file,

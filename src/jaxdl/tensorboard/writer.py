@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.checks import check_positive
+from jaxdl._checks import check_positive
 
 _KINDS = {"simple_value": "scalars", "histo": "histograms", "image": "images", "audio": "audio"}
 

@@ -1,10 +1,4 @@
-"""Two players, one step: generative adversarial networks through the same loops as all else.
-
-A step is one update of the discriminator on a batch of real examples and as many generated ones,
-then one of the generator. Both networks run in training mode in every pass, and what they keep
-beside their parameters (BatchNorm's running statistics, the vectors of spectral norms) goes from
-pass to pass, as in PyTorch's loops.
-"""
+"""Training steps of generative adversarial networks, and sampling from them."""
 
 import functools
 from collections.abc import Callable
@@ -17,9 +11,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl import optim
-from jaxdl.checks import check_fraction, check_positive, check_shape
-from jaxdl.data import transforms
+from jaxdl import optim, transforms
+from jaxdl._checks import check_positive, check_shape
 from jaxdl.losses.adversarial import AdversarialLoss, Penalty
 from jaxdl.metrics import mean
 from jaxdl.train.step import apply_model, init_variables
@@ -124,7 +117,7 @@ def make_gan_step(
     *,
     penalty: Penalty | None = None,
     preprocess: Callable[[Array], Array] | None = None,
-    augment: transforms.Augment | None = None,
+    augment: transforms._image.Augment | None = None,
     noise: Noise = jax.random.normal,
     discriminator_steps: int = 1,
     separate_updates: bool = False,
@@ -330,60 +323,6 @@ def make_gan_step(
     return step
 
 
-def differentiable_augment(
-    *, translation: float = 0.125, cutout: float = 0.5, color: bool = True
-) -> transforms.Augment:
-    """Colours, moves and cuts an image so that gradients pass through, for real and fake alike.
-
-    With few images a discriminator learns them by heart; one that sees each only in random
-    disguise cannot.
-
-    Args:
-        translation: largest shift up, down, left or right, a fraction of height and width; what
-            comes in is 0.
-        cutout: side of a rectangle that is set to 0, a fraction of height and width; 0 cuts none.
-        color: add a brightness from U(-½, ½), multiply the distance of the channels from their mean
-            by U(0, 2) and that of the pixels from theirs by U(½, 3/2).
-
-    Returns:
-        ``(key, image (H, W, C)) -> image``, floating point.
-
-    Raises:
-        ValueError: a fraction outside 0 to 1; when called, an image that is not (H, W, C).
-
-    Source: Zhao et al. 2020 (DiffAugment), policy "color,translation,cutout"; here the rectangle
-    lies wholly in the image.
-
-    >>> cut = differentiable_augment(translation=0.0, cutout=0.5, color=False)
-    >>> float(cut(jax.random.key(0), jnp.ones((4, 4, 1))).sum())  # 2x2 of 4x4 pixels are gone
-    12.0
-    """
-    check_fraction(translation=translation, cutout=cutout)
-
-    def augment(key: Array, image: Array) -> Array:
-        check_shape("image", image, (None, None, None))
-        color_key, move_key, cut_key = jax.random.split(key, 3)
-        if color:
-            image = _recolor(color_key, image)
-        rows, columns = (int(size * translation + 0.5) for size in image.shape[:2])
-        image = transforms.random_crop((rows, columns))(move_key, image)
-        if cutout > 0:
-            area = (cutout**2, cutout**2)
-            image = transforms.random_erase(1.0, scale=area, ratio=(1.0, 1.0))(cut_key, image)
-        return image
-
-    return augment
-
-
-def _recolor(key: Array, image: Array) -> Array:
-    brightness_key, saturation_key, contrast_key = jax.random.split(key, 3)
-    image = image + jax.random.uniform(brightness_key, (), image.dtype, -0.5, 0.5)
-    grey = image.mean(axis=-1, keepdims=True)
-    image = grey + (image - grey) * jax.random.uniform(saturation_key, (), image.dtype, 0.0, 2.0)
-    middle = image.mean()
-    return middle + (image - middle) * jax.random.uniform(contrast_key, (), image.dtype, 0.5, 1.5)
-
-
 def _sizes(generator: nn.Module, discriminator: nn.Module) -> tuple[int, int | None]:
     """Length of the noise, and number of classes or None."""
     num_latents = getattr(generator, "num_latents", None)
@@ -433,8 +372,85 @@ def _divide(value: Mean) -> Array:
 
 def _check_precision(state: GANState) -> None:
     for player in (state.generator, state.discriminator):
-        if optim.precision(player.opt_state)[0] is not None:
+        if optim.precision.compute_precision(player.opt_state)[0] is not None:
             raise ValueError(
                 "optim.mixed_precision does not reach the players of a GAN: give the networks "
                 "dtype=jnp.bfloat16 instead."
             )
+
+
+def generate(
+    generator: nn.Module,
+    state: GANState,
+    noise: Array,
+    label: Array | None = None,
+    *,
+    averaged: bool = False,
+    train: bool = False,
+) -> Array:
+    """Examples from given noise: pure, to be jitted or differentiated.
+
+    Args:
+        generator: the module.
+        state: whose generator.
+        noise: (B, num_latents).
+        label: (B,) int32 for a conditional generator.
+        averaged: with the average of the weights that :func:`jaxdl.optim.ema` keeps.
+        train: normalise by the statistics of this batch, not by the running ones: what a book's
+            networks do that know no evaluation mode.
+
+    Returns:
+        (B, ...) examples.
+
+    Raises:
+        ValueError: noise or label that do not fit; no average.
+    """
+    player = state.generator
+    params = optim.averaged_params(player.opt_state) if averaged else player.params
+    labels = () if label is None else (label,)
+    variables = {"params": params, **player.model_state}
+    mutable = list(player.model_state)
+    return generator.apply(variables, noise, *labels, train=train, mutable=mutable)[0]
+
+
+def sample(
+    generator: nn.Module,
+    state: GANState,
+    key: Array,
+    number: int,
+    *,
+    label: Array | None = None,
+    averaged: bool = False,
+    noise: Noise = jax.random.normal,
+    batch_size: int = 250,
+) -> Array:
+    """Any number of new examples, ``batch_size`` at a time.
+
+    Args:
+        generator, state, averaged: as of :func:`generate`.
+        key: PRNG key.
+        number: N, of the examples.
+        label: (N,) int32 for a conditional generator; None draws evenly from all classes.
+        noise: as the generator was trained with; see :data:`Noise`.
+        batch_size: examples at a time; the result does not depend on it.
+
+    Returns:
+        (N, ...) examples. To know the labels, give them.
+
+    Raises:
+        ValueError: no examples asked for; labels of another number.
+    """
+    check_positive(number=number, batch_size=batch_size)
+    num_classes = getattr(generator, "num_classes", None)
+    noise_key, label_key = jax.random.split(key)
+    vectors = noise(noise_key, (number, generator.num_latents))
+    if num_classes is not None and label is None:
+        label = jax.random.randint(label_key, (number,), 0, num_classes)
+    if label is not None:
+        check_shape("label", label, (number,))
+
+    def one(inputs: tuple[Array, Array | None]) -> Array:
+        z, y = jax.tree.map(lambda leaf: leaf[None], inputs)
+        return generate(generator, state, z, y, averaged=averaged)[0]
+
+    return jax.lax.map(one, (vectors, label), batch_size=min(batch_size, number))

@@ -1,7 +1,7 @@
 """The training loop: :func:`fit`, pure, and :func:`run`, the one that people use.
 
 Both call the same step on the same batches and give the same weights. How batches come to the step
-that ``run`` calls, from arrays or from a loader, is in :mod:`jaxdl.train.feed` and ``streamed``.
+that ``run`` calls, from arrays or from a loader, is in :mod:`jaxdl.train._batches` and ``streamed``.
 """
 
 import contextlib
@@ -14,28 +14,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import checks, optim, tree
-from jaxdl.data.batches import epoch_order, num_batches, take
+from jaxdl import _checks, optim, tree
+from jaxdl.data.collate import epoch_order, num_batches, take
 from jaxdl.data.loader import Loader
 from jaxdl.data.samplers import seed_of
-from jaxdl.train.diagnose import find_non_finite
+from jaxdl.sweep._noted import note_call
+from jaxdl.train._batches import MAX_CHUNK, Feed, agreed, from_arrays, from_loader
+from jaxdl.train._progress import Bar, Epoch, Row, catch_signals, check_monitor, is_best, is_stale
+from jaxdl.train._run_dir import EpochEnd, Interrupted, Record
+from jaxdl.train.debug import find_non_finite
 from jaxdl.train.evaluation import EVAL_BATCH_SIZE, evaluate_checked, prepare, scan_evaluation
-from jaxdl.train.feed import MAX_CHUNK, Feed, from_arrays
-from jaxdl.train.noted import note_call
-from jaxdl.train.progress import (
-    Bar,
-    Epoch,
-    Row,
-    catch_signals,
-    check_monitor,
-    is_best,
-    is_stale,
-)
-from jaxdl.train.record import EpochEnd, Interrupted, Record
-from jaxdl.train.streamed import agreed, from_loader
-from jaxdl.train.trace import Trace
-from jaxdl.train.watch import Watch
-from jaxdl.train.watcher import Watcher
+from jaxdl.train.watch._profile import Trace
+from jaxdl.train.watch._writer import Watcher
+from jaxdl.train.watch.options import Watch
 from jaxdl.types import Array, EvalFn, Mean, PyTree, StepFn
 
 CHUNK_SECONDS = 0.4
@@ -93,7 +84,7 @@ def fit(
         if eval_fn is not None:
             stacked = scan_evaluation(eval_fn, state, eval_arrays, eval_batch_size)
             row |= _divide(stacked, "test/")
-        if optim.has_plateau(state):
+        if optim.plateau.has_plateau(state):
             check_monitor(row, monitor)
             state = optim.observe(state, row[monitor])
         return state, row
@@ -147,7 +138,7 @@ def run(
         data: training arrays (N, ...); or a :class:`~jaxdl.data.Loader`, which brings its own
             batch size and order. A loader streams, its batches read ahead and transferred while
             the device works; a small source stays on the device instead
-            (:func:`jaxdl.train.streamed.resident_arrays`), with the same batches.
+            (:func:`jaxdl.train._batches.resident_arrays`), with the same batches.
         batch_size, key: as in :func:`fit`, for arrays.
         eval_data: arrays (M, ...) or a loader.
         eval_batch_size: examples at a time in the evaluation of arrays; 250 by default.
@@ -166,7 +157,7 @@ def run(
         watch: what else TensorBoard shows: norms, histograms, maps, embeddings, …; see
             :class:`Watch`. It changes no bit of the weights.
         profile: (first, last): steps first to last - 1 are traced into ``workdir`` for TensorBoard
-            and Perfetto, see :class:`~jaxdl.train.trace.Trace`.
+            and Perfetto, see :class:`~jaxdl.train.watch._profile.Trace`.
         save_every_seconds: a checkpoint is saved when the last one is older; and at the end.
         progress: show a bar and print a line an epoch.
 
@@ -181,14 +172,14 @@ def run(
             largest gradient are named, and the last good state is saved.
         Interrupted: Ctrl-C or SIGTERM; the state is saved.
     """
-    checks.check_positive(num_epochs=num_epochs, log_every=log_every)
+    _checks.check_positive(num_epochs=num_epochs, log_every=log_every)
     if mode not in ("min", "max"):
         raise ValueError(f"mode must be 'min' or 'max', got {mode!r}.")
     say = print if progress else _say_nothing
     feed = _make_feed(step, data, num_epochs, batch_size, key, eval_fn, eval_data, say)
     rows, num_examples = feed.rows, feed.num_examples
     eval_data, eval_batch_size = prepare(eval_data, eval_batch_size, say)
-    has_plateau = optim.has_plateau(state)
+    has_plateau = optim.plateau.has_plateau(state)
     monitor_required = eval_fn is not None or patience is not None or has_plateau
     state = jax.tree.map(jnp.array, state)  # strongly typed
     new_state, metrics_form = jax.eval_shape(step, state, feed.form())
@@ -330,8 +321,8 @@ def _check_sizes(
     eval_data: Data | Loader | None,
 ) -> int:
     """Checks what is known before any value is looked at; returns the batches of an epoch."""
-    checks.check_positive(num_epochs=num_epochs)
-    checks.check_batch_size(batch_size, _length(data))
+    _checks.check_positive(num_epochs=num_epochs)
+    _checks.check_batch_size(batch_size, _length(data))
     _check_pair(eval_fn, eval_data)
     return num_batches(_length(data), batch_size)
 

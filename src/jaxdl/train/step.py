@@ -92,7 +92,7 @@ def make_step(loss_fn: LossFn, tx: optax.GradientTransformation) -> StepFn:
 
     def differentiate(state: TrainState, batch: Batch) -> tuple[PyTree, PyTree, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
-        dtype, loss_scale = optim.precision(state.opt_state)
+        dtype, loss_scale = optim.precision.compute_precision(state.opt_state)
 
         def objective(params: PyTree) -> tuple[Array, tuple[PyTree, Metrics]]:
             if dtype is None:
@@ -111,7 +111,7 @@ def make_step(loss_fn: LossFn, tx: optax.GradientTransformation) -> StepFn:
         return TrainState(state.step + 1, params, model_state, opt_state, state.key), metrics
 
     def gradients(state: TrainState, batch: Batch) -> PyTree:
-        _, loss_scale = optim.precision(state.opt_state)
+        _, loss_scale = optim.precision.compute_precision(state.opt_state)
         return jax.tree.map(lambda g: g / loss_scale, differentiate(state, batch)[0])
 
     step.gradients = gradients  # type: ignore[attr-defined]
@@ -202,7 +202,7 @@ def supervised(
         augment: ``(key, example) -> example``, applied to every example with a key of its own, in
             training only, before ``preprocess``.
         mix: ``(key, inputs) -> (inputs, partner (B,), weight)``, in training only, after
-            ``preprocess``: :func:`jaxdl.data.transforms.mixup` or ``cutmix``. The loss is
+            ``preprocess``: :func:`jaxdl.transforms.mixup` or ``cutmix``. The loss is
             ``weight`` times that of an example's own target and the rest of its partner's.
         weights: ``targets -> (B,)``, by whose sum the loss is divided;
             :func:`jaxdl.losses.label_weights` for classes of unequal weight. By default every
@@ -250,7 +250,7 @@ def supervised(
                 )
             counted = _counted(y, mask, ignore_label) if values.shape == y.shape else mask
             if name == "loss" and partner is not None and share is not None:
-                values = losses.mixup(function, outputs, y, y[partner], share)
+                values = losses.with_mixed_labels(function, outputs, y, y[partner], share)
             results[name] = mean(values, counted)
             if name == "loss" and weights is not None:
                 results[name] = results[name]._replace(count=mean(weights(y), counted).total)

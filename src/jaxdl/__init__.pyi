@@ -1,0 +1,29 @@
+"""Public names of ``jaxdl``; the only list of them."""
+
+from jaxdl import checkpoint as checkpoint
+from jaxdl import config as config
+from jaxdl import data as data
+from jaxdl import export as export
+from jaxdl import generative as generative
+from jaxdl import interop as interop
+from jaxdl import losses as losses
+from jaxdl import metrics as metrics
+from jaxdl import models as models
+from jaxdl import nn as nn
+from jaxdl import optim as optim
+from jaxdl import plots as plots
+from jaxdl import sweep as sweep
+from jaxdl import tensorboard as tensorboard
+from jaxdl import text as text
+from jaxdl import train as train
+from jaxdl import transforms as transforms
+from jaxdl import tree as tree
+from jaxdl import types as types
+from jaxdl.export.bundle import load_bundle as load_bundle
+from jaxdl.types import Batch as Batch
+from jaxdl.types import EvalFn as EvalFn
+from jaxdl.types import LossFn as LossFn
+from jaxdl.types import Mean as Mean
+from jaxdl.types import Metrics as Metrics
+from jaxdl.types import StepFn as StepFn
+from jaxdl.types import TrainState as TrainState

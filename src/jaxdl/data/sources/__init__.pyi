@@ -1,0 +1,22 @@
+"""Public names of ``jaxdl.data.sources``; the only list of them."""
+
+from jaxdl.data.sources.array_record import ArrayRecordSource as ArrayRecordSource
+from jaxdl.data.sources.array_record import write_array_record as write_array_record
+from jaxdl.data.sources.hdf5 import HDF5Source as HDF5Source
+from jaxdl.data.sources.hdf5 import pack_hdf5 as pack_hdf5
+from jaxdl.data.sources.image_files import ImageFiles as ImageFiles
+from jaxdl.data.sources.image_files import image_files as image_files
+from jaxdl.data.sources.image_files import image_folder as image_folder
+from jaxdl.data.sources.image_files import image_list as image_list
+from jaxdl.data.sources.image_sets import idx as idx
+from jaxdl.data.sources.parquet import ParquetSource as ParquetSource
+from jaxdl.data.sources.tables import csv_source as csv_source
+from jaxdl.data.sources.tables import mnist_csv as mnist_csv
+from jaxdl.data.sources.tables import npz_source as npz_source
+from jaxdl.data.sources.text_files import TextLines as TextLines
+from jaxdl.data.sources.text_files import Windows as Windows
+from jaxdl.data.sources.text_files import character_corpus as character_corpus
+from jaxdl.data.sources.text_files import sst2 as sst2
+from jaxdl.data.sources.text_files import tsv_source as tsv_source
+from jaxdl.data.sources.tfds import tfds_source as tfds_source
+from jaxdl.data.sources.video_files import VideoFrames as VideoFrames

@@ -1,0 +1,205 @@
+"""Synthetic data sets."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxdl._checks import check_positive
+from jaxdl.types import Array
+
+
+def line(
+    key: Array,
+    num_points: int = 20,
+    *,
+    slope: float = 2.0,
+    intercept: float = 5.0,
+    noise: float = 1.0,
+) -> dict[str, Array]:
+    """Points about a line: x uniform in [0, 10), y = slope · x + intercept + N(0, noise²).
+
+    Args:
+        key: PRNG key.
+        num_points: N.
+        slope, intercept: of the line.
+        noise: standard deviation of y.
+
+    Returns:
+        ``"input"`` (N,) and ``"target"`` (N,), both float32.
+
+    Source: ``torch.rand(20, 1) * 10`` and ``2 * x + (5 + torch.randn(20, 1))``.
+
+    >>> points = line(jax.random.key(0), 3, noise=0.0)
+    >>> bool(jnp.allclose(points["target"], 2 * points["input"] + 5))
+    True
+    """
+    _check_number(num_points=num_points)
+    _check_noise(noise=noise)
+    x_key, noise_key = jax.random.split(key)
+    x = jax.random.uniform(x_key, (num_points,), maxval=10.0)
+    y = slope * x + intercept + noise * jax.random.normal(noise_key, (num_points,))
+    return {"input": x, "target": y}
+
+
+def sine(key: Array, num_points: int = 100, *, noise: float = 0.05) -> dict[str, Array]:
+    """One period of a sine: x evenly spaced from 0 to 1, y = sin 2πx + N(0, noise²).
+
+    Args:
+        key: PRNG key, of the noise alone.
+        num_points: N.
+        noise: standard deviation of y.
+
+    Returns:
+        ``"input"`` (N,) in [0, 1], ``"target"`` (N,) with the noise and ``"clean"`` (N,) without,
+        all float32.
+
+    Source: ``torch.linspace(0, 1, 100)`` and ``torch.sin(2 * pi * x)``. The original draws noise
+    but trains on the clean curve; here the target is the noisy one.
+
+    >>> print(sine(jax.random.key(0), 5)["clean"].round(3) + 0.0)
+    [ 0.  1.  0. -1.  0.]
+    """
+    _check_number(num_points=num_points)
+    _check_noise(noise=noise)
+    x = jnp.linspace(0.0, 1.0, num_points)
+    clean = jnp.sin(2 * jnp.pi * x)
+    target = clean + noise * jax.random.normal(key, (num_points,))
+    return {"input": x, "target": target, "clean": clean}
+
+
+def two_gaussians(
+    key: Array,
+    num_per_class: int = 100,
+    *,
+    mean: float = 1.7,
+    std: float = 1.0,
+    shift: float = 1.0,
+    num_features: int = 2,
+) -> dict[str, Array]:
+    """Two round clouds: class 0 about shift + mean in every feature, class 1 about shift − mean.
+
+    With the default numbers the centres are 4.8 standard deviations apart, and the best possible
+    rule, a straight line half-way, is right for 99.2 % of such points.
+
+    Args:
+        key: PRNG key.
+        num_per_class: N, points a class.
+        mean, shift: of the centres.
+        std: standard deviation of every feature.
+        num_features: F.
+
+    Returns:
+        ``"input"`` (2N, F) float32 and ``"label"`` (2N,) int32; class 0 comes first.
+
+    Source: ``torch.normal(±1.7 * torch.ones(100, 2), 1) + 1``.
+
+    >>> print(two_gaussians(jax.random.key(0), 2, std=0.0)["input"][:, 0].round(2))
+    [ 2.7  2.7 -0.7 -0.7]
+    """
+    _check_number(num_per_class=num_per_class, num_features=num_features)
+    _check_noise(std=std)
+    label = jnp.repeat(jnp.arange(2, dtype=jnp.int32), num_per_class)
+    centre = (shift + mean * (1 - 2 * label)).reshape(-1, 1)
+    noise = std * jax.random.normal(key, (2 * num_per_class, num_features))
+    return {"input": centre + noise, "label": label}
+
+
+def toy_points() -> tuple[dict[str, Array], dict[str, Array]]:
+    """Seven points of the plane in two classes, five for training and two for testing.
+
+    Returns:
+        (train, test), each ``"input"`` (N, 2) float32 and ``"label"`` (N,) int32.
+
+    Source: the first of two such sets in an article about multilayer networks. The second is left
+    out: it gives one and the same point label 0 for training and label 1 for testing.
+
+    >>> print(toy_points()[1]["label"])
+    [0 1]
+    """
+    train = [[-1.2, 3.1], [-0.9, 2.9], [-0.5, 2.6], [2.3, -1.1], [2.7, -1.5]]
+    test = [[1.1, 2.2], [2.2, -1.1]]
+    return (
+        {"input": jnp.array(train), "label": jnp.array([0, 0, 0, 1, 1], jnp.int32)},
+        {"input": jnp.array(test), "label": jnp.array([0, 1], jnp.int32)},
+    )
+
+
+def dirichlet_argmax(
+    key: Array, num_examples: int = 100, num_features: int = 10, *, concentration: float = 1.0
+) -> dict[str, Array]:
+    """Random distributions over the features, labelled by their largest entry.
+
+    Args:
+        key: PRNG key.
+        num_examples: N.
+        num_features: F, which is the number of classes too.
+        concentration: α of the symmetric Dirichlet distribution; 1 is uniform over the simplex.
+
+    Returns:
+        ``"input"`` (N, F) float32, at least 0, rows that sum to 1, and ``"label"`` (N,) int32, the
+        index of the row's largest entry.
+
+    Source: ``torch.distributions.Dirichlet``. The original's int64 one-hot label is
+    ``jax.nn.one_hot(label, F)``.
+
+    >>> examples = dirichlet_argmax(jax.random.key(0), 4)
+    >>> bool((examples["input"].argmax(axis=1) == examples["label"]).all())
+    True
+    """
+    _check_number(num_examples=num_examples, num_features=num_features)
+    check_positive(concentration=concentration)
+    alpha = jnp.full(num_features, concentration)
+    x = jax.random.dirichlet(key, alpha, (num_examples,))
+    return {"input": x, "label": x.argmax(axis=1).astype(jnp.int32)}
+
+
+def pattern_1010(key: Array, num_examples: int) -> dict[str, Array]:
+    """The pattern high, low, high, low that a first GAN learns to make.
+
+    Args:
+        key: PRNG key.
+        num_examples: N.
+
+    Returns:
+        ``"input"`` (N, 4) float32: entries 0 and 2 uniform in [0.8, 1], entries 1 and 3 in
+        [0, 0.2).
+
+    Source: ``random.uniform`` of the same ranges in a GAN tutorial.
+
+    >>> print(pattern_1010(jax.random.key(0), 1)["input"].round(0)[0] + 0.0)
+    [1. 0. 1. 0.]
+    """
+    _check_number(num_examples=num_examples)
+    low = jax.random.uniform(key, (num_examples, 4), maxval=0.2)
+    return {"input": low + 0.8 * jnp.array([[1.0, 0.0, 1.0, 0.0]])}
+
+
+def uniform_noise(key: Array, num_examples: int, num_features: int = 4) -> dict[str, Array]:
+    """Numbers without a pattern, for a discriminator to tell from real ones.
+
+    Args:
+        key: PRNG key.
+        num_examples: N.
+        num_features: F.
+
+    Returns:
+        ``"input"`` (N, F) float32, uniform in [0, 1).
+
+    Source: ``torch.rand(F)``.
+
+    >>> uniform_noise(jax.random.key(0), 2)["input"].shape
+    (2, 4)
+    """
+    _check_number(num_examples=num_examples, num_features=num_features)
+    return {"input": jax.random.uniform(key, (num_examples, num_features))}
+
+
+def _check_number(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name} must be at least 1, got {number}.")
+
+
+def _check_noise(**deviations: float) -> None:
+    for name, deviation in deviations.items():
+        if not deviation >= 0:
+            raise ValueError(f"{name} is a standard deviation, at least 0, got {deviation}.")

@@ -1,0 +1,137 @@
+"""ONNX by jax2onnx, checked by onnx and run by onnxruntime; extra ``onnx``."""
+
+import contextlib
+import importlib.util
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.export
+import numpy as np
+
+from jaxdl._files import write_bytes
+from jaxdl.export.stablehlo import largest_difference, portable, random_inputs
+
+PACKAGES = ("jax2onnx", "onnx", "onnxruntime")
+
+
+def write_onnx(
+    path: Path | str,
+    function: Callable[[Any], Any],
+    shape: Sequence[int],
+    dtype: Any = "uint8",
+    *,
+    tolerance: float = 1e-5,
+    info: Mapping[str, Any] | None = None,
+) -> float:
+    """Writes a function of a batch as ONNX, if onnxruntime computes the same.
+
+    Args:
+        path: of the file.
+        function: pure; inputs (B, *shape) → outputs with the batch first. Weights and
+            preprocessing inside it become part of the file.
+        shape: of one input; images are (H, W, C), channels last.
+        dtype: of the inputs.
+        tolerance: largest difference from ``function``, relative to its largest output, on random
+            inputs at batch 1, 7 and 64.
+        info: values for the file's metadata, by name; other than text they become JSON.
+
+    Returns:
+        the largest difference.
+
+    Raises:
+        ValueError: a package is missing, jax2onnx cannot convert the function, onnx or onnxruntime
+            do not take the result, or the outputs differ by more; nothing is written.
+
+    Source: ``torch.onnx.export(dynamo=True)`` with a dynamic batch axis. The input is called
+    ``inputs``, the outputs ``outputs`` or ``outputs_0``, ….
+    """
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(
+            f"ONNX needs {', '.join(missing)}: pip install 'jaxdl[onnx]', in an environment of its "
+            "own, since jax2onnx wants an older orbax-checkpoint. StableHLO needs nothing more."
+        )
+    import onnx
+    import onnxruntime
+
+    (batch,) = jax.export.symbolic_shape("B")
+    specification = jax.ShapeDtypeStruct((batch, *shape), np.dtype(dtype))
+    number = len(jax.tree.leaves(jax.eval_shape(function, specification)))
+    names = ["outputs"] if number == 1 else [f"outputs_{index}" for index in range(number)]
+    content = _convert(function, specification, names)
+    for name, value in (info or {}).items():
+        entry = content.metadata_props.add()
+        entry.key, entry.value = name, value if isinstance(value, str) else json.dumps(value)
+    try:
+        onnx.checker.check_model(content, full_check=True)
+        serialised = content.SerializeToString()
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(
+            serialised, options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # each library has kinds of its own
+        raise ValueError(
+            f"what jax2onnx made is not valid ONNX: {_reason(error)}. Export to StableHLO."
+        ) from error
+    found = largest_difference(
+        function,
+        lambda batch: session.run(names, {"inputs": batch}),
+        random_inputs(shape, dtype),
+        tolerance,
+    )
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, serialised)
+    return found
+
+
+def _convert(function: Callable[[Any], Any], specification: Any, names: Sequence[str]) -> Any:
+    """The ONNX model."""
+    with _quiet(), portable():
+        import jax2onnx
+
+        try:
+            return jax2onnx.to_onnx(
+                # not the caller's function itself: what was traced of it before stays as it is
+                lambda inputs: (
+                    tuple(jax.tree.leaves(function(inputs)))
+                    if len(names) > 1
+                    else jax.tree.leaves(function(inputs))[0]
+                ),
+                [specification],
+                model_name="jaxdl",
+                input_names=["inputs"],
+                output_names=list(names),
+            )
+        except Exception as error:  # whatever a converter raises
+            raise ValueError(
+                f"jax2onnx cannot convert this model: {_reason(error)}. "
+                "Export it to StableHLO, which takes everything (--to stablehlo)."
+            ) from error
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())[:300].rstrip(".")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the converter's notes on its own internals."""
+    loggers = [logging.getLogger(name) for name in ("onnx_ir", "jax2onnx")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,150 @@
+"""Ranking and embedding losses."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxdl._checks import check_positive, check_shape
+from jaxdl.losses._common import check_alike, floating, hinge, mean_over_features
+from jaxdl.types import Array
+
+
+def hinge_embedding(distances: Array, targets: Array, *, margin: float = 1.0) -> Array:
+    r"""The distance of like pairs, and what unlike pairs lack of a margin.
+
+    .. math:: x \text{ where } y = 1,\quad \max(0, m - x) \text{ where } y = -1
+
+    Args:
+        distances: (B, ...) x; averaged over an example's.
+        targets: like ``distances``, 1 or -1; any other value adds both terms.
+        margin: m.
+
+    Returns:
+        (B,) losses.
+
+    Raises:
+        ValueError: shapes that differ.
+
+    Source: ``torch.nn.functional.hinge_embedding_loss``.
+
+    >>> print(hinge_embedding(jnp.array([0.5, 0.25]), jnp.array([1, -1])))
+    [0.5  0.75]
+    """
+    check_alike(distances=distances, targets=targets)
+    (distances,) = floating(distances)
+    like = jnp.where(targets != -1, distances, 0.0)
+    return mean_over_features(like + jnp.where(targets != 1, hinge(margin - distances), 0.0))
+
+
+def margin_ranking(x1: Array, x2: Array, targets: Array, *, margin: float = 0.0) -> Array:
+    r"""What the right order of two scores lacks of a margin: :math:`\max(0, -y(x_1 - x_2) + m)`.
+
+    Args:
+        x1: (B, ...) scores; averaged over an example's.
+        x2: like ``x1``.
+        targets: like ``x1``; y is 1 where ``x1`` shall be the larger, -1 where ``x2`` shall. Any
+            other value scales the difference.
+        margin: m.
+
+    Returns:
+        (B,) losses.
+
+    Raises:
+        ValueError: shapes that differ.
+
+    Source: ``torch.nn.functional.margin_ranking_loss``.
+
+    >>> print(margin_ranking(jnp.array([0.25]), jnp.array([0.5]), jnp.array([1])))
+    [0.25]
+    """
+    check_alike(x1=x1, x2=x2, targets=targets)
+    x1, x2, targets = floating(x1, x2, targets)
+    return mean_over_features(hinge(-targets * (x1 - x2) + margin))
+
+
+def triplet_margin(
+    anchor: Array,
+    positive: Array,
+    negative: Array,
+    *,
+    margin: float = 1.0,
+    p: float = 2.0,
+    eps: float = 1e-6,
+    swap: bool = False,
+) -> Array:
+    r"""What the negative's distance lacks of the positive's plus a margin.
+
+    .. math:: \max(0, d(a, x^+) - d(a, x^-) + m),\quad d(x, y) = \|x - y + \epsilon\|_p
+
+    Args:
+        anchor: (B, D) a.
+        positive: (B, D), what shall be near.
+        negative: (B, D), what shall be far.
+        margin: m, greater than 0.
+        p: order of the norm, at least 1; ``math.inf`` is allowed.
+        eps: ε, added to every difference, so that equal vectors have a gradient.
+        swap: take the positive's distance to the negative where it is the smaller one (Balntas et
+            al. 2016).
+
+    Returns:
+        (B,) losses.
+
+    Raises:
+        ValueError: shapes that differ, a margin not greater than 0, or p below 1.
+
+    Source: ``torch.nn.functional.triplet_margin_loss``.
+
+    >>> near, far = jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 1.5]])
+    >>> print(triplet_margin(jnp.zeros((1, 2)), near, far).round(4))
+    [0.5]
+    """
+    check_shape("anchor", anchor, ("B", "D"))
+    check_alike(anchor=anchor, positive=positive, negative=negative)
+    check_positive(margin=margin)
+    if not p >= 1:
+        raise ValueError(f"p must be at least 1, got {p!r}.")
+    anchor, positive, negative = floating(anchor, positive, negative)
+
+    def distance(x: Array, y: Array) -> Array:
+        return optax.safe_norm(x - y + eps, 0.0, ord=p, axis=-1)
+
+    far = distance(anchor, negative)
+    if swap:
+        far = jnp.minimum(far, distance(positive, negative))
+    return hinge(distance(anchor, positive) - far + margin)
+
+
+def cosine_embedding(x1: Array, x2: Array, targets: Array, *, margin: float = 0.0) -> Array:
+    r"""One minus the cosine of like pairs, and the cosine of unlike pairs above a margin.
+
+    .. math:: 1 - \cos(x_1, x_2) \text{ where } y = 1,\quad
+              \max(0, \cos(x_1, x_2) - m) \text{ where } y = -1
+
+    Args:
+        x1: (B, D).
+        x2: (B, D).
+        targets: (B,), 1 or -1; any other value gives 0.
+        margin: m in [-1, 1].
+
+    Returns:
+        (B,) losses. The cosine of a vector of zeros is 0.
+
+    Raises:
+        ValueError: shapes that differ, or a margin outside [-1, 1].
+
+    Source: ``torch.nn.functional.cosine_embedding_loss``, its 1e-12 beside every squared norm
+    included.
+
+    >>> print(cosine_embedding(jnp.eye(2), jnp.ones((2, 2)), jnp.array([1, -1])).round(4))
+    [0.2929 0.7071]
+    """
+    check_shape("x1", x1, ("B", "D"))
+    check_alike(x1=x1, x2=x2)
+    check_shape("targets", targets, x1.shape[:1])
+    if not isinstance(margin, jax.core.Tracer) and not -1 <= margin <= 1:
+        raise ValueError(f"margin must lie in -1 to 1, got {margin!r}.")
+    x1, x2 = floating(x1, x2)
+    norms = jnp.sqrt((x1**2).sum(axis=-1) + 1e-12) * jnp.sqrt((x2**2).sum(axis=-1) + 1e-12)
+    cosine = (x1 * x2).sum(axis=-1) / norms
+    like = jnp.where(targets == 1, 1.0 - cosine, 0.0)
+    return like + jnp.where(targets == -1, hinge(cosine - margin), 0.0)

@@ -1,0 +1,31 @@
+"""Public names of ``jaxdl.models``; the only list of them."""
+
+from jaxdl.models.autoencoder import VAE as VAE
+from jaxdl.models.autoencoder import Autoencoder as Autoencoder
+from jaxdl.models.autoencoder import ConvVAE as ConvVAE
+from jaxdl.models.autoencoder import VAEOutput as VAEOutput
+from jaxdl.models.convnet import CNN as CNN
+from jaxdl.models.convnet import BatchNormConvNet as BatchNormConvNet
+from jaxdl.models.convnet import ConvNet as ConvNet
+from jaxdl.models.convnet import MnistCNN as MnistCNN
+from jaxdl.models.convnet import StridedConvNet as StridedConvNet
+from jaxdl.models.gans import ConvDiscriminator as ConvDiscriminator
+from jaxdl.models.gans import ConvGenerator as ConvGenerator
+from jaxdl.models.gans import DCGANDiscriminator as DCGANDiscriminator
+from jaxdl.models.gans import DCGANGenerator as DCGANGenerator
+from jaxdl.models.gans import DenseDiscriminator as DenseDiscriminator
+from jaxdl.models.gans import DenseGenerator as DenseGenerator
+from jaxdl.models.lenet import LeNet5 as LeNet5
+from jaxdl.models.lenet import LeNetMaxPool as LeNetMaxPool
+from jaxdl.models.mlp import MLP as MLP
+from jaxdl.models.resnet import ResNet as ResNet
+from jaxdl.models.resnet import ResNet18 as ResNet18
+from jaxdl.models.resnet import ResNet34 as ResNet34
+from jaxdl.models.resnet import ResNet50 as ResNet50
+from jaxdl.models.resnet import ResNet152 as ResNet152
+from jaxdl.models.sequence import EmbeddingClassifier as EmbeddingClassifier
+from jaxdl.models.sequence import RecurrentClassifier as RecurrentClassifier
+from jaxdl.models.vgg import VGG as VGG
+from jaxdl.models.vgg import VGG11 as VGG11
+from jaxdl.models.vgg import VGG16 as VGG16
+from jaxdl.models.vit import VisionTransformer as VisionTransformer

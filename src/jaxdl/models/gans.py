@@ -1,0 +1,482 @@
+"""Generators and discriminators: those of a GAN book with their exact sizes, and DCGAN.
+
+A generator is called as ``generator(noise, label, train=...)`` and says in ``num_latents`` how long
+its noise is; a discriminator as ``discriminator(images, label, train=...)``. Both say in
+``num_classes`` whether they are conditional; those that are not take no label. Those with BatchNorm
+take a ``mask`` too. Discriminators put out logits (B, 1): the sigmoid is part of the loss. With
+``output_activation=nn.sigmoid`` they put out probabilities, as the book's do.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.nn.initializers import Initializer
+
+from jaxdl._checks import check_shape
+from jaxdl.models.autoencoder import unflatten
+from jaxdl.nn import BatchNorm, Conv, ConvTranspose, Dense, SpectralNorm, flatten
+from jaxdl.nn.embedding import Embed
+from jaxdl.types import Array
+
+Activation = Callable[[Array], Array]
+
+
+leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.02)
+
+
+class DenseGenerator(nn.Module):
+    """Noise to an example by dense layers, LayerNorm behind each activation.
+
+    With the default sizes 100-200-784: 178,184 parameters. Those of the book:
+
+    =========================== ================================================== ==========
+    network                     module                                             parameters
+    =========================== ================================================== ==========
+    1010 pattern, 1-3-4         ``DenseGenerator((3,), (4,), 1, activation=        22
+                                nn.sigmoid, layer_norm=False)``
+    first MNIST, 1-200-784      ``DenseGenerator((200,), num_latents=1,            157,984
+                                activation=nn.sigmoid, layer_norm=False)``
+    improved MNIST, 100-200-784 ``DenseGenerator()``                               178,184
+    conditional MNIST, 110-200- ``DenseGenerator(num_classes=10)``                 180,184
+    faces, 100-300-116412       ``DenseGenerator((300,), (218, 178, 3),            35,070,912
+                                activation=nn.leaky_relu)``
+    =========================== ================================================== ==========
+
+    Args of the call: noise (B, num_latents); label (B,) int32 where ``num_classes`` is given, whose
+    one-hot vector is joined to the noise. Returns: (B, *shape).
+
+    Attributes:
+        hidden: units of the hidden layers.
+        shape: of an example.
+        num_latents: length of the noise.
+        num_classes: of the labels; None takes none.
+        activation: of the hidden layers.
+        layer_norm: normalise the hidden units behind their activation.
+        output_activation: of the example; a sigmoid for values in [0, 1].
+        dtype: of the computation; None infers it.
+
+    Source: Tariq Rashid, "Make Your First GAN With PyTorch", chapters 4 to 7 and 9, notebooks 6, 7,
+    8, 12 and 16; names as there (``model_0`` is ``model.0``), the flat example read row by row.
+    """
+
+    hidden: Sequence[int] = (200,)
+    shape: Sequence[int] = (28, 28, 1)
+    num_latents: int = 100
+    num_classes: int | None = None
+    activation: Activation = leaky_relu
+    layer_norm: bool = True
+    output_activation: Activation = nn.sigmoid
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, noise: Array, label: Array | None = None, *, train: bool = False) -> Array:
+        del train  # nothing differs
+        check_shape("noise", noise, ("B", self.num_latents))
+        x = _join(noise, label, self.num_classes)
+        x = self.output_activation(_dense_layers(self, x, math.prod(self.shape)))
+        return x.reshape(x.shape[0], *self.shape)
+
+
+class DenseDiscriminator(nn.Module):
+    """An example to one number by dense layers, LayerNorm behind each activation.
+
+    With the default sizes and 28x28 images 784-200-1: 157,601 parameters. Those of the book:
+
+    =========================== ================================================== ==========
+    network                     module                                             parameters
+    =========================== ================================================== ==========
+    1010 pattern, 4-3-1         ``DenseDiscriminator((3,), activation=nn.sigmoid,  19
+                                layer_norm=False)``
+    first MNIST, 784-200-1      ``DenseDiscriminator(activation=nn.sigmoid,        157,201
+                                layer_norm=False)``
+    improved MNIST, 784-200-1   ``DenseDiscriminator()``                           157,601
+    conditional MNIST, 794-200- ``DenseDiscriminator(num_classes=10)``             159,601
+    faces, 116412-100-1         ``DenseDiscriminator((100,),                       11,641,601
+                                activation=nn.leaky_relu)``
+    =========================== ================================================== ==========
+
+    Args of the call: x (B, ...), flattened row by row; label (B,) int32 where ``num_classes`` is
+    given, whose one-hot vector is joined to the example. Returns: (B, 1).
+
+    Attributes:
+        hidden: units of the hidden layers.
+        num_classes: of the labels; None takes none.
+        activation: of the hidden layers.
+        layer_norm: normalise the hidden units behind their activation.
+        output_activation: None leaves logits.
+        dtype: of the computation; None infers it.
+
+    Source: as :class:`DenseGenerator`; there all end in a sigmoid.
+    """
+
+    hidden: Sequence[int] = (200,)
+    num_classes: int | None = None
+    activation: Activation = leaky_relu
+    layer_norm: bool = True
+    output_activation: Activation | None = None
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: Array, label: Array | None = None, *, train: bool = False) -> Array:
+        del train  # nothing differs
+        x = _join(x.reshape(x.shape[0], -1), label, self.num_classes)
+        x = _dense_layers(self, x, 1)
+        return x if self.output_activation is None else self.output_activation(x)
+
+
+def _dense_layers(module: DenseGenerator | DenseDiscriminator, x: Array, features: int) -> Array:
+    """The layers of both, numbered as in a ``torch.nn.Sequential`` with the activations in it."""
+    index = 0
+    for units in module.hidden:
+        x = module.activation(Dense(units, dtype=module.dtype, name=f"model_{index}")(x))
+        index += 2
+        if module.layer_norm:
+            x = nn.LayerNorm(
+                epsilon=1e-5, use_fast_variance=False, dtype=module.dtype, name=f"model_{index}"
+            )(x)
+            index += 1
+    return Dense(features, dtype=module.dtype, name=f"model_{index}")(x)
+
+
+class ConvGenerator(nn.Module):
+    """Noise to 128x128 pixels by three transposed convolutions with 8x8 kernels and stride 2.
+
+    A dense layer gives maps 11x11x3; then 28, 62 and 128 pixels with 256, 256 and 3 channels,
+    BatchNorm and activation behind each, a sigmoid at the end; 4,330,816 parameters.
+
+    Args of the call: noise (B, num_latents); mask (B,) leaves padded examples out of the batch
+    statistics; train uses and updates those statistics. Returns: (B, 128, 128, channels) in [0, 1].
+
+    Attributes:
+        features: channels between the layers.
+        channels: of the image, and of the first maps.
+        num_latents: length of the noise.
+        activation: of the hidden layers; ``functools.partial(nn.gelu, approximate=False)`` for the
+            book's variant.
+        dtype: of the computation; None infers it. Statistics stay float32.
+
+    Source: the book of :class:`DenseGenerator`, notebooks 14 and 15, names as there.
+    """
+
+    features: tuple[int, int] = (256, 256)
+    channels: int = 3
+    num_latents: int = 100
+    activation: Activation = functools.partial(nn.leaky_relu, negative_slope=0.2)
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, noise: Array, *, mask: Array | None = None, train: bool = False) -> Array:
+        check_shape("noise", noise, ("B", self.num_latents))
+        size, channels = 11, self.channels
+        x = Dense(size * size * channels, dtype=self.dtype, name="model_0")(noise)
+        x = unflatten(self.activation(x), (size, size, channels))
+        layers = (*self.features, channels)
+        for index, (features, padding) in enumerate(zip(layers, (0, 0, 1), strict=True), 1):
+            x = ConvTranspose(
+                features,
+                (8, 8),
+                strides=2,
+                padding=padding,
+                dtype=self.dtype,
+                name=f"model_{3 * index}",
+            )(x)
+            norm = BatchNorm(dtype=self.dtype, name=f"model_{3 * index + 1}")
+            x = norm(x, mask=mask, train=train)
+            x = self.activation(x) if index < len(layers) else nn.sigmoid(x)
+        return x
+
+
+class ConvDiscriminator(nn.Module):
+    """128x128 pixels to one number by three convolutions with 8x8 kernels and stride 2.
+
+    Maps 128 → 61 → 27 → 10 with 256, 256 and 3 channels, BatchNorm and activation behind the first
+    two, activation behind the third, a dense layer of 300 inputs; 4,294,448 parameters.
+
+    Args of the call: x (B, H, W, C); mask (B,) leaves padded examples out of the batch statistics;
+    train uses and updates those statistics. Returns: (B, 1).
+
+    Attributes:
+        features: channels of the convolutions.
+        activation: as of :class:`ConvGenerator`.
+        output_activation: None leaves logits; a sigmoid in the original.
+        dtype: of the computation; None infers it. Statistics stay float32.
+
+    Source: as :class:`ConvGenerator`.
+    """
+
+    features: tuple[int, int, int] = (256, 256, 3)
+    activation: Activation = functools.partial(nn.leaky_relu, negative_slope=0.2)
+    output_activation: Activation | None = None
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: Array, *, mask: Array | None = None, train: bool = False) -> Array:
+        for index, features in enumerate(self.features):
+            x = Conv(features, (8, 8), strides=2, dtype=self.dtype, name=f"model_{3 * index}")(x)
+            if index < 2:
+                norm = BatchNorm(dtype=self.dtype, name=f"model_{3 * index + 1}")
+                x = norm(x, mask=mask, train=train)
+            x = self.activation(x)
+        x = Dense(1, dtype=self.dtype, name="model_9")(flatten(x))
+        return x if self.output_activation is None else self.output_activation(x)
+
+
+class DCGANGenerator(nn.Module):
+    """Noise to an image by transposed convolutions that double its size, 4x4 kernels and stride 2.
+
+    The smallest maps are at most 4 pixels long; every layer has half the channels of the one
+    before, and the last hidden one has ``features``. BatchNorm and ReLU behind each; no biases.
+    Where a size is odd, as 7 in 4, 7, 14, 28, the kernel is 3 long.
+
+    ========== ======================== ============================ ==========
+    pixels     sizes of the maps        channels before the image    parameters
+    ========== ======================== ============================ ==========
+    28x28x1    4, 7, 14, 28             256, 128, 64                 837,504
+    32x32x3    4, 8, 16, 32             256, 128, 64                 1,068,928
+    64x64x3    4, 8, 16, 32, 64         512, 256, 128, 64            3,576,704
+    128x128x3  4, 8, 16, 32, 64, 128    1024, 512, 256, 128, 64      12,786,560
+    ========== ======================== ============================ ==========
+
+    Args of the call: noise (B, num_latents); label (B,) int32 where ``num_classes`` is given, whose
+    one-hot vector is joined to the noise; mask (B,) leaves padded examples out of the batch
+    statistics; train uses and updates those statistics. Returns: (B, *shape), in [-1, 1].
+
+    Attributes:
+        shape: (H, W, C) of an image, at least 5 pixels long.
+        num_latents: length of the noise.
+        features: channels of the last hidden maps.
+        num_classes: of the labels; None takes none.
+        output_activation: of the image.
+        dtype: of the computation; None infers it. Statistics stay float32.
+        kernel_init: initialiser of the kernels, N(0, 0.02²) in the paper.
+
+    Raises:
+        ValueError: a size that cannot be made.
+
+    Source: Radford et al. 2016; the DCGAN of the PyTorch tutorials (64x64x3), names as there
+    (``main_0`` is ``main.0``).
+    """
+
+    shape: tuple[int, int, int] = (64, 64, 3)
+    num_latents: int = 100
+    features: int = 64
+    num_classes: int | None = None
+    output_activation: Activation = jnp.tanh
+    dtype: jnp.dtype | None = None
+    kernel_init: Initializer = nn.initializers.normal(0.02)
+
+    @nn.compact
+    def __call__(
+        self,
+        noise: Array,
+        label: Array | None = None,
+        *,
+        mask: Array | None = None,
+        train: bool = False,
+    ) -> Array:
+        check_shape("noise", noise, ("B", self.num_latents))
+        sizes = _halvings(self.shape[:2])[::-1]
+        x = _join(noise, label, self.num_classes)  # an embedding as strong as the noise drowns it
+        x = x.reshape(x.shape[0], 1, 1, -1)
+        for index, size in enumerate(sizes):
+            last = index == len(sizes) - 1
+            x = ConvTranspose(
+                self.shape[2] if last else self.features * 2 ** (len(sizes) - 2 - index),
+                size if index == 0 else _kernel(size),
+                strides=1 if index == 0 else 2,
+                padding=0 if index == 0 else 1,
+                use_bias=False,
+                dtype=self.dtype,
+                kernel_init=self.kernel_init,
+                name=f"main_{3 * index}",
+            )(x)
+            if not last:
+                norm = BatchNorm(
+                    dtype=self.dtype, scale_init=_near_one, name=f"main_{3 * index + 1}"
+                )
+                x = nn.relu(norm(x, mask=mask, train=train))
+        return self.output_activation(x)
+
+
+class DCGANDiscriminator(nn.Module):
+    """An image to one number by convolutions that halve its size, 4x4 kernels and stride 2.
+
+    The mirror image of :class:`DCGANGenerator`: the first convolution has ``features`` channels and
+    every other one twice as many as the one before, LeakyReLU of slope 0.2 behind each; the last
+    one covers what is left. For 64x64x3 pixels 2,765,568 parameters.
+
+    Args of the call: x (B, H, W, C); label (B,) int32 where ``num_classes`` is given; mask (B,)
+    leaves padded examples out of the batch statistics; train uses and updates those statistics, or
+    the vectors of the spectral norms. Returns: (B, 1).
+
+    Attributes:
+        features: channels of the first convolution.
+        norm: "batch" behind all but the first convolution; "spectral" around every kernel (which
+            then has a bias); "none", for a penalty on the gradient (with biases).
+        num_classes: of the labels; None takes none.
+        condition: how a label comes in. "concatenate" joins its one-hot vector to every pixel;
+            "projection" adds the product of an embedding and the last maps, summed over the pixels.
+        output_activation: None leaves logits.
+        dtype: of the computation; None infers it. Statistics stay float32.
+        kernel_init: initialiser of the kernels, N(0, 0.02²) in the paper.
+
+    Raises:
+        ValueError: images less than 5 pixels long.
+
+    Source: as :class:`DCGANGenerator`; "spectral" after Miyato et al. 2018, "projection" after
+    Miyato & Koyama 2018, eq. 3, "none" after Gulrajani et al. 2017.
+    """
+
+    features: int = 64
+    norm: Literal["batch", "spectral", "none"] = "batch"
+    num_classes: int | None = None
+    condition: Literal["concatenate", "projection"] = "projection"
+    output_activation: Activation | None = None
+    dtype: jnp.dtype | None = None
+    kernel_init: Initializer = nn.initializers.normal(0.02)
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Array,
+        label: Array | None = None,
+        *,
+        mask: Array | None = None,
+        train: bool = False,
+    ) -> Array:
+        check_shape("images", x, ("B", None, None, None))
+        _check_options(self)
+        *sizes, smallest = _halvings(x.shape[1:3])
+        _check_label(label, self.num_classes, x.shape[0])
+        if self.condition == "concatenate":
+            x = _join(x, label, self.num_classes)
+        for index, size in enumerate(sizes):
+            place, kernel_size = max(3 * index - 1, 0), _kernel(size)
+            x = self._conv(
+                x,
+                self.features * 2**index,
+                kernel_size,
+                f"main_{place}",
+                train,
+                strides=2,
+                padding=1,
+            )
+            if self.norm == "batch" and index > 0:
+                norm = BatchNorm(dtype=self.dtype, scale_init=_near_one, name=f"main_{place + 1}")
+                x = norm(x, mask=mask, train=train)
+            x = nn.leaky_relu(x, 0.2)
+        outputs = flatten(self._conv(x, 1, smallest, f"main_{3 * len(sizes) - 1}", train))
+        if self.num_classes is not None and self.condition == "projection":
+            outputs = outputs + self._projection(x, label, self.num_classes, train)
+        return outputs if self.output_activation is None else self.output_activation(outputs)
+
+    def _conv(
+        self,
+        x: Array,
+        features: int,
+        kernel_size: tuple[int, int],
+        name: str,
+        train: bool,
+        *,
+        strides: int = 1,
+        padding: int = 0,
+    ) -> Array:
+        conv = Conv(
+            features,
+            kernel_size,
+            strides=strides,
+            padding=padding,
+            use_bias=self.norm != "batch",
+            dtype=self.dtype,
+            kernel_init=self.kernel_init,
+            name=name,
+        )
+        if self.norm == "spectral":
+            return SpectralNorm(conv, name=f"{name}_norm")(x, train=train)
+        return conv(x)
+
+    def _projection(self, maps: Array, label: Any, num_classes: int, train: bool) -> Array:
+        """(B, 1)."""
+        embed = Embed(
+            num_classes,
+            maps.shape[-1],
+            dtype=self.dtype,
+            embedding_init=self.kernel_init,
+            name="embed",
+        )
+        if self.norm == "spectral":
+            vectors = SpectralNorm(embed, name="embed_norm")(label, train=train)
+        else:
+            vectors = embed(label)
+        return (vectors * maps.sum(axis=(1, 2))).sum(axis=-1, keepdims=True)
+
+
+def _near_one(
+    key: Array, shape: Sequence[int], dtype: Any = None, out_sharding: Any = None
+) -> Array:
+    """N(1, 0.02²), the start of DCGAN's scales."""
+    del out_sharding  # Linen passes none
+    return 1.0 + 0.02 * jax.random.normal(key, tuple(shape), dtype or jnp.float32)
+
+
+def _halvings(size: Sequence[int]) -> list[tuple[int, int]]:
+    """The sizes of the maps from the image to the smallest, at most 4 pixels long.
+
+    >>> _halvings((28, 28)), _halvings((64, 48))[-1]
+    ([(28, 28), (14, 14), (7, 7), (4, 4)], (4, 3))
+    """
+    height, width = size
+    if min(height, width) < 5:
+        raise ValueError(
+            f"images of {height}x{width} pixels are too small for DCGAN: they must be at least 5 "
+            "pixels long."
+        )
+    sizes = [(height, width)]
+    while max(height, width) > 4:
+        height, width = (height + 1) // 2, (width + 1) // 2
+        sizes.append((height, width))
+    return sizes
+
+
+def _kernel(size: tuple[int, int]) -> tuple[int, int]:
+    """The kernel that leads, with stride 2 and padding 1, to or from maps of this size."""
+    height, width = (4 if length % 2 == 0 else 3 for length in size)
+    return height, width
+
+
+def _check_options(module: DCGANDiscriminator) -> None:
+    for name, known in {
+        "norm": ("batch", "spectral", "none"),
+        "condition": ("concatenate", "projection"),
+    }.items():
+        if getattr(module, name) not in known:
+            raise ValueError(f"{name} must be one of {known}, got {getattr(module, name)!r}.")
+
+
+def _check_label(label: Array | None, num_classes: int | None, number: int) -> None:
+    if num_classes is None:
+        if label is not None:
+            raise ValueError("a label was given to a network without num_classes: set it, or none.")
+        return
+    if label is None:
+        raise ValueError(
+            f"a network for {num_classes} classes needs a label (B,) int32 for every example."
+        )
+    check_shape("label", label, (number,))
+    if not jnp.issubdtype(label.dtype, jnp.integer):
+        raise ValueError(f"label must be integers (class indices from 0), got {label.dtype}.")
+
+
+def _join(x: Array, label: Array | None, num_classes: int | None) -> Array:
+    """``x`` (B, ..., C) with the one-hot vector of the label behind every C numbers."""
+    _check_label(label, num_classes, x.shape[0])
+    if label is None or num_classes is None:
+        return x
+    one_hot = jax.nn.one_hot(label, num_classes, dtype=x.dtype)
+    one_hot = one_hot.reshape(x.shape[0], *(1,) * (x.ndim - 2), -1)
+    return jnp.concatenate([x, jnp.broadcast_to(one_hot, (*x.shape[:-1], num_classes))], axis=-1)

@@ -1,0 +1,196 @@
+"""Normalization layers."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.nn.initializers import Initializer
+
+from jaxdl._checks import check_fraction, check_positive, check_shape
+from jaxdl.nn.linear import floating_dtype, trailing
+from jaxdl.types import Array
+
+
+class BatchNorm(nn.Module):
+    r"""Normalises every channel over the batch.
+
+    .. math:: y = \gamma (x - \mu) / \sqrt{v + \epsilon} + \beta
+
+    In training μ and v are the mean and the biased variance of the batch, and the running ones
+    follow them: ``running = (1 - momentum) * running + momentum * batch``, the running variance
+    with the unbiased estimate, n / (n - 1). In evaluation μ and v are the running ones.
+
+    Args of the call: x (B, ..., C); mask (B,), 0 for padded examples, which are normalised but not
+    counted; train. Returns: like x. Statistics are float32 whatever the dtype of x.
+
+    Attributes:
+        momentum: what a batch weighs in the running statistics, PyTorch's momentum (Linen's is one
+            minus it).
+        epsilon: added to the variance.
+        axis_name: of ``vmap`` or ``shard_map``: statistics are those of all its members together,
+            as ``torch.nn.SyncBatchNorm``. Under ``jit`` with a sharded batch they are anyway.
+        dtype: of the result; None keeps that of x, float32 for integers.
+        scale_init: initialiser of γ.
+
+    Raises:
+        ValueError: a mask of another shape, a momentum outside [0, 1].
+
+    Parameters ``scale`` and ``bias``; collection ``batch_stats`` with ``mean`` and ``var``.
+
+    Source: ``torch.nn.BatchNorm1d`` and ``BatchNorm2d``, equal to them. Where a batch has one value
+    a channel PyTorch raises; here the result is β and the running statistics stay.
+    """
+
+    momentum: float = 0.1
+    epsilon: float = 1e-5
+    axis_name: str | None = None
+    dtype: jnp.dtype | None = None
+    scale_init: Initializer = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, x: Array, *, mask: Array | None = None, train: bool = False) -> Array:
+        check_fraction(momentum=self.momentum)
+        if mask is not None:
+            check_shape("mask", mask, x.shape[:1])
+        shape = x.shape[-1:]
+        scale = self.param("scale", self.scale_init, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
+        var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
+        if train and not self.is_initializing():
+            batch_mean, batch_var, count = self._statistics(x, mask)
+            unbiased = batch_var * count / jnp.maximum(count - 1, 1)
+            weight = jnp.where(count > 1, self.momentum, 0.0)
+            mean.value = mean.value + weight * (batch_mean - mean.value)
+            var.value = var.value + weight * (unbiased - var.value)
+        else:
+            batch_mean, batch_var = mean.value, var.value
+        factor = scale.astype(jnp.float32) * jax.lax.rsqrt(batch_var + self.epsilon)
+        wide = x.astype(jnp.float32) - trailing(batch_mean, x.ndim)
+        outputs = wide * trailing(factor, x.ndim) + trailing(bias.astype(jnp.float32), x.ndim)
+        return outputs.astype(self.dtype or floating_dtype(x))
+
+    def _statistics(self, x: Array, mask: Array | None) -> tuple[Array, Array, Array]:
+        """Mean and biased variance of every channel, and the number of values in each."""
+        axes = tuple(range(x.ndim - 1))
+        x = x.astype(jnp.float32)
+        weights = None
+        count = jnp.array(float(x.size // x.shape[-1]))
+        if mask is not None:
+            real = (mask > 0).astype(jnp.float32)
+            weights = real.reshape(-1, *(1,) * (x.ndim - 1))
+            count = real.sum() * float(x.size // (x.shape[0] * x.shape[-1]))
+
+        def total(values: Array) -> Array:
+            # where, not a product: padding that overflowed must not turn the sum into NaN
+            return (values if weights is None else jnp.where(weights > 0, values, 0.0)).sum(axes)
+
+        totals, count = total(x), count
+        if self.axis_name is not None:
+            totals, count = jax.lax.psum((totals, count), self.axis_name)
+        divisor = jnp.maximum(count, 1)
+        mean = totals / divisor
+        squares = total(jnp.square(x - trailing(mean, x.ndim)))
+        if self.axis_name is not None:
+            squares = jax.lax.psum(squares, self.axis_name)
+        return mean, squares / divisor, count
+
+
+INITIAL_ITERATIONS = 15
+"""Power iterations at the start, as in PyTorch."""
+
+
+class SpectralNorm(nn.Module):
+    r"""A layer with every kernel divided by an estimate of its largest singular value.
+
+    .. math:: \bar W = W / \sigma,\quad \sigma = u^T W v,\quad
+              u \leftarrow \frac{W v}{\|W v\|},\quad v \leftarrow \frac{W^T u}{\|W^T u\|}
+
+    W is the kernel as a matrix (outputs, everything else). A call in training takes one step of the
+    power method and keeps u and v; the gradient takes them for constants. Biases and other vectors
+    are left alone.
+
+    Args of the call: those of the layer, and train. Returns: what the layer returns.
+
+    Attributes:
+        layer: the module around which this stands, ``SpectralNorm(Conv(64, (4, 4)))``.
+        num_iterations: steps of the power method a call in training.
+        epsilon: least length that u and v are divided by.
+
+    Collection ``spectral_norm`` with ``kernel_u`` and ``kernel_v``; the layer's parameters stand
+    where they would without the wrapper.
+
+    Raises:
+        ValueError: a layer whose kernel is not one of "kernel", "transposed_kernel", "embedding";
+            ``num_iterations`` below 1.
+
+    Source: ``torch.nn.utils.parametrizations.spectral_norm`` (Miyato et al. 2018), equal to it.
+    Linen's ``SpectralNorm`` steps half an iteration later, does so in evaluation too, keeps no v
+    and starts from a random u instead of 15 iterations.
+
+    >>> from jaxdl.nn import Dense
+    >>> layer = SpectralNorm(Dense(3, use_bias=False, kernel_init=nn.initializers.ones))
+    >>> outputs, _ = layer.init_with_output(jax.random.key(0), jnp.eye(3))
+    >>> print(outputs[0].round(4))  # ones (3, 3) have the singular value 3
+    [0.3333 0.3333 0.3333]
+    """
+
+    layer: nn.Module
+    num_iterations: int = 1
+    epsilon: float = 1e-12
+
+    @nn.compact
+    def __call__(self, *args: Any, train: bool = False, **kwargs: Any) -> Any:
+        check_positive(num_iterations=self.num_iterations)
+
+        def normalise(params: Any) -> Any:
+            return jax.tree_util.tree_map_with_path(
+                lambda path, leaf: self._divide(path[-1].key, leaf, train), params
+            )
+
+        call = nn.map_variables(
+            lambda layer: layer(*args, **kwargs),
+            "params",
+            normalise,
+            init=self.is_initializing(),
+            mutable=True,
+        )
+        return call(self.layer)
+
+    def _divide(self, name: str, weight: Array, train: bool) -> Array:
+        if weight.ndim < 2:
+            return weight
+        matrix = _matrix(name, weight).astype(jnp.float32)
+        fixed = jax.lax.stop_gradient(matrix)
+        u = self.variable("spectral_norm", f"{name}_u", lambda: self._start(fixed.shape[0]))
+        v = self.variable("spectral_norm", f"{name}_v", lambda: self._start(fixed.shape[1]))
+        steps = 0
+        if self.is_initializing():
+            steps = INITIAL_ITERATIONS
+        elif train:
+            steps = self.num_iterations
+        for _ in range(steps):
+            u.value = _normalised(fixed @ v.value, self.epsilon)
+            v.value = _normalised(fixed.T @ u.value, self.epsilon)
+        sigma = u.value @ (matrix @ v.value)
+        return (weight / sigma).astype(weight.dtype)
+
+    def _start(self, size: int) -> Array:
+        return _normalised(jax.random.normal(self.make_rng("params"), (size,)), self.epsilon)
+
+
+def _matrix(name: str, weight: Array) -> Array:
+    """(outputs, the rest); for an embedding (V, F) as it is."""
+    if name == "embedding":
+        return weight
+    if name in ("kernel", "transposed_kernel"):
+        return weight.reshape(-1, weight.shape[-1]).T
+    raise ValueError(
+        f"SpectralNorm knows the outputs' axis of kernel, transposed_kernel and embedding, got "
+        f"{name!r} of shape {weight.shape}."
+    )
+
+
+def _normalised(vector: Array, epsilon: float) -> Array:
+    return vector / jnp.maximum(jnp.linalg.norm(vector), epsilon)

@@ -1,0 +1,118 @@
+"""Shapes and values of the intermediates of a model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from jaxdl import tree
+from jaxdl.types import Array, PyTree
+
+
+def features(
+    model: nn.Module,
+    variables: PyTree,
+    *inputs: Any,
+    names: Sequence[str] | None = None,
+    **options: Any,
+) -> dict[str, Array]:
+    """The outputs of the layers of a model, for feature extraction, maps and debugging.
+
+    Under ``jit`` what nobody uses is not computed.
+
+    Args:
+        model: Linen module.
+        variables: its variables, ``{"params": …, "batch_stats": …}``.
+        *inputs: of the model's call.
+        names: which outputs; None gives all of them.
+        **options: keyword arguments of the model's call, ``train=False`` say.
+
+    Returns:
+        outputs by the layer's path, ``"layer1_0/conv1"``; ``""`` is the model's own. Of several
+        arrays the first has the layer's name, ``"LSTM_0"``, and the others their place behind it,
+        ``"LSTM_0/1/0"`` and ``"LSTM_0/1/1"``. What a model sows into ``intermediates`` stands there
+        under its path and name, ``"relu5_3"``.
+
+    Raises:
+        ValueError: a name that the model does not have; the message lists those that it has.
+
+    Source: ``torch.nn.Module.register_forward_hook``,
+    ``torchvision.models.feature_extraction``.
+    """
+    _, state = model.apply(
+        variables, *inputs, capture_intermediates=True, mutable=["intermediates"], **options
+    )
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state["intermediates"])
+    found = {}
+    for path, array in leaves:
+        # Linen keeps a tuple of the outputs of every call: the first one is meant
+        calls = [i for i, key in enumerate(path) if isinstance(key, jax.tree_util.SequenceKey)]
+        if calls and path[calls[0]].idx == 0:
+            layer = tree.leaf_name(path[: calls[0]]).removesuffix("__call__").rstrip("/")
+            part = tree.leaf_name(path[calls[0] + 1 :])
+            is_first = set(part) <= {"0", "/"}
+            found[layer if is_first else f"{layer}/{part}".lstrip("/")] = array
+    if names is None:
+        return found
+    unknown = [name for name in names if name not in found]
+    if unknown:
+        raise ValueError(f"the model has no layer {unknown[0]!r}; it has {sorted(found)}.")
+    return {name: found[name] for name in names}
+
+
+def shapes(model: nn.Module, *inputs: Any, **options: Any) -> str:
+    """Shape, dtype and parameters of every intermediate of a model; nothing is computed.
+
+    Args:
+        model: Linen module; its variables are not needed.
+        *inputs: of the model's call: arrays or ``jax.ShapeDtypeStruct``.
+        **options: keyword arguments of the model's call, ``train=False`` say.
+
+    Returns:
+        a table to be printed, a line for each call of a module in the order in which the calls end;
+        a module inside of another stands before it, what a module sows at the end. Parameters are
+        the module's own, without those of the modules inside.
+
+    Source: torchsummary, ``flax.linen.tabulate``.
+
+    >>> model = nn.Sequential([nn.Dense(3), nn.relu])
+    >>> print(shapes(model, jax.ShapeDtypeStruct((1, 4), "float32")))
+    layer       module      output       parameters
+    (input)                 float32[1,4]
+    layers_0    Dense       float32[1,3]         15
+    (the model) Sequential  float32[1,3]          0
+    """
+    rows = [("layer", "module", "output", "parameters")]
+    rows += [("(input)", "", _form(value), "") for value in jax.tree.leaves(inputs)]
+    counted: set[tuple[str, ...]] = set()
+
+    def intercept(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        outputs = call(*args, **kwargs)
+        if context.method_name == "__call__":
+            module = context.module
+            own = module.variables.get("params", {}) if module.path not in counted else {}
+            number = tree.count([leaf for leaf in own.values() if hasattr(leaf, "shape")])
+            counted.add(module.path)
+            forms = ", ".join(_form(value) for value in jax.tree.leaves(outputs))
+            name = "/".join(module.path) or "(the model)"
+            rows.append((name, type(module).__name__, forms, f"{number:,}"))
+        return outputs
+
+    def call(*inputs: Any) -> Any:
+        keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+        return model.init_with_output(keys, *inputs, mutable=True, **options)[1]
+
+    with nn.intercept_methods(intercept):
+        variables = jax.eval_shape(call, *inputs)
+    for name, leaf in tree.named_leaves(variables.get("intermediates", {})).items():
+        rows.append((name.removesuffix("/0"), "(sown)", _form(leaf), ""))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return "\n".join(
+        f"{a:{widths[0]}} {b:{widths[1]}}  {c:{widths[2]}} {d:>{widths[3]}}".rstrip()
+        for a, b, c, d in rows
+    )
+
+
+def _form(value: Any) -> str:
+    return f"{value.dtype}[{','.join(map(str, value.shape))}]"

@@ -1,0 +1,181 @@
+"""Subword tokenizers, trained on a corpus: byte-pair encoding and WordPiece.
+
+They are ``tokenizers.Tokenizer`` objects of the library of that name (extra ``text``), whose files
+Hugging Face's libraries read too. Words and characters: :mod:`jaxdl.text`.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxdl._checks import check_positive
+from jaxdl._files import write_text
+from jaxdl.text.vocabulary import PADDING, UNKNOWN
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+def train_bpe(
+    texts: Iterable[str],
+    vocab_size: int = 8192,
+    *,
+    min_count: int = 2,
+    specials: Sequence[str] = (PADDING, UNKNOWN),
+) -> "Tokenizer":
+    """Learns byte-pair encoding, on bytes as GPT-2's: any text can be encoded and comes back whole.
+
+    Args:
+        texts: the corpus; of the training set only.
+        vocab_size: entries of the vocabulary, the 256 bytes and the specials included.
+        min_count: a pair that is rarer is not merged.
+        specials: words that stand for something else, numbered first; the first is padding.
+
+    Raises:
+        ValueError: a vocabulary too small for the bytes, specials that come twice.
+        ImportError: ``tokenizers`` is not installed.
+
+    Source: Sennrich et al. 2016; Radford et al. 2019, section 2.2, for bytes.
+
+    >>> tokenizer = train_bpe(["low lower lowest"] * 10, 300)
+    >>> tokenizer.decode(tokenizer.encode("lower ü").ids)
+    'lower ü'
+    """
+    library = import_tokenizers()
+    _check(vocab_size, min_count, specials, smallest=256 + len(specials))
+    tokenizer = library.Tokenizer(library.models.BPE())
+    tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = library.decoders.ByteLevel()
+    trainer = library.trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_count,
+        special_tokens=list(specials),
+        initial_alphabet=library.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    return _train(tokenizer, texts, trainer)
+
+
+def train_wordpiece(
+    texts: Iterable[str],
+    vocab_size: int = 8192,
+    *,
+    min_count: int = 2,
+    lowercase: bool = True,
+    specials: Sequence[str] = (PADDING, UNKNOWN),
+) -> "Tokenizer":
+    """Learns WordPiece, as BERT's: words are split at spaces and signs, then into pieces.
+
+    Args:
+        texts: the corpus; of the training set only.
+        vocab_size: entries of the vocabulary.
+        min_count: a pair that is rarer is not merged.
+        lowercase: lower case, and accents removed.
+        specials: as for :func:`train_bpe`; ``"<unk>"`` must be among them: a word with a character
+            that the corpus had not becomes it.
+
+    Raises:
+        ValueError: no ``"<unk>"``, specials that come twice.
+        ImportError: ``tokenizers`` is not installed.
+
+    Source: Devlin et al. 2019 (BERT), section 3; Schuster and Nakajima 2012.
+
+    >>> tokenizer = train_wordpiece(["low lower lowest"] * 10, 40)
+    >>> tokenizer.encode("Lower").tokens
+    ['lower']
+    """
+    library = import_tokenizers()
+    _check(vocab_size, min_count, specials, smallest=len(specials) + 1)
+    if UNKNOWN not in specials:
+        raise ValueError(f"specials must hold {UNKNOWN!r}, got {list(specials)}.")
+    tokenizer = library.Tokenizer(library.models.WordPiece(unk_token=UNKNOWN))
+    tokenizer.normalizer = library.normalizers.BertNormalizer(lowercase=lowercase)
+    tokenizer.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = library.decoders.WordPiece()
+    trainer = library.trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_count,
+        special_tokens=list(specials),
+        show_progress=False,
+    )
+    return _train(tokenizer, texts, trainer)
+
+
+def _check(vocab_size: int, min_count: int, specials: Sequence[str], *, smallest: int) -> None:
+    check_positive(vocab_size=vocab_size, min_count=min_count)
+    if not specials or specials[0] != PADDING or len(set(specials)) < len(specials):
+        raise ValueError(
+            f"specials must begin with {PADDING!r} and be different, got {list(specials)}."
+        )
+    if vocab_size < smallest:
+        raise ValueError(f"vocab_size must be at least {smallest}, got {vocab_size}.")
+
+
+def _train(tokenizer: Any, texts: Iterable[str], trainer: Any) -> Any:
+    from tqdm import tqdm
+
+    if isinstance(texts, str):
+        raise ValueError("texts must be a sequence of texts, got one string; put it into a list.")
+    tokenizer.train_from_iterator(tqdm(texts, desc="reading texts", leave=False, delay=2), trainer)
+    return tokenizer
+
+
+def encode_texts(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[np.ndarray]:
+    """Texts as token indices, each of its own length, encoded in parallel.
+
+    ``jaxdl.data.pad_sequences`` makes one array and its mask of them; ``np.concatenate`` and
+    :class:`~jaxdl.data.sources.Windows` a corpus.
+
+    Returns:
+        for every text (T,) int32.
+
+    >>> encode_texts(train_bpe(["low"] * 9, 300), ["low", ""])[1].shape
+    (0,)
+    """
+    if isinstance(texts, str):
+        raise ValueError("texts must be a sequence of texts, got one string; put it into a list.")
+    return [np.array(encoded.ids, np.int32) for encoded in tokenizer.encode_batch(list(texts))]
+
+
+def save_tokenizer(tokenizer: "Tokenizer", path: str | os.PathLike[str]) -> Path:
+    """Writes a tokenizer as JSON, which :func:`load_tokenizer` and ``transformers`` read."""
+    path = Path(path).expanduser()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write_text(path, tokenizer.to_str(pretty=True))
+
+
+def load_tokenizer(path: str | os.PathLike[str]) -> "Tokenizer":
+    """Reads a tokenizer from JSON, one of Hugging Face's (``tokenizer.json``) too.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not a tokenizer's; the message names it.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {str(path)!r}; expected a tokenizer in JSON.")
+    try:
+        return import_tokenizers().Tokenizer.from_file(os.fspath(path))
+    except ImportError:
+        raise
+    except Exception as error:  # the library raises nothing more exact
+        raise ValueError(f"{path} is no tokenizer in JSON: {error}.") from error
+
+
+def import_tokenizers() -> Any:
+    """The library, or an ImportError that says how to get it."""
+    try:
+        import tokenizers
+        import tokenizers.decoders
+        import tokenizers.models
+        import tokenizers.normalizers
+        import tokenizers.pre_tokenizers
+        import tokenizers.trainers
+    except ImportError as error:
+        raise ImportError(
+            "BPE and WordPiece need tokenizers: pip install 'jaxdl[text]' (or tokenizers)."
+        ) from error
+    return tokenizers

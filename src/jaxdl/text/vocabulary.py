@@ -1,0 +1,162 @@
+"""Tokens, vocabularies and index arrays."""
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from jaxdl._checks import check_positive
+
+PADDING, UNKNOWN = "<pad>", "<unk>"
+"""The first two words of every vocabulary, index 0 and 1."""
+
+
+# words with inner apostrophes, the endings that treebanks split off ('s, 're, …), other signs
+_TOKEN = re.compile(r"\w+(?:'\w+)*|'(?:s|re|ve|ll|m|d|t)\b|[^\w\s]")
+
+
+def tokenize(text: str) -> list[str]:
+    """Splits a text into lower-case words and signs.
+
+    >>> tokenize("It's Tarantino 's best, or isn't it?")
+    ["it's", 'tarantino', "'s", 'best', ',', 'or', "isn't", 'it', '?']
+    """
+    return _TOKEN.findall(text.lower())
+
+
+def whitespace(text: str) -> list[str]:
+    """Splits a text at white space; signs and case stay.
+
+    >>> whitespace("It's  best.")
+    ["It's", 'best.']
+    """
+    return text.split()
+
+
+def characters(text: str) -> list[str]:
+    """Splits a text into its characters.
+
+    >>> characters("a b")
+    ['a', ' ', 'b']
+    """
+    return list(text)
+
+
+def add_bigrams(tokens: Sequence[str]) -> list[str]:
+    """Words, then every pair of neighbours: what tells "not good" from "good" without order.
+
+    Source: Joulin et al. 2016, Bag of tricks for efficient text classification, section 2.
+
+    >>> add_bigrams(["not", "so", "good"])
+    ['not', 'so', 'good', 'not so', 'so good']
+    """
+    return [*tokens, *map(" ".join, itertools.pairwise(tokens))]
+
+
+def build_vocabulary(
+    texts: Iterable[Sequence[str]],
+    *,
+    min_count: int = 1,
+    max_size: int | None = None,
+    specials: Sequence[str] = (PADDING, UNKNOWN),
+) -> dict[str, int]:
+    """Numbers words by how often they occur: 0 is padding, 1 an unknown word, 2 the most frequent.
+
+    Args:
+        texts: words of every text, of the training set only.
+        min_count: rarer words are unknown.
+        max_size: at most so many entries, the specials included; None takes all.
+        specials: words that stand for something else, first of all, in this order; the first is
+            padding. ``("<pad>", "<unk>", "<bos>", "<eos>")`` marks beginnings and ends too.
+
+    Returns:
+        word → index. Equally frequent words come in the order of their first occurrence.
+
+    Raises:
+        ValueError: no words at all, ``min_count`` below 1, ``max_size`` that leaves no room for a
+            word, a special that comes twice or a first one that is not ``"<pad>"``.
+
+    >>> build_vocabulary([["a", "boy"], ["a", "girl"]], min_count=2)
+    {'<pad>': 0, '<unk>': 1, 'a': 2}
+    """
+    check_positive(min_count=min_count)
+    if not specials or specials[0] != PADDING or len(set(specials)) < len(specials):
+        raise ValueError(
+            f"specials must begin with {PADDING!r} and be different, got {list(specials)}."
+        )
+    if max_size is not None and max_size <= len(specials):
+        raise ValueError(
+            f"max_size must be at least {len(specials) + 1} ({', '.join(specials)} and a word), "
+            f"got {max_size}."
+        )
+    counts = Counter(word for text in texts for word in text)
+    for special in specials:
+        counts.pop(special, None)
+    if not counts:
+        raise ValueError("the texts hold no words; expected sequences of words.")
+    frequent = counts.most_common(None if max_size is None else max_size - len(specials))
+    words = [word for word, count in frequent if count >= min_count]
+    return {word: index for index, word in enumerate([*specials, *words])}
+
+
+def encode(
+    texts: Sequence[Sequence[str]], vocabulary: Mapping[str, int], length: int
+) -> np.ndarray:
+    """Texts as rows of word indices, padded with 0 or cut to a fixed length.
+
+    Args:
+        texts: words of every text.
+        vocabulary: word → index; words that are not in it become its ``"<unk>"``.
+        length: T; of longer texts the first T words count.
+
+    Returns:
+        (N, T) int32.
+
+    Raises:
+        ValueError: no texts, a length below 1, an unknown word where the vocabulary has no
+            ``"<unk>"``, or one string where its words are expected.
+
+    >>> encode([["a", "boy"], ["a", "tall", "girl"]], {"<pad>": 0, "<unk>": 1, "a": 2, "boy": 3}, 3)
+    array([[2, 3, 0],
+           [2, 1, 1]], dtype=int32)
+    """
+    check_positive(length=length)
+    if len(texts) == 0:
+        raise ValueError("no texts to encode; expected a sequence of sequences of words.")
+    indices = np.zeros((len(texts), length), np.int32)
+    for row, text in zip(indices, texts, strict=True):
+        if isinstance(text, str):
+            raise ValueError(f"a text must be a sequence of words, got {text!r}; tokenize it.")
+        for column, word in enumerate(text[:length]):
+            index = vocabulary.get(word, vocabulary.get(UNKNOWN))
+            if index is None:
+                raise ValueError(
+                    f"{word!r} is not in the vocabulary, and neither is {UNKNOWN!r}, which would "
+                    "stand for it."
+                )
+            row[column] = index
+    return indices
+
+
+def decode(indices: Iterable[int], vocabulary: Mapping[str, int], *, join: str = " ") -> str:
+    """The words of indices as a text, without padding; :func:`encode` backwards.
+
+    Args:
+        indices: (T,) integers.
+        vocabulary: word → index.
+        join: between words; ``""`` where they are characters.
+
+    Raises:
+        ValueError: an index that the vocabulary has not.
+
+    >>> decode([2, 3, 0], {"<pad>": 0, "<unk>": 1, "a": 2, "boy": 3})
+    'a boy'
+    """
+    words = {index: word for word, index in vocabulary.items()}
+    numbers = [int(index) for index in indices]
+    unknown = [number for number in numbers if number not in words]
+    if unknown:
+        raise ValueError(f"index {unknown[0]} is not in the vocabulary of {len(words)} words.")
+    return join.join(words[number] for number in numbers if words[number] != PADDING)

@@ -1,0 +1,273 @@
+"""What a run shows while it trains, one field each.
+
+:func:`jaxdl.train.run` takes a :class:`Watch`. Statistics are a function of their own, of the state
+before a step and the step's batch, which is called only for the steps that log: the training step
+stays the same program, so that watching changes no bit of the weights.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Self
+
+import jax
+
+from jaxdl import _checks, nn, tree
+from jaxdl.train.step import Network
+from jaxdl.types import Array, Batch, PyTree, StepFn
+
+Layers = bool | tuple[str, ...]
+
+
+PROJECTIONS = ("pca", "tsne")
+
+
+@dataclasses.dataclass(frozen=True)
+class Watch:
+    """What to log to TensorBoard beside loss and metrics; everything is off by default.
+
+    A look is taken before the batches 0, ``every``, 2·``every``, … of each epoch, at the state
+    before the update and the batch of that update; its step is the number of updates before it.
+    Pictures of inputs and filters belong to the first look of an epoch, those of the evaluation
+    data to its end.
+
+    Layers are named as :func:`jaxdl.nn.features` names them, what a model sows included; True takes
+    all that there are. The model runs as in evaluation (no dropout, running statistics).
+
+    Attributes:
+        every: batches between two looks.
+        learning_rates: of the update; tag ``step/learning_rate``.
+        gradient_norms: ``gradient_norm/global`` and of every parameter.
+        update_ratios: norm of the update by that of the parameter, ``update_ratio/NAME``; about
+            1e-3 is usual. Where all weights are 0 there is none.
+        parameters: a histogram of each, ``parameters/NAME``.
+        gradients: a histogram of each, ``gradients/NAME``.
+        activations: mean, standard deviation, share of zeros and histogram of these layers.
+        num_activations: examples of the batch that they are taken from, at most.
+        feature_maps: the first 8 maps of these layers for the first example of the batch.
+        filters: the first 16 filters of these convolutions.
+        inputs: the first 8 images of an epoch.
+        embeddings: layer whose vectors for the first ``num_embeddings`` evaluation examples go to
+            the projector, with labels and images, after every epoch; ``"embed"`` is the
+            penultimate layer of jaxdl's models.
+        num_embeddings: at most.
+        projections: their maps on a plane, when the run ends: "pca", "tsne".
+        confusion: confusion matrix of the evaluation data, when the run ends.
+        worst: so many evaluation examples of the highest cross entropy, when the run ends.
+        speed: seconds a step and examples a second since the look before.
+        memory: of the device; of the process where the device does not say.
+        graph: the model's graph, and a table of its parameters.
+        hparams: hyperparameters by name, written when the run starts, and its end when it ends.
+        hparams_metrics: tags that TensorBoard's table of hyperparameters shows.
+        class_names: for pictures; the numbers by default.
+
+    Raises:
+        ValueError: a number that is not positive, an unknown projection, a layer's name that is not
+            in a tuple.
+
+    >>> Watch(every=100, gradient_norms=True, activations=("feat1", "feat2")).every
+    100
+    """
+
+    every: int = 50
+    learning_rates: bool = False
+    gradient_norms: bool = False
+    update_ratios: bool = False
+    parameters: bool = False
+    gradients: bool = False
+    activations: Layers = ()
+    num_activations: int = 8
+    feature_maps: Layers = ()
+    filters: Layers = ()
+    inputs: bool = False
+    embeddings: str | None = None
+    num_embeddings: int = 1024
+    projections: tuple[str, ...] = PROJECTIONS
+    confusion: bool = False
+    worst: int = 0
+    speed: bool = False
+    memory: bool = False
+    graph: bool = False
+    hparams: Mapping[str, Any] | None = None
+    hparams_metrics: tuple[str, ...] | None = None
+    class_names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _checks.check_positive(
+            every=self.every,
+            num_activations=self.num_activations,
+            num_embeddings=self.num_embeddings,
+        )
+        if self.worst < 0:
+            raise ValueError(f"worst must be 0 or more examples, got {self.worst}.")
+        for name in ("activations", "feature_maps", "filters", "projections"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                raise ValueError(f"{name} must be a tuple of names, ({value!r},), got {value!r}.")
+        unknown = [name for name in self.projections if name not in PROJECTIONS]
+        if unknown:
+            raise ValueError(f"projections are {PROJECTIONS}, got {unknown[0]!r}.")
+
+    @classmethod
+    def all(cls, **changes: Any) -> Self:
+        """Everything on, for a classifier of images; ``changes`` are fields that differ."""
+        on = {field.name: True for field in dataclasses.fields(cls) if field.type in (bool, Layers)}
+        return cls(**{**on, "embeddings": "embed", "worst": 16, **changes})
+
+    @property
+    def looks_inside(self) -> bool:
+        """Whether any layer's output is wanted."""
+        return bool(self.activations or self.feature_maps or self.embeddings)
+
+    @property
+    def surveys(self) -> bool:
+        """Whether the evaluation data are looked at."""
+        return bool(self.embeddings or self.confusion or self.worst)
+
+
+def params_of(state: PyTree) -> PyTree:
+    """The parameters in a state: its own, or those of its players by their name.
+
+    Raises:
+        ValueError: a state that has none.
+    """
+    if hasattr(state, "params"):
+        return state.params
+    names = [field.name for field in dataclasses.fields(state)] if _is_dataclass(state) else []
+    players = {
+        name: getattr(state, name).params
+        for name in names
+        if hasattr(getattr(state, name), "params")
+    }
+    if not players:
+        raise ValueError(f"the state has no params that could be watched: {type(state).__name__}.")
+    return players
+
+
+def resolve(
+    watch: Watch, step: StepFn, state: PyTree, batch: PyTree, eval_data: PyTree | None
+) -> Watch:
+    """A watch whose layers are all named, after everything it asks for was found to be there.
+
+    Args:
+        watch: what was asked for.
+        step: the update.
+        state: arrays or ``jax.ShapeDtypeStruct``; nothing is computed.
+        batch: likewise.
+        eval_data: arrays by name, or None.
+
+    Raises:
+        ValueError: a layer that the model does not have (the message lists those that it has), a
+            step without gradients or without a model, no evaluation data, no images or labels.
+    """
+    needs_gradients = watch.gradients or watch.gradient_norms
+    if needs_gradients and not hasattr(step, "gradients"):
+        raise ValueError(
+            "the step gives no gradients to watch: make it with train.make_step, or give it an "
+            "attribute gradients(state, batch)."
+        )
+    kernels = [
+        name.removesuffix("/kernel")
+        for name, leaf in tree.named_leaves(params_of(state)).items()
+        if name.endswith("/kernel") and leaf.ndim == 4
+    ]
+    filters = _choose("filters", watch.filters, kernels, "convolution")
+    watch = dataclasses.replace(watch, filters=filters)
+    if not (watch.looks_inside or watch.surveys or watch.inputs or watch.graph):
+        return watch
+    network = _network_of(step)
+    if watch.inputs:
+        _check_images("inputs", batch, network)
+    if watch.looks_inside:
+        found = jax.eval_shape(lambda *args: layers(network, *args), state, batch)
+        maps = [name for name, leaf in found.items() if leaf.ndim == 4]
+        watch = dataclasses.replace(
+            watch,
+            activations=_choose("activations", watch.activations, list(found), "layer"),
+            feature_maps=_choose("feature_maps", watch.feature_maps, maps, "layer with maps"),
+        )
+        if watch.embeddings:
+            _choose("embeddings", (watch.embeddings,), list(found), "layer")
+    if watch.surveys:
+        if eval_data is None:
+            raise ValueError(
+                "embeddings, confusion and worst look at the evaluation data: give run eval_fn "
+                "and eval_data."
+            )
+        if not isinstance(eval_data, Mapping):
+            raise ValueError(
+                "embeddings, confusion and worst look at evaluation data that stay on the device: "
+                "give arrays, or a loader with resident=True."
+            )
+        if (watch.confusion or watch.worst) and network.label not in eval_data:
+            raise ValueError(f"confusion and worst need {network.label!r} in eval_data.")
+        if watch.confusion or watch.worst:
+            _check_classes(watch, network, state, batch)
+        if watch.embeddings and watch.class_names and hasattr(eval_data.get(network.label), "max"):
+            _checks.check_labels(eval_data[network.label], len(watch.class_names))
+        if watch.worst:
+            _check_images("worst", eval_data, network)
+    return watch
+
+
+def layers(
+    network: Network, state: PyTree, batch: Batch, names: tuple[str, ...] | None = None
+) -> dict[str, Array]:
+    """The outputs of a model's layers for a batch, see :func:`jaxdl.nn.features`."""
+    variables = {"params": state.params, **state.model_state}
+    return nn.features(
+        network.model, variables, network.inputs(batch), names=names, **network.options
+    )
+
+
+def _choose(field: str, wanted: Layers, known: list[str], what: str) -> tuple[str, ...]:
+    if isinstance(wanted, bool):
+        return tuple(known) if wanted else ()
+    for name in wanted:
+        if name not in known:
+            raise ValueError(
+                f"Watch.{field} names {name!r}, but the model has no such {what}; it has "
+                f"{', '.join(map(repr, known)) or 'none'}."
+            )
+    return tuple(wanted)
+
+
+def _network_of(step: StepFn) -> Network:
+    network = getattr(step, "network", None)
+    if network is None:
+        raise ValueError(
+            "activations, feature maps, inputs, embeddings, confusion, worst and graph look into "
+            "the model, and this step does not say which it is: make its loss with "
+            "train.supervised, or set loss_fn.network = train.Network(model, inputs) before "
+            "train.make_step."
+        )
+    return network
+
+
+def _check_classes(watch: Watch, network: Network, state: PyTree, batch: PyTree) -> None:
+    """Before the run, not when it ends."""
+
+    def call(state: PyTree, batch: Batch) -> Any:
+        variables = {"params": state.params, **state.model_state}
+        return network.model.apply(variables, network.inputs(batch), **network.options)
+
+    logits = jax.eval_shape(call, state, batch)
+    shape = getattr(logits, "shape", None)
+    if shape is None or len(shape) != 2:
+        raise ValueError(f"confusion and worst need logits (B, classes), the model gives {logits}.")
+    if watch.class_names is not None and len(watch.class_names) != shape[1]:
+        raise ValueError(
+            f"class_names must be {shape[1]}, one a logit, got {len(watch.class_names)}."
+        )
+
+
+def _check_images(field: str, data: Mapping[str, Any], network: Network) -> None:
+    shape: tuple[int, ...] = tuple(getattr(data.get(network.image), "shape", ()))
+    if len(shape) != 4 or shape[-1] not in (1, 3):
+        raise ValueError(
+            f"Watch.{field} draws images (N, H, W, 1 or 3), but {network.image!r} has the shape "
+            f"{shape}."
+        )
+
+
+def _is_dataclass(state: Any) -> bool:
+    return dataclasses.is_dataclass(state) and not isinstance(state, type)

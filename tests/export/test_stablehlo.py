@@ -1,0 +1,176 @@
+"""StableHLO: what is read back is what was written, on any batch, and what differs is refused."""
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.small_models import draw_variables, quick_jit
+
+from jaxdl import models
+from jaxdl.export import Preprocessing, load_exported, stablehlo, write_onnx, write_stablehlo
+from jaxdl.export import onnx as onnx_export
+from jaxdl.nn._conv_ops import convolution, prefer_implementation
+
+DAMAGED = r"is damaged|is no file of write_stablehlo"
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 12, 12, 1)).astype(np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def compile_quickly(monkeypatch):
+    monkeypatch.setattr(stablehlo.jax, "jit", quick_jit)
+
+
+def classifier(model, shape=(12, 12, 1)):
+    """Raw images to logits, with small random weights and the preprocessing inside."""
+    rule = Preprocessing(shape, mean=(0.3,), std=(0.4,))
+    variables = draw_variables(model, jnp.zeros((1, *shape)))
+    return lambda images: model.apply(variables, rule(images), train=False)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A convolutional network with BatchNorm, with gradients; and its function."""
+    function = classifier(models.BatchNormConvNet(4, (3,)))
+    path = tmp_path_factory.mktemp("export") / "model.stablehlo"
+    write_stablehlo(path, function, (12, 12, 1), "float32", gradients=True, info={"name": "Ada"})
+    return path, function
+
+
+def test_a_recurrent_network_takes_raw_images_of_any_batch(tmp_path):
+    function = classifier(models.RecurrentClassifier(4, "gru", 6, 5))
+    difference = write_stablehlo(tmp_path / "a", function, (12, 12, 1), info={"classes": ["x"]})
+    assert difference < 1e-6
+    exported = load_exported(tmp_path / "a")
+    assert exported.info["input"] == {"shape": ["batch", 12, 12, 1], "dtype": "uint8"}
+    assert exported.info["classes"] == ["x"]
+    assert exported.module.platforms == ("cpu", "cuda")
+    expected = function(IMAGES)
+    np.testing.assert_allclose(exported.call(IMAGES), expected, atol=1e-6)
+    np.testing.assert_allclose(exported.call(IMAGES[:1]), expected[:1], atol=1e-6)
+    with pytest.raises(ValueError, match="uint8"):
+        exported.call(IMAGES.astype(np.float32))
+
+
+def test_gradients_of_the_pixels_are_kept(written):
+    path, function = written
+    call, pixels = load_exported(path).module.call, jnp.asarray(IMAGES / np.float32(255))
+    np.testing.assert_allclose(call(pixels), function(pixels), atol=1e-5)
+    ours = jax.grad(lambda x: function(x)[:, 1].sum())(pixels)
+    np.testing.assert_allclose(
+        jax.grad(lambda x: call(x)[:, 1].sum())(pixels), ours, atol=1e-5 * abs(ours).max()
+    )
+    with pytest.raises(ValueError, match="uint8 inputs have no gradients"):
+        write_stablehlo(path, function, (12, 12, 1), gradients=True)
+
+
+def test_jax_alone_reads_the_file(written):
+    """Three lines of the module's docstring, in a process that cannot import jaxdl."""
+    path, function = written
+    program = f"""
+import sys
+sys.modules["jaxdl"] = sys.modules["flax"] = None
+import jax, jax.export, json
+content = open({str(path)!r}, "rb").read()
+start = 8 + int.from_bytes(content[:8], "little")
+exported = jax.export.deserialize(bytearray(content[start:]))
+print(json.dumps(exported.call(jax.numpy.full((2, 12, 12, 1), 0.5)).tolist()))
+"""
+    output = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=300
+    ).stdout
+    expected = function(jnp.full((2, 12, 12, 1), 0.5))
+    np.testing.assert_allclose(json.loads(output), expected, atol=1e-5)
+
+
+def test_what_differs_is_not_written(tmp_path, monkeypatch):
+    calls = []
+
+    def unsteady(x):
+        """Another function each time it is traced."""
+        calls.append(x)
+        return x * (1.0 + 1e-4 * len(calls))
+
+    path = tmp_path / "model.stablehlo"
+    with pytest.raises(
+        ValueError, match=r"differs by \d\.\de-04 of the largest output at batch 1,"
+    ):
+        write_stablehlo(path, unsteady, (3,), "float32")
+    assert list(tmp_path.iterdir()) == []
+    assert write_stablehlo(path, unsteady, (3,), "float32", tolerance=1e-3) > 1e-5
+    with pytest.raises(ValueError, match="differs by nan"):
+        write_stablehlo(tmp_path / "b", lambda x: x / 0.0 * 0.0, (3,), "float32")
+    with pytest.raises(ValueError, match="cannot be checked on this machine, which has cpu"):
+        write_stablehlo(tmp_path / "b", lambda x: x, (3,), "float32", platforms=["cuda"])
+    assert [each.name for each in tmp_path.iterdir()] == ["model.stablehlo"]
+
+
+def test_several_outputs_are_compared_one_by_one(tmp_path):
+    write_stablehlo(tmp_path / "a", lambda x: {"sum": x.sum(1), "twice": 2 * x}, (3,), "float32")
+    outputs = load_exported(tmp_path / "a").call(jnp.ones((4, 3)))
+    assert outputs["sum"].tolist() == [3.0] * 4
+    with pytest.raises(ValueError, match=r"returns shapes \[\(1, 2\)\], expected \[\(1, 3\)\]"):
+        stablehlo.largest_difference(
+            lambda x: x, lambda x: [x[:, :2]], [np.zeros((1, 3), np.float32)], 1e-5
+        )
+
+
+def test_damaged_files_are_refused(written, tmp_path):
+    content = written[0].read_bytes()
+    path = tmp_path / "damaged"
+    for position in (12, len(content) // 2, len(content) - 1):
+        flipped = bytearray(content)
+        flipped[position] ^= 1
+        path.write_bytes(flipped)
+        with pytest.raises(ValueError, match=DAMAGED):
+            load_exported(path)
+    for length in (0, 5, 100, len(content) - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError, match=DAMAGED):
+            load_exported(path)
+    path.write_bytes(b"\xff" * 64)
+    with pytest.raises(ValueError, match="is no file of write_stablehlo"):
+        load_exported(path)
+
+
+def test_the_header_keeps_a_checksum_and_what_was_given(written):
+    content = written[0].read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    info = stablehlo.read_header(written[0])
+    assert info["name"] == "Ada"
+    assert info["gradients"] is True
+    assert info["sha256"] == hashlib.sha256(content[start:]).hexdigest()
+
+
+def test_random_inputs_cover_their_type():
+    for batch, images in zip((1, 7, 64), stablehlo.random_inputs((9, 9), "uint8"), strict=True):
+        assert images.shape == (batch, 9, 9)
+    assert (images.min(), images.max()) == (0, 255)
+    assert {*np.unique(stablehlo.random_inputs((9,), "int32")[2])} == {0, 1}
+    pixels = stablehlo.random_inputs((9,), "float32")[2]
+    assert 0 <= pixels.min() < 0.1 < 0.9 < pixels.max() < 1
+
+
+def test_a_portable_program_has_xlas_convolution():
+    images, kernel = jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 2))
+
+    def primitives():
+        jaxpr = jax.make_jaxpr(lambda x: convolution(x, kernel))(images)
+        return str(jaxpr).count("conv_general_dilated")
+
+    assert primitives() == 0
+    with prefer_implementation("lax"):
+        assert primitives() > 0
+    assert primitives() == 0
+
+
+def test_onnx_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_export, "PACKAGES", ("json", "jaxdl_has_no_such_package"))
+    message = r"ONNX needs jaxdl_has_no_such_package: pip install 'jaxdl\[onnx\]'"
+    with pytest.raises(ValueError, match=message):
+        write_onnx(tmp_path / "model.onnx", lambda x: x, (3,), "float32")
+    assert list(tmp_path.iterdir()) == []

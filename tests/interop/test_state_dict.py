@@ -1,0 +1,374 @@
+"""Names and layouts of PyTorch's state_dict, there and back."""
+
+import flax.linen as linen
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+from jaxdl import nn, tree
+from jaxdl.interop import load_state_dict, params_from_torch, params_to_torch
+from jaxdl.interop._layouts import entries, torch_name
+from jaxdl.nn import recurrent
+
+SHAPES = {
+    "layer1.0.conv1.weight": (4, 2, 3, 5),
+    "layer1.0.conv1.bias": (4,),
+    "conv1d.weight": (4, 2, 3),
+    "conv3d.weight": (4, 2, 3, 5, 6),
+    "bn.weight": (4,),
+    "bn.bias": (4,),
+    "bn.running_mean": (4,),
+    "bn.running_var": (4,),
+    "fc.weight": (7, 6),
+    "up.weight": (2, 4, 3, 5),
+    "lstm.weight_ih_l0": (8, 2),
+    "lstm.bias_ih_l0": (8,),
+    "embed.weight": (9, 3),
+    "attention.in_proj_weight": (9, 3),
+}
+LIKE = {
+    "params": {
+        "layer1_0": {"conv1": {"kernel": jnp.zeros((3, 5, 2, 4)), "bias": jnp.zeros(4)}},
+        "conv1d": {"kernel": jnp.zeros((3, 2, 4))},
+        "conv3d": {"kernel": jnp.zeros((3, 5, 6, 2, 4))},
+        "bn": {"scale": jnp.zeros(4), "bias": jnp.zeros(4)},
+        "fc": {"kernel": jnp.zeros((6, 7))},
+        "up": {"transposed_kernel": jnp.zeros((3, 5, 2, 4))},
+        "lstm": {"kernel_ih_l0": jnp.zeros((2, 8)), "bias_ih_l0": jnp.zeros(8)},
+        "embed": {"embedding": jnp.zeros((9, 3))},
+        "attention": {"in_proj": {"kernel": jnp.zeros((3, 9))}},
+    },
+    "batch_stats": {"bn": {"mean": jnp.zeros(4), "var": jnp.zeros(4)}},
+}
+SMALL = {"params": {"fc": {"kernel": jnp.zeros((3, 2)), "bias": jnp.full(2, 5.0)}}}
+
+
+def draw(shapes):
+    generator = np.random.default_rng(0)
+    return {name: generator.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def state_dict():
+    return draw(SHAPES) | {"bn.num_batches_tracked": np.array(7)}
+
+
+def small(**shapes):
+    return draw(shapes or {"fc.weight": (2, 3), "fc.bias": (2,)})
+
+
+# Layouts
+
+
+def test_every_layout_goes_where_it_belongs():
+    arrays = state_dict()
+    variables = params_from_torch(arrays, LIKE)
+    params = variables["params"]
+    conv = params["layer1_0"]["conv1"]["kernel"]
+    assert conv[2, 4, 1, 3] == arrays["layer1.0.conv1.weight"][3, 1, 2, 4]
+    assert params["conv1d"]["kernel"][2, 1, 3] == arrays["conv1d.weight"][3, 1, 2]
+    assert params["conv3d"]["kernel"][2, 4, 5, 1, 3] == arrays["conv3d.weight"][3, 1, 2, 4, 5]
+    assert params["up"]["transposed_kernel"][2, 4, 1, 3] == arrays["up.weight"][1, 3, 2, 4]
+    np.testing.assert_array_equal(params["fc"]["kernel"], arrays["fc.weight"].T)
+    np.testing.assert_array_equal(params["lstm"]["kernel_ih_l0"], arrays["lstm.weight_ih_l0"].T)
+    np.testing.assert_array_equal(params["embed"]["embedding"], arrays["embed.weight"])
+    in_proj = params["attention"]["in_proj"]["kernel"]
+    np.testing.assert_array_equal(in_proj, arrays["attention.in_proj_weight"].T)
+    np.testing.assert_array_equal(params["bn"]["scale"], arrays["bn.weight"])
+    np.testing.assert_array_equal(variables["batch_stats"]["bn"]["var"], arrays["bn.running_var"])
+
+
+def test_the_way_back_is_bitwise_by_our_spelling_and_by_theirs():
+    arrays = state_dict()
+    variables = params_from_torch(arrays, LIKE)
+    ours = params_to_torch(variables)
+    assert ours.keys() == arrays.keys()
+    assert ours["bn.num_batches_tracked"] == 0
+    theirs = params_to_torch(variables, arrays)
+    assert list(theirs) == list(arrays)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(theirs[name], array, strict=True)
+        assert theirs[name].flags.c_contiguous
+        assert theirs[name].flags.writeable
+
+
+def test_linens_attention_is_stacked_or_apart():
+    attention = linen.MultiHeadDotProductAttention(num_heads=2, qkv_features=4)
+    like = {"params": {"attn": attention.init(jax.random.key(0), jnp.zeros((1, 5, 6)))["params"]}}
+    stacked = {
+        "attn.in_proj_weight": (12, 6),
+        "attn.in_proj_bias": (12,),
+        "attn.out_proj.weight": (6, 4),
+        "attn.out_proj.bias": (6,),
+    }
+    assert {entry.name: entry.shape for entry in entries(like)} == stacked
+    arrays = draw(stacked)
+    params = params_from_torch(arrays, like)["params"]["attn"]
+    # row 4 + 2·1 + 1 of the stack: the key's head 1, feature 1
+    weight, bias = arrays["attn.in_proj_weight"], arrays["attn.in_proj_bias"]
+    np.testing.assert_array_equal(params["key"]["kernel"][:, 1, 1], weight[7])
+    assert params["value"]["bias"][1, 0] == bias[10]
+    out = arrays["attn.out_proj.weight"]
+    np.testing.assert_array_equal(params["out"]["kernel"][1, 0], out[:, 2])
+    back = params_to_torch({"params": {"attn": params}}, arrays)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(back[name], array)
+
+    apart = {
+        f"attn.{part}.{leaf}": piece
+        for leaf, stack in (("weight", weight), ("bias", bias))
+        for part, piece in zip(("query", "key", "value"), np.split(stack, 3), strict=True)
+    } | {"attn.out.weight": out, "attn.out.bias": arrays["attn.out_proj.bias"]}
+    jax.tree.map(
+        np.testing.assert_array_equal, params_from_torch(apart, like)["params"]["attn"], params
+    )
+    assert params_to_torch({"params": {"attn": params}}, apart).keys() == apart.keys()
+
+
+def test_one_dimensional_convolutions_called_query_and_key_are_no_attention():
+    names = ("query", "key", "value", "out")
+    like = {"params": {"attn": {name: {"kernel": jnp.zeros((1, 4, 4))} for name in names}}}
+    assert {e.name: e.shape for e in entries(like)}["attn.query.weight"] == (4, 4, 1)
+
+
+def test_linens_transposed_convolution_is_flipped_and_bilinear_ends_in_its_outputs():
+    like = {
+        "params": {
+            "ConvTranspose_0": {"kernel": jnp.zeros((3, 5, 2, 4))},
+            "Bilinear_0": {"kernel": jnp.zeros((3, 3, 5))},
+        }
+    }
+    arrays = draw({"ConvTranspose_0.weight": (2, 4, 3, 5), "Bilinear_0.weight": (5, 3, 3)})
+    params = params_from_torch(arrays, like)["params"]
+    kernel = params["ConvTranspose_0"]["kernel"]
+    assert kernel[0, 1, 1, 3] == arrays["ConvTranspose_0.weight"][1, 3, 2, 3]
+    assert params["Bilinear_0"]["kernel"][1, 2, 4] == arrays["Bilinear_0.weight"][4, 1, 2]
+    back = params_to_torch({"params": params}, arrays)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(back[name], array)
+
+
+def test_a_dense_layer_behind_a_convolution_has_pytorchs_rows():
+    maps = jnp.arange(12.0).reshape(1, 2, 2, 3)
+    weight = np.zeros((1, 12), np.float32)
+    weight[0, 4 * 2 + 2 * 1 + 0] = 1  # channel 2, row 1, column 0
+    like = {"params": {"kernel": jnp.zeros((12, 1))}}
+    kernel = params_from_torch({"weight": weight}, like)["params"]["kernel"]
+    assert (nn.flatten(maps) @ kernel).item() == maps[0, 1, 0, 2]
+
+
+@pytest.mark.parametrize("cell", [recurrent.LSTM, recurrent.GRU])
+def test_recurrent_layers_have_pytorchs_names(cell):
+    layer = cell(4, num_layers=2, bidirectional=True)
+    like = jax.eval_shape(layer.init, jax.random.key(0), jnp.zeros((1, 2, 3)))
+    shapes = {entry.name: entry.shape for entry in entries(like)}
+    gates = 16 if cell is recurrent.LSTM else 12
+    assert shapes["weight_ih_l0"] == (gates, 3)
+    assert shapes["weight_hh_l1_reverse"] == (gates, 4)
+    assert shapes["weight_ih_l1"] == (gates, 8)
+    assert len(shapes) == 16
+
+
+# Reports
+
+
+def test_all_that_does_not_fit_is_named_at_once():
+    arrays = state_dict()
+    arrays["norm.weight"] = arrays.pop("bn.weight") + 1
+    arrays["fc.weight"] = arrays["fc.weight"].T
+    arrays["head.weight"] = np.zeros(3)
+    with pytest.raises(ValueError) as error:
+        params_from_torch(arrays, LIKE)
+    assert str(error.value).splitlines()[:9] == [
+        "the state_dict does not fit the model:",
+        "loaded 12 of 14 leaves (1,078 numbers)",
+        "missing in the state_dict, 1:",
+        "  params/bn/scale: no bn.weight of shape (4,); the nearest of that shape is norm.weight",
+        "unexpected in the state_dict, 2:",
+        "  norm.weight: of shape (4,)",
+        "  head.weight: of shape (3,)",
+        "of another shape, 1:",
+        "  params/fc/kernel: fc.weight has shape (6, 7), expected (7, 6)",
+    ]
+    assert "strict=False" in str(error.value)
+
+
+def test_partial_loading_takes_what_fits_and_keeps_the_rest():
+    arrays = {"fc.weight": np.ones((2, 3), np.float32), "fc.bias": np.ones(9, np.float32)}
+    variables, report = load_state_dict(arrays, SMALL, strict=False)
+    assert variables["params"]["fc"]["kernel"].tolist() == [[1.0] * 2] * 3
+    assert variables["params"]["fc"]["bias"].tolist() == [5.0, 5.0]
+    assert report.loaded == {"params/fc/kernel": "fc.weight"}
+    assert list(report.mismatched) == ["params/fc/bias"]
+    assert report.num_values == 6
+    assert not report.fits
+
+
+def test_partial_loading_of_nothing_is_an_error():
+    with pytest.raises(ValueError, match=r"no array of the state_dict fits(.|\n)*loaded 0 of 2"):
+        load_state_dict({"a.b": np.zeros(3)}, SMALL, strict=False)
+    with pytest.raises(ValueError, match="no array of the state_dict fits"):
+        load_state_dict({"x.b": np.zeros(3), "y": np.zeros(3)}, SMALL, strict=False, prefix="x.")
+
+
+def test_a_new_head_keeps_its_initial_weights():
+    like = {"params": {"body": {"bias": jnp.zeros(3)}, **SMALL["params"]}}
+    arrays = draw({"body.bias": (3,), "fc.weight": (1000, 3), "fc.bias": (1000,)})
+    variables, report = load_state_dict(arrays, like, leave_out="^(params/)?fc")
+    assert variables["params"]["fc"]["bias"].tolist() == [5.0, 5.0]
+    np.testing.assert_array_equal(variables["params"]["body"]["bias"], arrays["body.bias"])
+    assert report.fits
+    assert set(report.left_out) == {"params/fc/kernel", "params/fc/bias", "fc.weight", "fc.bias"}
+    assert "left out as asked, 4" in str(report)
+    with pytest.raises(ValueError, match="leave_out: 'fb' matches no leaf"):
+        load_state_dict(arrays, like, leave_out=["fc", "fb"])
+
+
+def test_what_only_pytorch_has_can_be_left_out():
+    arrays = small() | {"aux.weight": np.zeros(2)}
+    _, report = load_state_dict(arrays, SMALL, leave_out=r"^aux\.")
+    assert report.left_out == ("aux.weight",)
+
+
+def test_shapes_alone_do_for_everything_and_for_nothing_less():
+    like = jax.eval_shape(lambda: SMALL)
+    assert params_from_torch(small(), like)["params"]["fc"]["bias"].shape == (2,)
+    with pytest.raises(ValueError, match="params/fc/bias is not loaded and has no value"):
+        load_state_dict(small(), like, leave_out="bias")
+
+
+# Names
+
+
+@pytest.mark.parametrize("prefix", ["module.", "module.backbone."])
+def test_a_prefix_of_all_names_is_taken_off(prefix):
+    arrays = {f"{prefix}{name}": array for name, array in small().items()}
+    variables, report = load_state_dict(arrays, SMALL)
+    assert report.prefix == prefix
+    np.testing.assert_array_equal(variables["params"]["fc"]["kernel"], small()["fc.weight"].T)
+    assert list(params_to_torch(variables, arrays)) == list(arrays)
+    with pytest.raises(ValueError, match="loaded 0 of 2"):
+        load_state_dict(arrays, SMALL, prefix="")
+
+
+def test_a_prefix_that_is_a_layer_of_ours_stays():
+    _, report = load_state_dict(small(), SMALL)
+    assert report.prefix == ""
+
+
+def test_a_part_of_a_larger_model_is_loaded_by_its_prefix():
+    arrays = {f"backbone.{name}": array for name, array in small().items()}
+    arrays["head.weight"] = np.zeros(3)
+    _, report = load_state_dict(arrays, SMALL, prefix="backbone.")
+    assert report.fits
+    assert report.left_out == ("head.weight",)
+    with pytest.raises(ValueError, match=r"no name starts with 'body.'; .* \['backbone', 'head'\]"):
+        load_state_dict(arrays, SMALL, prefix="body.")
+
+
+def test_renames_lead_from_sequential_to_automatic_names_and_back():
+    like = {"params": {f"Dense_{i}": {"bias": jnp.zeros(i + 1)} for i in range(2)}}
+    arrays = draw({"0.bias": (1,), "2.bias": (2,)})
+    renames = [(r"^0\.", "Dense_0."), (r"^2\.", "Dense_1.")]
+    variables, _ = load_state_dict(arrays, like, renames=renames)
+    np.testing.assert_array_equal(variables["params"]["Dense_1"]["bias"], arrays["2.bias"])
+    back = params_to_torch(variables, arrays, renames=renames)
+    np.testing.assert_array_equal(back["2.bias"], arrays["2.bias"])
+    with pytest.raises(ValueError, match=r"renames: '\^1' matches no name, such as 0.bias, 2.bias"):
+        load_state_dict(arrays, like, renames=[*renames, ("^1", "")])
+    with pytest.raises(ValueError, match="give names="):
+        params_to_torch(variables, renames=renames)
+
+
+def test_names_that_are_one_here_are_refused():
+    arrays = {"a.b": np.zeros(1), "a_b": np.zeros(1)}
+    with pytest.raises(ValueError, match=r"a.b and a_b are the same name here"):
+        params_from_torch(arrays, {"a_b": jnp.zeros(1)})
+    twice = {"params": {"a_0": {"b": jnp.zeros(1)}, "a": {"0": {"b": jnp.zeros(1)}}}}
+    with pytest.raises(ValueError, match=r"two leaves would be a.0.b"):
+        params_to_torch(twice)
+
+
+def test_names_for_writing_must_be_the_models():
+    with pytest.raises(ValueError) as error:
+        params_to_torch(SMALL, ["fc.weight", "fc.scale"])
+    assert "no name for params/fc/bias; looked for fc.bias" in str(error.value)
+    assert "no leaf for fc.scale" in str(error.value)
+    with pytest.raises(ValueError, match=r"fc.weight: the model's has shape \(2, 3\), names says"):
+        params_to_torch(SMALL, {"fc.weight": np.zeros((3, 2)), "fc.bias": np.zeros(2)})
+
+
+def test_default_names_follow_sequential_and_leave_automatic_ones():
+    assert torch_name("layer2_0/downsample_1/scale") == "layer2.0.downsample.1.weight"
+    assert torch_name("Conv_0/kernel") == "Conv_0.weight"
+    assert torch_name("LSTM_0/kernel_hh_l0_reverse") == "LSTM_0.weight_hh_l0_reverse"
+    assert torch_name("bn1/var") == "bn1.running_var"
+
+
+# Values
+
+
+def test_tied_weights_have_two_names_and_must_be_equal():
+    table = np.arange(6, dtype=np.float32).reshape(3, 2)
+    like = {"params": {"wte": {"embedding": jnp.zeros((3, 2))}}}
+    tied = {"lm_head.weight": "wte.weight"}
+    both = {"wte.weight": table, "lm_head.weight": table}
+    for arrays in (both, {"wte.weight": table}, {"lm_head.weight": table}):
+        variables, report = load_state_dict(arrays, like, tied=tied)
+        np.testing.assert_array_equal(variables["params"]["wte"]["embedding"], table)
+        assert report.fits
+    assert list(params_to_torch(variables, reversed(both), tied=tied)) == list(reversed(both))
+    np.testing.assert_array_equal(params_to_torch(variables, tied=tied)["lm_head.weight"], table)
+    with pytest.raises(ValueError, match=r"lm_head.weight: equal to wte.weight.*tied=\{"):
+        params_from_torch(both, like)
+    with pytest.raises(ValueError, match="not tied: their numbers differ"):
+        load_state_dict(both | {"lm_head.weight": table + 1}, like, tied=tied)
+    with pytest.raises(ValueError, match=r"neither lm_head\.weight nor wte\.weight"):
+        load_state_dict({"a": table}, like, tied=tied)
+
+
+def test_dtypes_are_converted_on_request_only():
+    half = {name: array.astype(np.float16) for name, array in small().items()}
+    for strict in (True, False):
+        with pytest.raises(ValueError, match=r"fc.\w+ is float16, params/fc/\w+ is float32"):
+            load_state_dict(half, SMALL, strict=strict)
+    variables, _ = load_state_dict(half, SMALL, dtype=jnp.float32)
+    assert variables["params"]["fc"]["kernel"].dtype == jnp.float32
+    np.testing.assert_array_equal(variables["params"]["fc"]["kernel"], half["fc.weight"].T)
+    variables, _ = load_state_dict(small(), SMALL, dtype=jnp.bfloat16)
+    expected = small()["fc.weight"].T.astype(ml_dtypes.bfloat16)
+    np.testing.assert_array_equal(np.asarray(variables["params"]["fc"]["kernel"]), expected)
+    with pytest.raises(ValueError, match="JAX has no float64 unless"):
+        load_state_dict(small(), SMALL, dtype=np.float64)
+
+
+def test_statistics_keep_their_dtype():
+    like = {"params": {"bn": {"scale": jnp.ones(2)}}, "batch_stats": {"bn": {"mean": jnp.ones(2)}}}
+    arrays = {name: np.ones(2, np.float16) for name in ("bn.weight", "bn.running_mean")}
+    variables, _ = load_state_dict(arrays, like, dtype=jnp.bfloat16)
+    assert tree.describe(variables) == {
+        "batch_stats/bn/mean": "float32[2]",
+        "params/bn/scale": "bfloat16[2]",
+    }
+
+
+def test_integers_change_their_width_where_they_fit():
+    like = {"index": jnp.zeros(2, jnp.int32)}
+    loaded = params_from_torch({"index": np.array([1, -(2**31)])}, like)
+    assert loaded["index"].tolist() == [1, -(2**31)]
+    with pytest.raises(ValueError, match="index is int64, index is int32"):
+        params_from_torch({"index": np.array([1, 2**31])}, like)
+
+
+def test_the_result_shares_no_memory_with_the_state_dict():
+    arrays = small()
+    variables = params_from_torch(arrays, SMALL)
+    before = np.array(variables["params"]["fc"]["bias"])
+    arrays["fc.bias"][:] = 100
+    np.testing.assert_array_equal(variables["params"]["fc"]["bias"], before)
+
+
+def test_something_that_is_no_array_is_named():
+    with pytest.raises(ValueError, match=r"fc.bias must be an array or a tensor, got list"):
+        params_from_torch(small() | {"fc.bias": [1.0, 2.0]}, SMALL)

@@ -1,0 +1,153 @@
+"""What a sweep writes of every kind of hyperparameter, and of a ``fit`` inside ``jit``."""
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.event_files import values
+from tensorboard.plugins.hparams import metadata
+
+from jaxdl import sweep, train
+from jaxdl.sweep._noted import last_call
+from jaxdl.types import TrainState
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+DATA = {"x": np.arange(6, dtype=np.float32).reshape(6, 1)}
+
+
+def step(rate, state, batch):
+    w = state.params - rate * (state.params - batch["x"].mean())
+    return state.replace(step=state.step + 1, params=w), {"loss": jnp.square(w)}
+
+
+def train_one(key, hparams, data, fit=train.fit):
+    state = TrainState(jnp.int32(0), jax.random.normal(jax.random.fold_in(key, 0)), {}, (), key)
+    options = {"num_epochs": 2, "batch_size": 4}
+    step_fn = functools.partial(step, hparams["rate"])
+    state, history = fit(step_fn, state, data, key=jax.random.fold_in(key, 1), **options)
+    return state, {"test/loss": history["train/loss"]}
+
+
+def jitted_fit(step_fn, state, data, key, **options):
+    """As one writes it who does not trust that the caller compiles."""
+
+    @jax.jit
+    def inner(state, data, key):
+        return train.fit(step_fn, state, data, key=key, **options)
+
+    return inner(state, data, key)
+
+
+def fit_twice(step_fn, state, data, key, **options):
+    """Of two phases the last one is what a run goes on with."""
+    state, _ = jitted_fit(step_fn, state, data, jax.random.key(9), num_epochs=1, batch_size=3)
+    return jitted_fit(step_fn, state, data, key, **options)
+
+
+WAYS = {
+    "plain": train_one,
+    "whole": jax.jit(train_one),
+    "fit": functools.partial(train_one, fit=jitted_fit),
+    "twice": functools.partial(train_one, fit=fit_twice),
+}
+
+
+@pytest.mark.parametrize("function", WAYS.values(), ids=WAYS)
+def test_the_last_fit_is_found_through_jit(function):
+    given = jax.random.key(5), {"rate": np.float32(0.2)}, DATA
+    jax.eval_shape(function, *given)  # what is traced once is not traced again
+    found = last_call(function, *given)
+    assert found[:2] == (4, 6)
+    order_key = jax.random.fold_in(jax.random.key(5), 1)
+    np.testing.assert_array_equal(found.key_data, jax.random.key_data(order_key))
+
+
+def test_of_many_fits_at_a_time_none_is_the_last():
+    keys = jax.random.split(jax.random.key(0), 2)
+
+    def ensemble(data):
+        return jax.vmap(lambda key: train_one(key, {"rate": 0.1}, data))(keys)
+
+    assert last_call(ensemble, DATA) is None
+    assert last_call(lambda data: data, DATA) is None
+
+
+def test_a_fit_inside_jit_leaves_a_folder_that_goes_on(tmp_path):
+    result = sweep.sweep(
+        WAYS["fit"], sweep.grid(rate=[0.1, 0.2]), DATA,
+        seeds=[5], workdir=tmp_path / "run", progress=False,
+    )  # fmt: skip
+    rate = result.hparams[result.best]["rate"]
+    _, rows = train.run(
+        functools.partial(step, rate), result.state, DATA, num_epochs=3, batch_size=4,
+        key=jax.random.fold_in(jax.random.key(5), 1), workdir=tmp_path / "run" / "best",
+        resume=True, progress=False,
+    )  # fmt: skip
+    assert [row["step"] for row in rows] == [2, 4, 6]
+
+
+def descend(key, hparams, data):
+    w = hparams.get("function", jnp.tanh)(jnp.ones(hparams.get("hidden", (1,))))
+    state = TrainState(jnp.int32(3), w, {}, (), key)
+    return state, {"test/loss": (w.sum() * hparams.get("optimizer/lambda", 1.0))[None]}
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def test_functions_lists_and_any_name_are_written(tmp_path):
+    space = sweep.grid(
+        function=[jnp.tanh, jnp.sin],
+        hidden=[[2], [2, 3]],
+        **{"optimizer/lambda": np.array([1, 2])},
+    )
+    folder = tmp_path / "run"
+    result = sweep.sweep(descend, space, outer="auto", workdir=folder, progress=False)
+    assert result.best == 0
+    expected = {"function": "tanh", "hidden": [2], "optimizer/lambda": 1}
+    assert read(folder / "sweep.json")["members"][0]["hparams"] == expected
+    assert read(folder / "best" / "config.json")["config"] == {**expected, "seed": 0}
+    names = sorted(path.name for path in (folder / "members").iterdir())
+    assert names[-1] == "7_function=sin_hidden=-2-3-_optimizer-lambda=2"
+    assert (folder / "heat_map.png").exists()
+    start = values(folder / "members" / names[-1])["_hparams_/session_start_info"][0]
+    read_back = metadata.parse_session_start_info_plugin_data(start.metadata.plugin_data.content)
+    assert read_back.hparams["function"].string_value == "sin"
+    assert read_back.hparams["hidden"].string_value == "2, 3"
+    assert read_back.hparams["optimizer/lambda"].number_value == 2
+
+
+def test_seeds_alone_and_a_desktops_file_are_no_trouble(tmp_path):
+    (tmp_path / "members" / ".0_cut_short.tmp").mkdir(parents=True)
+    (tmp_path / "members" / ".DS_Store").write_text("a desktop's")
+    result = sweep.sweep(descend, [{}], seeds=(3, 4), workdir=tmp_path, progress=False)
+    names = sorted(path.name for path in (tmp_path / "members").iterdir())
+    assert names == [".DS_Store", "0_seed=3", "1_seed=4"]
+    assert read(tmp_path / "best" / "config.json")["config"] == {"seed": result.seeds[result.best]}
+    with pytest.raises(ValueError, match="already holds a sweep"):
+        sweep.sweep(descend, [{}], workdir=tmp_path, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"space": [{"": 1.0}]}, "the name of a hyperparameter must be printable"),
+        ({"config": lambda hparams, seed: hparams["depth"]}, "depth"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_anything_is_trained(options, message, tmp_path):
+    called = []
+
+    def one(key, hparams, data):
+        jax.debug.callback(lambda: called.append(1))
+        return descend(key, hparams, data)
+
+    with pytest.raises((ValueError, KeyError), match=message):
+        sweep.sweep(one, **({"space": [{}]} | options), workdir=tmp_path / "run", progress=False)
+    jax.effects_barrier()
+    assert called == []

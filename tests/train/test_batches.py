@@ -1,0 +1,259 @@
+"""Training on a loader: the same weights however its batches come, killed and resumed or not."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.same import assert_same, assert_same_run, without_times
+from helpers.streaming_script import Images, NameSharedMemory, make_loader, make_parts, run
+
+from jaxdl import data, metrics, train
+from jaxdl.train import _batches, loop
+
+SCRIPT = Path(__file__).parents[1] / "helpers" / "streaming_script.py"
+
+
+@pytest.fixture(scope="module")
+def parts():
+    return make_parts()
+
+
+@pytest.fixture(scope="module")
+def whole(parts):
+    return run(parts, make_loader())
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_workers_do_not_change_the_weights(parts, whole, num_workers):
+    assert_same_run(run(parts, make_loader(num_workers=num_workers)), whole)
+
+
+def test_batches_that_are_transferred_ahead_give_the_same_weights(parts, whole, monkeypatch):
+    """As on an accelerator."""
+    monkeypatch.setattr(_batches, "_transferred", data.put_on_devices)
+    assert_same_run(run(parts, make_loader(num_workers=1)), whole)
+
+
+def test_streamed_is_a_python_loop_over_the_batches(parts, whole):
+    step, _, expected = parts
+    step = jax.jit(step)
+    batches = make_loader(pad_last=True).epoch(0, num_epochs=4)
+    for batch in batches:
+        expected, _ = step(expected, batch)
+    assert_same(whole[0], expected)
+
+
+def test_resident_and_streamed_go_through_the_same_batches(parts, whole, capsys):
+    """The loop on the device is compiled differently, hence other last digits."""
+    resident, history = run(parts, make_loader(resident=True), progress=True)
+    said = capsys.readouterr().out
+    assert "70 examples (0.0 MB) are read once and stay on the device" in said
+    assert history[-1]["train/loss"] == pytest.approx(whole[1][-1]["train/loss"], rel=1e-3)
+    for a, b in zip(
+        jax.tree.leaves(resident.params), jax.tree.leaves(whole[0].params), strict=True
+    ):
+        np.testing.assert_allclose(a, b, atol=1e-3)
+
+
+class Counted(NamedTuple):
+    step: Any
+    seen: Any
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"drop_last": True}, {"shuffle": None, "sampler": list(range(50)) * 2}],
+    ids=["ragged", "dropped", "sampled"],
+)
+def test_both_take_the_examples_of_the_loader(options):
+    """A step that only counts what it sees, whatever the sampler does with the source."""
+
+    def step(state, batch):
+        mask = batch.get("mask", jnp.ones(16))
+        seen = state.seen.at[batch["label"]].add(mask)
+        values = {"label": metrics.mean(batch["label"].astype(jnp.float32), mask)}
+        return Counted(state.step + 1, seen), values
+
+    source = data.ArraySource({"label": np.arange(70, dtype=np.int32)})
+    counted = []
+    for resident in (None, False):
+        loader = make_loader(source, resident=resident, **options)
+        state = Counted(jnp.int32(0), jnp.zeros(70))
+        state, history = train.run(step, state, loader, num_epochs=2, progress=False)
+        expected = np.bincount(
+            np.concatenate([*loader.indices(0), *loader.indices(1)]), minlength=70
+        )
+        np.testing.assert_array_equal(state.seen, expected)
+        counted.append(without_times(history))
+    assert counted[0] == counted[1]
+
+
+def test_a_small_source_is_resident_by_itself_and_a_mapped_one_is_not(monkeypatch):
+    array = data.ArraySource({"x": np.zeros((10, 4), np.float32)})
+    said = []
+    assert _batches.resident_arrays(data.Loader(array), said.append) is not None
+    assert len(said) == 1
+    part = data.subset(array, [0, 1])
+    assert len(_batches.resident_arrays(data.Loader(part), said.append)["x"]) == 2
+    others = [
+        data.Loader(data.map_source(array, dict)),  # its function may draw at random
+        data.Loader(Images()),  # whatever a user's own source does
+        data.Loader(array, resident=False),
+        data.Loader(array, collate_fn=data.source.stack_examples),
+        data.Loader(data.from_iterable([{"x": 1}])),
+    ]
+    assert [_batches.resident_arrays(loader, said.append) for loader in others] == [None] * 5
+    with pytest.raises(ValueError, match="resident=True and collate_fn exclude"):
+        _batches.resident_arrays(others[3].replace(resident=True), print)
+    monkeypatch.setattr(_batches, "device_memory", lambda: (1000, None))
+    assert _batches.resident_arrays(data.Loader(array), print) is None
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 25])
+@pytest.mark.parametrize("resident", [True, False])
+def test_evaluation_of_a_loader_is_that_of_its_arrays(parts, batch_size, resident):
+    _, eval_fn, state = parts
+    source = Images(25, seed=1)
+    expected = train.evaluate(eval_fn, state, source.arrays())
+    loader = data.Loader(source, batch_size=batch_size, resident=resident, num_workers=1)
+    assert train.evaluate(eval_fn, state, loader) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_loader_evaluates_a_run(parts, whole):
+    for resident in (True, False):
+        test = data.Loader(Images(25, seed=1), batch_size=8, resident=resident)
+        ours = run(parts, make_loader(), eval_data=test)
+        assert ours[1][-1]["test/accuracy"] == whole[1][-1]["test/accuracy"]
+        assert ours[1][-1]["test/loss"] == pytest.approx(whole[1][-1]["test/loss"], abs=1e-6)
+
+
+def test_stopped_in_the_middle_of_an_epoch_goes_on_with_the_next_batch(
+    parts, whole, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loop, "_next_size", lambda size, seconds: 1)
+    calls = itertools.count(1)
+
+    def interrupt(self, num_steps, stacked):
+        if next(calls) == 8:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(loop.Bar, "advance", interrupt)
+    with pytest.raises(train.Interrupted, match="step 8 of 20"):
+        run(parts, make_loader(num_workers=2), workdir=tmp_path)
+    assert_same_run(run(parts, make_loader(num_workers=1), workdir=tmp_path, resume=True), whole)
+
+
+def children_of(pid):
+    """Whichever thread started them."""
+    paths = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for path in paths for child in path.read_text().split()]
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_killed_with_worker_processes_it_resumes_to_the_same_weights(parts, whole, tmp_path):
+    memory = NameSharedMemory(f"k{os.getpid()}")
+    process = subprocess.Popen([sys.executable, SCRIPT, tmp_path, memory.name])
+    last = tmp_path / "checkpoints/last"
+    while process.poll() is None:
+        steps = [int(path.name) for path in last.glob("*") if path.name.isdigit()]
+        if any(step % 5 for step in steps):
+            break
+        time.sleep(0.02)
+    assert memory.left()
+    children = children_of(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL  # it was not done
+    assert len(children) >= 3  # two workers, and Python's tracker of shared memory
+    deadline = time.monotonic() + 60
+    while any(map(is_running, children)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(is_running, children))
+    assert not memory.left()
+    assert_same_run(run(parts, make_loader(num_workers=1), workdir=tmp_path, resume=True), whole)
+
+
+def test_nan_is_located_in_a_streamed_batch(parts, tmp_path):
+    step, eval_fn, state = parts
+
+    def broken(state, batch):
+        state, values = step(state, batch)
+        bad = jnp.where(state.step == 8, jnp.nan, 1.0)
+        return state.replace(params=jax.tree.map(lambda leaf: leaf * bad, state.params)), values
+
+    third = make_loader().indices(1)[2][:3]
+    message = f"at step 7, batch 2 of the epoch .examples {third[0]}, {third[1]}, {third[2]}, "
+    with pytest.raises(FloatingPointError, match=message):
+        run((broken, eval_fn, state), make_loader(num_workers=1), workdir=tmp_path)
+
+
+def test_an_iterable_trains_for_epochs_of_a_given_size(parts):
+    source = Images()
+    examples = [source[index] for index in range(70)]
+    stream = data.Loader(data.from_iterable(lambda: examples), batch_size=16, epoch_size=70)
+    ours = run(parts, stream, num_epochs=2)
+    assert_same_run(ours, run(parts, make_loader(shuffle=False), num_epochs=2))
+    with pytest.raises(ValueError, match="pass epoch_size="):
+        run(parts, stream.replace(epoch_size=None))
+
+
+def test_an_error_while_reading_reaches_the_caller(parts):
+    class Broken(Images):
+        def __getitem__(self, index):
+            if index == 33:
+                raise OSError("the file of example 33 is damaged")
+            return super().__getitem__(index)
+
+    for num_workers in (0, 2):
+        with pytest.raises(OSError, match="file of example 33"):
+            run(parts, make_loader(Broken(), num_workers=num_workers))
+
+
+def test_a_label_below_zero_is_named(parts):
+    source = Images()
+    source.label[40] = -1
+    with pytest.raises(ValueError, match="labels must be 0 or greater, got -1"):
+        run(parts, make_loader(source))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 8}, "batch_size is 8, the loader's is 16"),
+        ({"key": jax.random.key(2)}, "the order is the loader's"),
+        ({"eval_data": None}, "belong together"),
+    ],
+)
+def test_what_the_loader_says_already_may_not_differ(parts, options, message):
+    with pytest.raises(ValueError, match=message):
+        run(parts, make_loader(), **options)
+
+
+def test_the_loaders_own_key_and_batch_size_may_be_repeated(parts, whole):
+    assert_same_run(run(parts, make_loader(), batch_size=16, key=jax.random.key(1)), whole)
+
+
+def test_arrays_need_a_batch_size_and_a_key(parts):
+    with pytest.raises(ValueError, match="needs batch_size and key"):
+        run(parts, Images().arrays(), batch_size=16)
+
+
+def test_resuming_with_another_order_is_refused(parts, tmp_path):
+    run(parts, make_loader(), num_epochs=1, workdir=tmp_path)
+    with pytest.raises(ValueError, match="made with order"):
+        run(parts, make_loader(key=9), workdir=tmp_path, resume=True)
