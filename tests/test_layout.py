@@ -12,35 +12,11 @@ SOURCE = Path(jaxdl.__file__).parent
 
 # A module or package may import those before it and nothing after. Inside a package the order is
 # free, as long as there is no circle.
-ORDER = [
-    "_lazy",
-    "_files",
-    "_text",
-    "_versions",
-    "types",
-    "_checks",
-    "tree",
-    "_loading",
-    "nn",
-    "losses",
-    "metrics",
-    "optim",
-    "text",
-    "models",
-    "transforms",
-    "data",
-    "checkpoint",
-    "tensorboard",
-    "plots",
-    "config",
-    "train",
-    "sweep",
-    "generative",
-    "interop",
-    "export",
-    "cli",
-    "__main__",
-]
+ORDER = (
+    "_lazy _files _text _versions types _checks tree _loading nn losses metrics optim text models "
+    "transforms data checkpoint tensorboard plots config train sweep generative interop export cli "
+    "__main__"
+).split()
 
 FAMILIES = {"models", "data.sources"}  # one family or one format per file
 MAX_CHILDREN = 12

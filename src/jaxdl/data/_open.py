@@ -70,7 +70,8 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
         f"{', '.join(file for files in IDX_FILES.values() for file in files)} (plain or .gz) in "
         f"{str(folder)!r}, images in {str(folder)!r}/train/CLASS, or a set prepared by TFDS in "
         f"{str(folder)!r}/VERSION. Put the files there, leave data_dir out to use TFDS's own "
-        f"folder, or let jaxdl.data.sources.tfds.load_tfds({name!r}, data_dir=...) download it into this one."
+        f"folder, or let jaxdl.data.sources.tfds.load_tfds({name!r}, data_dir=...) download it "
+        "into this one."
     )
 
 

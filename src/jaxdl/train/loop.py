@@ -1,7 +1,6 @@
 """The training loop: :func:`fit`, pure, and :func:`run`, the one that people use.
 
-Both call the same step on the same batches and give the same weights. How batches come to the step
-that ``run`` calls, from arrays or from a loader, is in :mod:`jaxdl.train._batches` and ``streamed``.
+Both call the same step on the same batches and give the same weights.
 """
 
 import contextlib

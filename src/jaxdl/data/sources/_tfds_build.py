@@ -146,7 +146,8 @@ def _remedy(name: str, urls: list[str]) -> str:
     return (
         f"On a machine with a network download {', '.join(urls)}; put the four files of the set "
         f"into DIR/{name} and pass data_dir=DIR to jaxdl.data.load (--data_dir DIR on a command "
-        "line), or pass the folder that holds them as manual_dir to jaxdl.data.sources.tfds.load_tfds."
+        "line), or pass the folder that holds them as manual_dir to "
+        "jaxdl.data.sources.tfds.load_tfds."
     )
 
 

@@ -1,7 +1,7 @@
-"""TensorFlow Datasets without TensorFlow: the MNIST family as arrays, any prepared set as a source.
+"""TensorFlow Datasets without TensorFlow: the MNIST family as arrays, prepared sets as sources.
 
-TFDS reads array_record files without TensorFlow; :mod:`jaxdl.data.sources._tfds_build` builds those sets
-that TFDS cannot build without it.
+TFDS reads array_record files without TensorFlow; ``_tfds_build`` builds those sets that TFDS cannot
+build without it.
 """
 
 import os
