@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxdl import checkpoint, data, generative, models, optim, plots, train
 from jaxdl.losses import adversarial
+from jaxdl.models import tutorial
 from jaxdl.transforms import to_float
 
 NUM_SAMPLES, NUM_WATCHED, NUM_FRAMES, NUM_POINTS = 10_000, 1000, 40, 500
@@ -90,7 +91,7 @@ def against_noise(players: Players, shape: tuple[int, ...]) -> Players:
     optimizers = (optim.sgd(0.0), players.optimizers[1])
     return dataclasses.replace(
         players,
-        generator=models.tutorial.NoiseSource(shape),
+        generator=tutorial.NoiseSource(shape),
         optimizers=optimizers,
         noise=jax.random.uniform,
         signed=False,

@@ -33,6 +33,7 @@ import optax
 
 from jaxdl import config, generative, models, optim, plots, train
 from jaxdl.losses import adversarial
+from jaxdl.models import tutorial
 from jaxdl.plots._style import TEST, TRAIN, new_figure
 
 Part = Literal["ideal", "game", "distribution", "ring"]
@@ -88,7 +89,7 @@ def ideal(cfg: Config, folder: Path) -> dict[str, float]:
     for index, (name, (loss, value)) in enumerate(kinds.items()):
         judge = models.DenseDiscriminator((16,), output_activation=nn.sigmoid)
         players, txs = (
-            (models.tutorial.NoiseSource((2,)), judge),
+            (tutorial.NoiseSource((2,)), judge),
             (optim.sgd(0.0), optim.adam(2e-3)),
         )
         losses = fit_gan(cfg, players, txs, loss, data, num_epochs)[1]

@@ -11,6 +11,7 @@ from PIL import Image
 
 from jaxdl import data, generative, models, optim, train, tree
 from jaxdl.losses import adversarial
+from jaxdl.models import tutorial
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -172,7 +173,7 @@ def test_a_film_names_the_gradient_of_a_player_that_diverged():
 
 
 def test_noise_is_a_generator_that_learns_nothing():
-    nets = (models.tutorial.NoiseSource((2, 2, 1)), models.DenseDiscriminator((8,)))
+    nets = (tutorial.NoiseSource((2, 2, 1)), models.DenseDiscriminator((8,)))
     txs = (optim.sgd(0.0), optim.adam(0.02))
     step = train.make_gan_step(*nets, *txs, adversarial.non_saturating(), noise=jax.random.uniform)
     state = train.init_gan_state(*nets, *txs, jax.random.key(0))

@@ -364,13 +364,14 @@ def test_the_best_members_folder_goes_on_with_run(swept, solo):
 
 def test_sharded_over_eight_devices_every_member_is_its_solo_run():
     script = """
-        import jax, numpy as np, test_sweep as t
-        from jaxdl import train
+        import jax, numpy as np
+        from sweep import test_sweep as t
+        from jaxdl import sweep
         assert len(jax.devices()) == 8
         solo = jax.jit(t.quick)
-        rates = train.grid(rate=[float(rate) for rate in np.linspace(0.01, 0.1, 9)])
+        rates = sweep.grid(rate=[float(rate) for rate in np.linspace(0.01, 0.1, 9)])
         for space, seeds in ((rates, [0]), (rates, [3, 4]), (rates[:1], range(9))):
-            result = train.sweep(
+            result = sweep.sweep(
                 t.quick, space, t.DATA, seeds=seeds, chunk_size=8, progress=False
             )
             assert (result.method, result.chunk_size, result.num_programs) == ("vmap", 8, 1)
