@@ -309,8 +309,8 @@ def check_restored(folder, count):
 
 
 def in_a_process(call, devices):
-    """Calls a function of this file where there are so many devices."""
-    run_with_devices(devices, f"import test_checkpoint_weights as t; t.{call}")
+    """Calls a function of this file where there are this many devices."""
+    run_with_devices(devices, f"from checkpoint import test_weights; test_weights.{call}")
 
 
 def test_what_was_saved_on_eight_devices_is_restored_on_four_and_on_one(tmp_path):

@@ -8,6 +8,7 @@ an audit hook sees every file that is opened, every import, every call of the sh
 
 import codecs
 import json
+import mmap  # noqa: F401  # NumPy imports it late
 import resource
 import sys
 import tracemalloc
