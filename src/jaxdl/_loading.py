@@ -1,9 +1,41 @@
-"""Report of weights loaded into a target."""
+"""Loading of arrays into a target tree, and the report of what was loaded."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
-from jaxdl.tree import shorten
+import jax
+
+from jaxdl.tree import leaf_name, shorten
+from jaxdl.types import Array, PyTree
+
+Leaf = TypeVar("Leaf")
+
+
+def fill(target: PyTree, loaded: Mapping[str, Array]) -> PyTree:
+    """The target with loaded leaves in place of its own; the other leaves stay.
+
+    Args:
+        target: pytree of arrays or of ``jax.ShapeDtypeStruct``.
+        loaded: leaves by name; see :func:`jaxdl.tree.leaf_name`.
+
+    Raises:
+        ValueError: a ``jax.ShapeDtypeStruct`` that is not loaded.
+
+    >>> fill({"bias": 1, "kernel": 2}, {"kernel": 3})
+    {'bias': 1, 'kernel': 3}
+    """
+
+    def choose(path: tuple[object, ...], leaf: Leaf) -> Leaf | Array:
+        name = leaf_name(path)
+        if name not in loaded and isinstance(leaf, jax.ShapeDtypeStruct):
+            raise ValueError(
+                f"{name} is not loaded and has no value of its own: give the variables of "
+                "model.init, not of jax.eval_shape."
+            )
+        return loaded.get(name, leaf)
+
+    return jax.tree_util.tree_map_with_path(choose, target)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import tree
-from jaxdl._loading import LoadReport
+from jaxdl._loading import LoadReport, fill
 from jaxdl.checkpoint.manager import (
     Contents,
     DifferentStructure,
@@ -99,9 +99,9 @@ def restore_weights(
     if target is None:
         variables = tree.nested(values)
     else:
-        variables = jax.tree_util.tree_map_with_path(
-            lambda path, leaf: _value(tree.leaf_name(path), leaf, values, sharding), target
-        )
+        variables = fill(target, values)
+        if sharding is None:
+            variables = jax.tree.map(_place, target, variables)
     return jax.device_put(variables, sharding), report
 
 
@@ -292,15 +292,8 @@ def _read_arrays(folder: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     return {name: restored[name] for name in names}
 
 
-def _value(name: str, leaf: Any, values: Mapping[str, np.ndarray], sharding: Any) -> Any:
-    """The loaded value, where the target's leaf lies, or that leaf itself."""
-    if name not in values:
-        if isinstance(leaf, jax.ShapeDtypeStruct):
-            raise DifferentStructure(
-                f"{name} is not loaded and has no value of its own: give the variables of "
-                "model.init, not of jax.eval_shape."
-            )
-        return leaf
-    if sharding is not None or not getattr(leaf, "committed", True):
-        return values[name]
-    return jax.device_put(values[name], getattr(leaf, "sharding", None))
+def _place(leaf: Any, value: Any) -> Any:
+    """The value where the target's leaf lies; anywhere, for a leaf that is not committed."""
+    if not getattr(leaf, "committed", True):
+        return value
+    return jax.device_put(value, getattr(leaf, "sharding", None))

@@ -11,10 +11,10 @@ import ml_dtypes
 import numpy as np
 
 from jaxdl import tree
-from jaxdl._loading import LoadReport
+from jaxdl._loading import LoadReport, fill
 from jaxdl.interop._layouts import Entry, entries, normal, to_linen, to_torch
 from jaxdl.interop._transfer import transfer
-from jaxdl.types import Array, PyTree
+from jaxdl.types import PyTree
 
 COUNTER = "num_batches_tracked"
 """PyTorch's BatchNorm counts its batches; Linen's has nothing to compare."""
@@ -167,7 +167,7 @@ def load_state_dict(
         )
     if not loaded and not leaves.keys() <= set(left_out):
         raise ValueError(f"no array of the state_dict fits the model:\n{report}")
-    return _replace(like, transfer(views, targets)), report
+    return fill(like, transfer(views, targets)), report
 
 
 def params_to_torch(
@@ -370,19 +370,6 @@ def _tie(arrays: dict[str, np.ndarray], tied: Mapping[str, str]) -> dict[str, np
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:
     return a.shape == b.shape and a.dtype == b.dtype and bool((a == b).all())
-
-
-def _replace(like: PyTree, values: Mapping[str, Array]) -> PyTree:
-    def value_of(path: tuple, leaf: Any) -> Any:
-        name = tree.leaf_name(path)
-        if name not in values and isinstance(leaf, jax.ShapeDtypeStruct):
-            raise ValueError(
-                f"{name} is not loaded and has no value of its own: give the variables of "
-                "model.init, not of jax.eval_shape."
-            )
-        return values.get(name, leaf)
-
-    return jax.tree_util.tree_map_with_path(value_of, like)
 
 
 def _about_missing(entry: Entry, candidates: Iterable[str], arrays: Mapping[str, Any]) -> str:
