@@ -243,11 +243,11 @@ def judge_of(dataset: data.Dataset, folder: Path | None = None) -> generative.Re
     return generative.make_reference(judge, dataset.test["image"][:NUM_SAMPLES])
 
 
-def restore(run_dir: Path, players: Players, num_seeds: int, labels: Any = None) -> train.GANState:
+def restore(workdir: Path, players: Players, num_seeds: int, labels: Any = None) -> train.GANState:
     """Both players as :func:`play` left them in a run folder."""
-    folder = run_dir / "checkpoints" / "last"
+    folder = workdir / "checkpoints" / "last"
     if not folder.is_dir():
-        raise FileNotFoundError(f"{run_dir} holds no finished GAN: there is no {folder}.")
+        raise FileNotFoundError(f"{workdir} holds no finished GAN: there is no {folder}.")
     noise = jnp.zeros((num_seeds, players.generator.num_latents))
     like = jax.eval_shape(lambda: start(players, jax.random.key(0), noise, labels))
     with checkpoint.open_manager(folder, keep=2) as manager:

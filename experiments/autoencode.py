@@ -49,10 +49,10 @@ class Config:
     """Passes over the training set."""
     seed: int = 0
     """Of weights, order and codes."""
-    run_dir: Path | None = None
+    workdir: Path | None = None
     """Run folder; runs/DATA_MODEL_TIME by default."""
     resume: bool = False
-    """Go on with the run in run_dir."""
+    """Go on with the run in workdir."""
 
 
 def make_model(cfg: Config, shape: tuple[int, int, int]) -> Any:
@@ -101,7 +101,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     about = {"name": cfg.data, "training images": len(images)}
     description = export.describe_run(model, export.Preprocessing(images.shape[1:]), data=about)
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    workdir = cfg.run_dir or Path("runs") / f"{cfg.data}_{cfg.model}_{stamp}"
+    workdir = cfg.workdir or Path("runs") / f"{cfg.data}_{cfg.model}_{stamp}"
     state, history = train.run(
         train.make_step(loss_fn, tx),
         state,

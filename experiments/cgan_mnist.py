@@ -62,10 +62,10 @@ class Config:
     """Train a judge and measure the generator."""
     seed: int = 0
     """Of weights, order and noise."""
-    run_dir: Path | None = None
+    workdir: Path | None = None
     """Run folder; runs/DATA_cgan_PLAYERS_TIME by default."""
     resume: bool = False
-    """Go on with the run in run_dir."""
+    """Go on with the run in workdir."""
 
 
 def make_players(
@@ -122,7 +122,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     num_steps = num_epochs * data.num_batches(len(arrays["label"]), batch_size)
     players = make_players(cfg, shape, num_classes, num_steps)
     name = f"{cfg.data}_cgan_{cfg.players}"
-    workdir = cfg.run_dir or Path("runs") / f"{name}_{time.strftime('%Y%m%d-%H%M%S')}"
+    workdir = cfg.workdir or Path("runs") / f"{name}_{time.strftime('%Y%m%d-%H%M%S')}"
     state, history = play(
         cfg,
         players,

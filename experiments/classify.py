@@ -84,10 +84,10 @@ class Config:
     """Stop after so many epochs without a better test loss."""
     save_every_seconds: float = 30.0
     """Longest time whose work a crash can cost."""
-    run_dir: Path | None = None
+    workdir: Path | None = None
     """Run folder; runs/DATA_MODEL_TIME by default."""
     resume: bool = False
-    """Go on with the run in run_dir."""
+    """Go on with the run in workdir."""
 
 
 def make_model(cfg: Config, num_classes: int) -> nn.Module:
@@ -190,7 +190,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     test_loss = train.supervised(model, losses.cross_entropy, **common)
     print(model.tabulate(init_key, example, console_kwargs={"force_terminal": False, "width": 100}))
     workdir = (
-        cfg.run_dir or Path("runs") / f"{cfg.data}_{cfg.model}_{time.strftime('%Y%m%d-%H%M%S')}"
+        cfg.workdir or Path("runs") / f"{cfg.data}_{cfg.model}_{time.strftime('%Y%m%d-%H%M%S')}"
     )
     about = {
         "name": cfg.data,

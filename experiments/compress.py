@@ -45,7 +45,7 @@ class Config:
     """Passes over the training set, without --run."""
     seed: int = 0
     """Of that training."""
-    run_dir: Path | None = None
+    workdir: Path | None = None
     """Where the results go; runs/compress_TIME by default."""
 
 
@@ -64,7 +64,7 @@ def train_cnn(cfg: Config, run_dir: Path) -> None:
         batch_size=64,
         num_epochs=cfg.num_epochs,
         seed=cfg.seed,
-        run_dir=run_dir,
+        workdir=run_dir,
     )
     classify.main(recipe)
 
@@ -84,7 +84,7 @@ def variants(variables: Any) -> dict[str, Any]:
 
 def main(cfg: Config) -> list[dict[str, Any]]:
     """Trains or loads, compresses, evaluates; returns the rows of the table."""
-    workdir = cfg.run_dir or Path("runs") / f"compress_{time.strftime('%Y%m%d-%H%M%S')}"
+    workdir = cfg.workdir or Path("runs") / f"compress_{time.strftime('%Y%m%d-%H%M%S')}"
     run_dir = cfg.run or workdir / "cnn"
     if cfg.run is None:
         train_cnn(cfg, run_dir)

@@ -51,7 +51,7 @@ class Config:
     """Images a step, on the source; on the target 10, or this if it is less."""
     seed: int = 0
     """Of weights, order and choice of images."""
-    run_dir: Path | None = None
+    workdir: Path | None = None
     """Folder of the runs; runs/fine_tune_TIME by default."""
 
 
@@ -125,7 +125,7 @@ def learn(
 
 def main(cfg: Config) -> dict[str, list[dict[str, Any]]]:
     """Trains the backbone and the three networks; returns their histories by name."""
-    workdir = cfg.run_dir or Path("runs") / f"fine_tune_{time.strftime('%Y%m%d-%H%M%S')}"
+    workdir = cfg.workdir or Path("runs") / f"fine_tune_{time.strftime('%Y%m%d-%H%M%S')}"
     halves = (0, 1) if cfg.source == cfg.target else (None, None)
     source, target = load(cfg, cfg.source, halves[0]), load(cfg, cfg.target, halves[1])
     number = len(target.train["label"])

@@ -61,10 +61,10 @@ class Config:
     """Passes over the images."""
     seed: int = 0
     """Of weights, order and noise."""
-    run_dir: Path | None = None
+    workdir: Path | None = None
     """Run folder; runs/gan_conv_PLAYERS_TIME by default."""
     resume: bool = False
-    """Go on with the run in run_dir."""
+    """Go on with the run in workdir."""
 
 
 def photographs(number: int, size: int, seed: int) -> np.ndarray:
@@ -178,7 +178,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     num_steps = cfg.num_epochs * data.num_batches(len(images), batch_size)
     players = make_players(cfg, images.shape[1:], num_steps)
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    workdir = cfg.run_dir or Path("runs") / f"gan_conv_{cfg.players}_{stamp}"
+    workdir = cfg.workdir or Path("runs") / f"gan_conv_{cfg.players}_{stamp}"
     _, history = play(
         cfg,
         players,

@@ -67,10 +67,10 @@ class Config:
     """Train a judge and measure the generator."""
     seed: int = 0
     """Of weights, order and noise."""
-    run_dir: Path | None = None
+    workdir: Path | None = None
     """Run folder; runs/DATA_PLAYERS_TIME by default."""
     resume: bool = False
-    """Go on with the run in run_dir."""
+    """Go on with the run in workdir."""
 
 
 def make_players(cfg: Config, shape: tuple[int, int, int], num_steps: int = 1) -> Players:
@@ -116,7 +116,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     if cfg.alone:
         players = against_noise(players, shape)
     name = f"{cfg.data}_{cfg.players}{'_alone' if cfg.alone else ''}"
-    workdir = cfg.run_dir or Path("runs") / f"{name}_{time.strftime('%Y%m%d-%H%M%S')}"
+    workdir = cfg.workdir or Path("runs") / f"{name}_{time.strftime('%Y%m%d-%H%M%S')}"
     began = time.perf_counter()
     _, history = play(
         cfg,

@@ -38,10 +38,10 @@ class Config:
     """Of SGD."""
     seed: int = 0
     """Of weights, examples and order."""
-    run_dir: Path | None = None
+    workdir: Path | None = None
     """Run folder; runs/gan_pattern_TIME by default."""
     resume: bool = False
-    """Go on with the run in run_dir."""
+    """Go on with the run in workdir."""
 
 
 def draw_pattern(key: Any, number: int) -> Any:
@@ -64,7 +64,7 @@ def make_players(learning_rate: float) -> Players:
 
 def main(cfg: Config) -> list[dict[str, Any]]:
     """Both experiments; returns the history of the second, one row a tenth of the steps."""
-    workdir = cfg.run_dir or Path("runs") / f"gan_pattern_{time.strftime('%Y%m%d-%H%M%S')}"
+    workdir = cfg.workdir or Path("runs") / f"gan_pattern_{time.strftime('%Y%m%d-%H%M%S')}"
     real_key, fresh_key, noise_key = jax.random.split(jax.random.key(cfg.seed + 1), 3)
     examples = {"image": draw_pattern(real_key, cfg.num_steps // 10)}
     players = make_players(cfg.learning_rate)

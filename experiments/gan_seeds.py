@@ -1,6 +1,6 @@
 """What lies between two seeds? Interpolation, sum, difference and product, and a walk.
 
-    python experiments/gan_mnist.py --run_dir runs/digits
+    python experiments/gan_mnist.py --workdir runs/digits
     python experiments/gan_seeds.py --run runs/digits
 
 Reads what gan_mnist.py, cgan_mnist.py or gan_conv.py left in a run folder; some seconds. That

@@ -51,7 +51,7 @@ class Config:
     """Of each discriminator on the ring; the first fact takes a fifth."""
     seed: int = 0
     """Of weights and noise."""
-    run_dir: Path | None = None
+    workdir: Path | None = None
     """Folder of the pictures; runs/gan_theory_TIME by default."""
 
 
@@ -273,7 +273,7 @@ def ring(cfg: Config, folder: Path) -> dict[str, float]:
 
 def main(cfg: Config) -> list[dict[str, Any]]:
     """All parts; returns one row of numbers for each."""
-    folder = cfg.run_dir or Path("runs") / f"gan_theory_{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = cfg.workdir or Path("runs") / f"gan_theory_{time.strftime('%Y%m%d-%H%M%S')}"
     functions = {"ideal": ideal, "game": game, "distribution": distribution, "ring": ring}
     history = []
     for part in cfg.parts:

@@ -47,7 +47,7 @@ class Config:
     """Stop when the loss is lower."""
     seed: int = 0
     """Of the points and the first w."""
-    run_dir: Path | None = None
+    workdir: Path | None = None
     """Run folder; runs/linear_regression_TIME by default."""
 
 
@@ -77,7 +77,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         print(f"iteration {iteration}: loss {loss:.4f}, then y = {w:.3f} x + {b:.3f}")
         return loss < cfg.stop_below
 
-    workdir = cfg.run_dir or Path("runs") / f"linear_regression_{time.strftime('%Y%m%d-%H%M%S')}"
+    workdir = cfg.workdir or Path("runs") / f"linear_regression_{time.strftime('%Y%m%d-%H%M%S')}"
     state, history = train.run(
         train.make_step(loss_fn, tx),
         state,

@@ -47,7 +47,7 @@ class Config:
     """Stop when the accuracy is higher."""
     seed: int = 0
     """Of the points and the first weights."""
-    run_dir: Path | None = None
+    workdir: Path | None = None
     """Run folder; runs/logistic_regression_TIME by default."""
 
 
@@ -85,7 +85,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         print(f"iteration {iteration}: loss {end.row['train/loss']:.4f}, accuracy {accuracy:.3f}")
         return accuracy > cfg.stop_above
 
-    workdir = cfg.run_dir or Path("runs") / f"logistic_regression_{time.strftime('%Y%m%d-%H%M%S')}"
+    workdir = cfg.workdir or Path("runs") / f"logistic_regression_{time.strftime('%Y%m%d-%H%M%S')}"
     state, history = train.run(
         train.make_step(loss_fn, tx),
         state,

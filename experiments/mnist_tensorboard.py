@@ -70,7 +70,7 @@ class Config(HParams):
     """One by the flags; or the source's two settings, or its older three, on top of the flags."""
     data_dir: Path | None = None
     """Folder with the folder mnist of IDX files; without it TFDS provides the set."""
-    run_dir: Path | None = None
+    workdir: Path | None = None
     """Run folder, runs/mnist_TIME by default; of several runs the folder around theirs."""
 
 
@@ -207,7 +207,7 @@ def train(
 def main(cfg: Config) -> list[float]:
     """Trains as often as ``runs`` says; returns the accuracies."""
     dataset = data.load("mnist", cfg.data_dir)
-    base = cfg.run_dir or Path("runs") / f"mnist_{time.strftime('%Y%m%d-%H%M%S')}"
+    base = cfg.workdir or Path("runs") / f"mnist_{time.strftime('%Y%m%d-%H%M%S')}"
     flags = {field.name: getattr(cfg, field.name) for field in dataclasses.fields(HParams)}
     accuracies = []
     for index, changes in enumerate(RUNS[cfg.runs]):

@@ -48,7 +48,7 @@ class Config:
     """Steps between two reports."""
     seed: int = 0
     """Of the noise and the first weights."""
-    run_dir: Path | None = None
+    workdir: Path | None = None
     """Run folder; runs/sine_fit_TIME by default."""
 
 
@@ -65,7 +65,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     steps_at_once = functools.partial(train.fit, train.make_step(loss_fn, tx), batch_size=1)
     advance = jax.jit(steps_at_once, static_argnames="num_epochs")  # an epoch is one step
     apply = jax.jit(lambda params: model.apply({"params": params}, data["input"])[0])
-    workdir = cfg.run_dir or Path("runs") / f"sine_fit_{time.strftime('%Y%m%d-%H%M%S')}"
+    workdir = cfg.workdir or Path("runs") / f"sine_fit_{time.strftime('%Y%m%d-%H%M%S')}"
     config.save(cfg, workdir / "config.json")
     history: list[dict[str, Any]] = []
     for start in range(0, cfg.num_steps, cfg.report_every):

@@ -55,7 +55,7 @@ class Config:
     """All members of a program at once, one after another, or what suits model and device."""
     seed: int = 0
     """The first seed, and that of --random."""
-    run_dir: Path | None = None
+    workdir: Path | None = None
     """Sweep folder; runs/sweep_DATA_TIME by default."""
 
 
@@ -122,7 +122,7 @@ def main(cfg: Config) -> sweep.SweepResult:
             learning_rate=sweep.log_uniform(min(rates), max(rates)),
             weight_decay=sweep.log_uniform(min(positive), max(positive)),
         )
-    workdir = cfg.run_dir or Path("runs") / f"sweep_{cfg.data}_{time.strftime('%Y%m%d-%H%M%S')}"
+    workdir = cfg.workdir or Path("runs") / f"sweep_{cfg.data}_{time.strftime('%Y%m%d-%H%M%S')}"
     result = sweep.sweep(
         train_one,
         space,

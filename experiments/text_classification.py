@@ -66,10 +66,10 @@ class Config:
     """Passes over the training set."""
     seed: int = 0
     """Of weights, order and dropout."""
-    run_dir: Path | None = None
+    workdir: Path | None = None
     """Run folder; runs/sst2_TIME by default."""
     resume: bool = False
-    """Go on with the run in run_dir."""
+    """Go on with the run in workdir."""
 
 
 def main(cfg: Config) -> list[dict[str, Any]]:
@@ -108,7 +108,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     state = train.init_state(model, tx, init_key, jnp.asarray(arrays["train"]["tokens"][:1]))
     smoothed = functools.partial(losses.cross_entropy, label_smoothing=cfg.label_smoothing)
     common: dict[str, Any] = {"metrics": {"accuracy": metrics.accuracy}, "inputs": "tokens"}
-    workdir = cfg.run_dir or Path("runs") / f"sst2_{time.strftime('%Y%m%d-%H%M%S')}"
+    workdir = cfg.workdir or Path("runs") / f"sst2_{time.strftime('%Y%m%d-%H%M%S')}"
     about = {
         "name": "sst2",
         "data_dir": str(cfg.data_dir.absolute()),

@@ -41,7 +41,7 @@ class Config:
     """Passes over the five points."""
     seed: int = 0
     """Of weights and order."""
-    run_dir: Path | None = None
+    workdir: Path | None = None
     """Run folder; runs/toy_network_TIME by default."""
 
 
@@ -54,7 +54,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     loss_fn = train.supervised(
         model, losses.cross_entropy, metrics={"accuracy": metrics.accuracy}, inputs="input"
     )
-    workdir = cfg.run_dir or Path("runs") / f"toy_network_{time.strftime('%Y%m%d-%H%M%S')}"
+    workdir = cfg.workdir or Path("runs") / f"toy_network_{time.strftime('%Y%m%d-%H%M%S')}"
     state, history = train.run(
         train.make_step(loss_fn, tx),
         state,

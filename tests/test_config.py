@@ -1,7 +1,8 @@
-"""Configurations: files, command lines, and what a person reads when something is wrong."""
+"""Configurations: files, command lines and their errors."""
 
 import dataclasses
 import json
+import signal
 import subprocess
 import sys
 import warnings
@@ -10,7 +11,7 @@ from typing import Literal
 
 import pytest
 
-from jaxdl import config
+from jaxdl import config, train
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Config:
     features: tuple[int, ...] = (512, 10)
     name: str = "run"
     data_dir: Path | None = None
-    run_dir: Path | None = None
+    workdir: Path | None = None
     shuffle: bool = True
     resume: bool = False
 
@@ -78,7 +79,7 @@ def test_a_plain_object_of_fields_keeps_the_other_defaults(write):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"learning_rat": 1}, r"unknown field 'learning_rat'; known are \[.*'learning_rate'"),
+        ({"learning_rat": 1}, r"unknown field 'learning_rat'; expected one of \[.*'learning_rate'"),
         ({"learning_rate": "fast"}, "'learning_rate' must be float, got 'fast'"),
         ({"learning_rate": True}, "'learning_rate' must be float, got True"),
         ({"num_epochs": 2.5}, r"'num_epochs' must be int, got 2\.5"),
@@ -89,12 +90,15 @@ def test_a_plain_object_of_fields_keeps_the_other_defaults(write):
         ({"model": "rnn"}, r"'model' must be .*'mlp', 'cnn'.*, got 'rnn'"),
         ({"data_dir": 3}, r"'data_dir' must be .*Path \| None, got 3"),
         ({"features": 3}, r"'features' must be tuple.*, got 3"),
+        ({"features": [1, "2"]}, r"'features' must be tuple.*, got \[1, '2'\]"),
+        ({"model": True}, "'model' must be .*, got True"),
+        ({"learning_rate": 10**400}, "'learning_rate' must be float, got 1000"),
         ({"config": 3}, "unknown field 'config'"),
         ('{"num_epochs": 3,}', "is not valid JSON: .*line 1"),
         ("[1, 2]", "must hold a JSON object of fields, got list"),
     ],
 )
-def test_a_wrong_file_is_told_by_field(content, message, write):
+def test_errors_of_a_file_name_the_field(content, message, write):
     path = write(content)
     with pytest.raises(ValueError, match=message) as raised:
         config.load(Config, path)
@@ -102,12 +106,12 @@ def test_a_wrong_file_is_told_by_field(content, message, write):
 
 
 def test_a_missing_field_without_a_default_is_named(write):
-    with pytest.raises(ValueError, match="lacks the field 'seed', which has no default"):
+    with pytest.raises(ValueError, match="missing field 'seed', which has no default"):
         config.load(Required, write({"rate": 0.2}))
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no configuration file .*nothing\.json"):
+    with pytest.raises(FileNotFoundError, match=r"configuration file not found: .*nothing\.json"):
         config.load(Config, tmp_path / "nothing.json")
 
 
@@ -116,7 +120,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_flags_become_fields():
     line = "--model cnn --learning_rate 0.5 --num_epochs 3 --patience 7 --features 1 2 3"
-    line += " --name ä --data_dir a/b --run_dir c --no_shuffle"
+    line += " --name ä --data_dir a/b --workdir c --no_shuffle"
     assert config.parse(Config, line.split()) == OTHER
     assert config.parse(Config, []) == Config()
 
@@ -134,8 +138,8 @@ def test_bad_flags_exit_with_2_and_are_named(arguments, words, capsys):
     with pytest.raises(SystemExit) as raised:
         config.parse(Config, arguments)
     assert raised.value.code == 2
-    told = capsys.readouterr().err
-    assert all(word in told for word in words)
+    printed = capsys.readouterr().err
+    assert all(word in printed for word in words)
 
 
 @pytest.mark.parametrize("form", ["--config {}", "--config={}"])
@@ -152,17 +156,17 @@ def test_config_without_a_file_is_an_error():
 
 def test_the_file_of_a_run_is_a_configuration_file(tmp_path):
     config.save(OTHER, tmp_path / "config.json")
-    expected = dataclasses.replace(OTHER, run_dir=None)  # the run is repeated elsewhere
+    expected = dataclasses.replace(OTHER, workdir=None)  # the run is repeated elsewhere
     assert config.parse(Config, ["--config", str(tmp_path / "config.json")]) == expected
 
 
 def resume(directory, *flags):
-    return config.parse(Config, ["--run_dir", str(directory), "--resume", *flags])
+    return config.parse(Config, ["--workdir", str(directory), "--resume", *flags])
 
 
 def test_resuming_takes_the_configuration_of_the_run(tmp_path):
     config.save(OTHER, tmp_path / "config.json")
-    assert resume(tmp_path) == dataclasses.replace(OTHER, run_dir=tmp_path, resume=True)
+    assert resume(tmp_path) == dataclasses.replace(OTHER, workdir=tmp_path, resume=True)
 
 
 def test_resuming_may_change_how_long_and_where(tmp_path):
@@ -174,18 +178,20 @@ def test_resuming_may_change_how_long_and_where(tmp_path):
 
 def test_resuming_refuses_a_flag_that_contradicts_the_run(tmp_path):
     config.save(OTHER, tmp_path / "config.json")
-    with pytest.raises(ValueError, match=r"was made with --learning_rate 0\.5, .* says 0\.1"):
+    with pytest.raises(
+        ValueError, match=r"was trained with --learning_rate 0\.5, got --learning_rate 0\.1"
+    ):
         resume(tmp_path, "--learning_rate", "0.1")
     assert resume(tmp_path, "--learning_rate", "0.5").learning_rate == 0.5
 
 
 def test_resuming_a_folder_without_a_run_starts_one(tmp_path):
-    expected = Config("cnn", run_dir=tmp_path, resume=True)
+    expected = Config("cnn", workdir=tmp_path, resume=True)
     assert resume(tmp_path, "--model", "cnn") == expected
 
 
 def test_resuming_needs_a_folder():
-    with pytest.raises(ValueError, match="--resume needs --run_dir DIR"):
+    with pytest.raises(ValueError, match="--resume needs --workdir DIR"):
         config.parse(Config, ["--resume"])
 
 
@@ -225,7 +231,7 @@ def test_an_error_of_the_command_line_is_one_line_too(main, capsys):
     with pytest.raises(SystemExit) as raised:
         main(pytest.fail, "--config", "nothing.json")
     assert raised.value.code == 1
-    assert capsys.readouterr().err.startswith("error: no configuration file nothing.json")
+    assert capsys.readouterr().err.startswith("error: configuration file not found: nothing.json")
 
 
 def test_a_bug_keeps_its_traceback(main):
@@ -233,15 +239,27 @@ def test_a_bug_keeps_its_traceback(main):
         main(lambda _: 1 / 0)
 
 
-@pytest.mark.parametrize(("words", "told"), [((), "stopped"), (("stopped at 3",), "stopped at 3")])
-def test_an_interrupt_is_calm_and_exit_130(words, told, main, capsys):
+@pytest.mark.parametrize(
+    ("args", "printed"), [((), "stopped"), (("stopped at 3",), "stopped at 3")]
+)
+def test_an_interrupt_exits_with_130(args, printed, main, capsys):
     def interrupt(_):
-        raise KeyboardInterrupt(*words)
+        raise KeyboardInterrupt(*args)
 
     with pytest.raises(SystemExit) as raised:
         main(interrupt)
     assert raised.value.code == 130
-    assert capsys.readouterr().err == f"\n{told}\n"
+    assert capsys.readouterr().err == f"\n{printed}\n"
+
+
+def test_sigterm_exits_with_143(main, capsys):
+    def stop(_):
+        raise train.Interrupted("stopped at 3", signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as raised:
+        main(stop)
+    assert raised.value.code == 143
+    assert capsys.readouterr().err == "\nstopped at 3\n"
 
 
 PROGRAM = """
@@ -280,11 +298,61 @@ def test_a_config_file_repeats_a_run_in_another_folder(tmp_path):
     @dataclasses.dataclass(frozen=True)
     class Run:
         rate: float = 0.1
-        run_dir: Path | None = None
+        workdir: Path | None = None
         resume: bool = False
 
     path = tmp_path / "config.json"
-    config.save(Run(rate=0.5, run_dir=tmp_path, resume=True), path)
+    config.save(Run(rate=0.5, workdir=tmp_path, resume=True), path)
     assert config.parse(Run, ["--config", str(path)]) == Run(rate=0.5)
-    with pytest.raises(ValueError, match="--config and --resume exclude each other"):
-        config.parse(Run, ["--config", str(path), "--run_dir", str(tmp_path), "--resume"])
+    with pytest.raises(ValueError, match="--config and --resume are mutually exclusive"):
+        config.parse(Run, ["--config", str(path), "--workdir", str(tmp_path), "--resume"])
+
+
+def test_a_closed_pipe_ends_quietly():
+    program = PROGRAM.replace(
+        'warnings.warn("careful")\n    raise ValueError(f"seed {cfg.seed} is bad")',
+        "for i in range(100_000):\n        print(i)",
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"0\n"
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 1
+
+
+# The base configuration and run folders
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment(config.Run):
+    """An experiment with its own defaults."""
+
+    num_epochs: int = 3
+    """Passes over two moons."""
+    learning_rate: float = 0.1
+    """Step size."""
+
+
+def test_a_base_configuration_is_extended(capsys):
+    flags = "--workdir a --resume --learning_rate 1 --data_dir d --batch_size 4 --seed 7"
+    expected = Experiment(Path("d"), 3, 4, 7, Path("a"), True, 1.0)
+    assert config.parse(Experiment, flags.split()) == expected
+    with pytest.raises(SystemExit):
+        config.parse(Experiment, ["--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    for text in ("Passes over two moons.", "Step size.", "Examples per step."):
+        assert text in printed
+
+
+def test_new_run_folders_do_not_exist_yet(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("time.strftime", lambda _: "20260101-000000")
+    names = []
+    for _ in range(3):
+        path = config.new_run_dir("mnist")
+        path.mkdir(parents=True)
+        names.append(str(path))
+    first = "runs/mnist_20260101-000000"
+    assert names == [first, f"{first}-2", f"{first}-3"]

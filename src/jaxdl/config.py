@@ -1,43 +1,103 @@
-"""Configurations: a frozen dataclass is the command line, the file and the record of a run."""
+"""Configurations: one frozen dataclass is the command line, ``config.json`` and its record.
 
+@dataclasses.dataclass(frozen=True)
+class Config(config.Run):
+    learning_rate: float = 1e-3
+
+def main(cfg: Config) -> None:
+    workdir = cfg.workdir or config.new_run_dir("mnist")
+    ...
+
+if __name__ == "__main__":
+    config.main(main, Config, description=__doc__)
+"""
+
+import contextlib
 import dataclasses
 import importlib.metadata
 import os
 import platform
 import sys
+import time
+import types
 import typing
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from jaxdl._files import read_json, write_json
 
-Config = TypeVar("Config")
+
+class Dataclass(Protocol):
+    """Any instance of a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+Config = TypeVar("Config", bound=Dataclass)
 
 PACKAGES = ("jaxdl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-"""The packages whose versions decide what a run computes."""
-
+"""Packages whose versions are recorded in ``config.json``."""
 
 RESUMED_RUN_MAY_CHANGE = (
-    "data_dir", "num_epochs", "patience", "resume", "run_dir", "save_every_seconds",
+    "data_dir", "num_epochs", "patience", "resume", "save_every_seconds", "workdir",
 )  # fmt: skip
-"""Fields that change where a run reads and writes and when it ends, not what it computes."""
+"""Fields that decide where a run reads, where it writes and when it ends, not its numbers."""
 
 
-def save(config: Any, path: Path | str) -> None:
-    """Writes a configuration as JSON, with the versions and the machine that it ran on.
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Base configuration of an experiment that trains; subclasses add fields and change defaults.
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Config(Run):
+    ...     learning_rate: float = 1e-3
+    >>> parse(Config, ["--seed", "1", "--learning_rate", "0.1"]).learning_rate
+    0.1
+    """
+
+    data_dir: Path | None = None
+    """Folder of the data; by default the data set is downloaded or bundled."""
+    num_epochs: int = 10
+    """Passes over the training data."""
+    batch_size: int = 32
+    """Examples per step."""
+    seed: int = 0
+    """Seed of weights, order, dropout and augmentation."""
+    workdir: Path | None = None
+    """Run folder; by default a new one in runs/."""
+    resume: bool = False
+    """Resume the run in workdir."""
+
+
+def new_run_dir(name: str) -> Path:
+    """Returns a run folder that does not exist yet: ``runs/NAME_DATE-TIME``.
 
     Args:
-        config: instance of a dataclass whose fields JSON can hold (a ``Path`` becomes a string).
-        path: of the file, ``runs/NAME/config.json``; appears whole or not at all.
+        name: name of the experiment, which may hold its main options.
+
+    >>> new_run_dir("mnist").parent
+    PosixPath('runs')
+    """
+    path = Path("runs") / f"{name}_{time.strftime('%Y%m%d-%H%M%S')}"
+    number, unused = 1, path
+    while unused.exists():
+        number += 1
+        unused = path.with_name(f"{path.name}-{number}")
+    return unused
+
+
+def save(config: Dataclass, path: Path | str) -> None:
+    """Writes a configuration as JSON, with the versions of packages and the platform.
+
+    Args:
+        config: a dataclass instance of JSON values, paths and tuples of them.
+        path: file to write, ``runs/NAME/config.json``; its folder is created.
     """
     path = Path(path)
     content = {
-        "config": {
-            name: str(value) if isinstance(value, Path) else value
-            for name, value in dataclasses.asdict(config).items()
-        },
+        "config": _to_json(dataclasses.asdict(config)),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -46,12 +106,20 @@ def save(config: Any, path: Path | str) -> None:
     write_json(path, content)
 
 
+def _to_json(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {name: _to_json(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_json(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
+
+
 def load(cls: type[Config], path: Path | str) -> Config:
     """Reads a configuration that :func:`save` wrote, or a plain JSON object of fields.
 
     Args:
         cls: the dataclass; fields that the file lacks take their defaults.
-        path: of the file.
+        path: JSON file.
 
     Raises:
         FileNotFoundError: no such file.
@@ -59,7 +127,9 @@ def load(cls: type[Config], path: Path | str) -> Config:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no configuration file {path}; a run folder has a config.json.")
+        raise FileNotFoundError(
+            f"configuration file not found: {path} (expected the config.json of a run folder)."
+        )
     content = read_json(path)
     values = content.get("config", content)
     if not isinstance(values, dict):
@@ -67,39 +137,51 @@ def load(cls: type[Config], path: Path | str) -> Config:
     hints = typing.get_type_hints(cls)
     unknown = sorted(values.keys() - hints.keys())
     if unknown:
-        raise ValueError(f"{path} has the unknown field {unknown[0]!r}; known are {sorted(hints)}.")
+        raise ValueError(f"{path}: unknown field {unknown[0]!r}; expected one of {sorted(hints)}.")
     missing = [
         field.name
-        for field in dataclasses.fields(cls)  # type: ignore[arg-type]
+        for field in dataclasses.fields(cls)
         if field.name not in values
         and field.default is dataclasses.MISSING
         and field.default_factory is dataclasses.MISSING
     ]
     if missing:
-        raise ValueError(f"{path} lacks the field {missing[0]!r}, which has no default.")
-    return cls(**{name: _convert(path, name, values[name], hints[name]) for name in values})
+        raise ValueError(f"{path}: missing field {missing[0]!r}, which has no default.")
+    fields = {}
+    for name, value in values.items():
+        try:
+            fields[name] = _convert(value, hints[name])
+        except TypeError:
+            hint = hints[name]
+            expected = hint.__name__ if type(hint) is type else str(hint)
+            raise ValueError(
+                f"{path}: field {name!r} must be {expected}, got {repr(value)[:200]}."
+            ) from None
+    return cls(**fields)
 
 
-def _convert(path: Path, name: str, value: Any, hint: Any) -> Any:
-    options = typing.get_args(hint) if _is_union(hint) else (hint,)
-    for option in options:
-        if option is Path and isinstance(value, str):
-            return Path(value)
-        if option is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
-        if typing.get_origin(option) is typing.Literal:
-            if value in typing.get_args(option):
-                return value
-        elif typing.get_origin(option) is tuple and isinstance(value, list):
-            return tuple(value)
-        elif isinstance(option, type) and type(value) is option:
+def _convert(value: object, hint: object) -> object:
+    """Returns a JSON value as the type of a field; raises TypeError if it has another type."""
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Union or isinstance(hint, types.UnionType):
+        for option in options:
+            with contextlib.suppress(TypeError):
+                return _convert(value, option)
+    elif origin is typing.Literal:
+        if any(type(value) is type(option) and value == option for option in options):
             return value
-    expected = getattr(hint, "__name__", None) if isinstance(hint, type) else str(hint)
-    raise ValueError(f"{path}: field {name!r} must be {expected}, got {value!r}.")
-
-
-def _is_union(hint: Any) -> bool:
-    return typing.get_origin(hint) is typing.Union or type(hint).__name__ == "UnionType"
+    elif origin is tuple and isinstance(value, list):
+        inner = options[:1] * len(value) if options[1:] == (...,) else options
+        if len(inner) == len(value):
+            return tuple(map(_convert, value, inner))
+    elif hint is Path and isinstance(value, str):
+        return Path(value)
+    elif hint is float and type(value) is int:
+        with contextlib.suppress(OverflowError):
+            return float(value)
+    elif isinstance(hint, type) and type(value) is hint:
+        return value
+    raise TypeError
 
 
 def parse(
@@ -109,97 +191,115 @@ def parse(
     description: str | None = None,
     may_differ: Sequence[str] = RESUMED_RUN_MAY_CHANGE,
 ) -> Config:
-    """Reads a configuration from the command line: one flag a field, by tyro.
+    """Reads a configuration from the command line: one flag per field, parsed by tyro.
 
-    Two ways to begin from a file, after which flags still count: ``--config FILE``, which repeats
-    a run in another folder, and, for a class with the fields ``run_dir`` and ``resume``,
-    ``--run_dir DIR --resume``, which takes the run's own configuration and refuses flags that
-    contradict it.
+    Flags change the values of a file in two cases: ``--config FILE`` repeats a run in another
+    folder, and ``--workdir DIR --resume``, for a class with these fields, takes the run's own
+    configuration and refuses flags that contradict it.
 
     Args:
         cls: a dataclass.
-        arguments: the command line without the program's name; None takes ``sys.argv[1:]``.
-        description: shown by ``--help``; an experiment gives its ``__doc__``.
+        arguments: command line without the program's name; ``sys.argv[1:]`` by default.
+        description: shown by ``--help``; an experiment passes its ``__doc__``.
         may_differ: fields that a resumed run may change.
 
     Raises:
-        ValueError: what a file holds, or a flag that contradicts the run that is resumed.
-        SystemExit: an unknown flag or a bad value; tyro prints which and what was expected.
+        ValueError: an invalid file, or a flag that contradicts the resumed run.
+        SystemExit: an unknown flag or an invalid value; tyro prints it.
+
+    >>> parse(Run, ["--num_epochs", "3"]).num_epochs
+    3
     """
-    import tyro
-
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    default, arguments = _take_config_file(cls, arguments)
-
-    def read(default: Config | None) -> Config:
-        kwargs: dict[str, Any] = {} if default is None else {"default": default}
-        return tyro.cli(
-            cls,
-            args=arguments,
-            description=f"{(description or '').rstrip()}\n\n--config FILE takes the values of a "
-            "config.json, from which the flags given beside it differ.",
-            use_underscores=True,
-            **kwargs,
-        )
-
-    config = read(default)
+    path, arguments = _take_config_path(sys.argv[1:] if arguments is None else arguments)
+    default = None if path is None else _without_workdir(load(cls, path))
+    config = _parse_flags(cls, arguments, default, description)
     if not getattr(config, "resume", False):
         return config
-    if default is not None:
+    if path is not None:
         raise ValueError(
-            "--config and --resume exclude each other: a run is resumed with its own config.json."
+            "--config and --resume are mutually exclusive: a run is resumed with its own "
+            "config.json."
         )
-    run_dir = getattr(config, "run_dir", None)
-    if run_dir is None:
-        raise ValueError("--resume needs --run_dir DIR, the folder of the run to go on with.")
-    if not (Path(run_dir) / "config.json").is_file():
+    workdir = getattr(config, "workdir", None)
+    if workdir is None:
+        raise ValueError("--resume needs --workdir DIR, the folder of the run to resume.")
+    if not (Path(workdir) / "config.json").is_file():
         return config
-    before = load(cls, Path(run_dir) / "config.json")
-    config = read(before)
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-        old, new = getattr(before, field.name), getattr(config, field.name)
+    saved = load(cls, Path(workdir) / "config.json")
+    config = _parse_flags(cls, arguments, saved, description)
+    for field in dataclasses.fields(cls):
+        old, new = getattr(saved, field.name), getattr(config, field.name)
         if field.name not in may_differ and old != new:
             raise ValueError(
-                f"{run_dir} was made with --{field.name} {old}, the command line says {new}. "
-                "Leave the flag out to resume, or choose another --run_dir."
+                f"{workdir} was trained with --{field.name} {old}, got --{field.name} {new}. "
+                "Omit the flag to resume, or choose another --workdir."
             )
     return config
 
 
-def _take_config_file(cls: type[Config], arguments: list[str]) -> tuple[Config | None, list[str]]:
-    """Takes ``--config FILE`` out of the arguments; where the run went is not repeated."""
+def _parse_flags(
+    cls: type[Config], arguments: Sequence[str], default: Config | None, description: str | None
+) -> Config:
+    import tyro
+
+    about = "--config FILE reads a config.json; other flags override its values."
+    return tyro.cli(
+        cls,
+        args=arguments,
+        description=f"{(description or '').rstrip()}\n\n{about}",
+        use_underscores=True,
+        **({} if default is None else {"default": default}),
+    )
+
+
+def _take_config_path(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Takes ``--config FILE`` out of the arguments."""
+    arguments = list(arguments)
     for index, argument in enumerate(arguments):
         if argument == "--config" or argument.startswith("--config="):
             rest = arguments[index + 1 :]
             path = argument.partition("=")[2] or (rest.pop(0) if rest else "")
             if not path:
                 raise ValueError("--config needs the path of a JSON file.")
-            loaded: Any = load(cls, path)
-            fresh = {
-                field.name: field.default
-                for field in dataclasses.fields(loaded)
-                if field.name in ("run_dir", "resume")
-            }
-            return dataclasses.replace(loaded, **fresh), arguments[:index] + rest
+            return path, arguments[:index] + rest
     return None, arguments
 
 
-def main(function: Callable[[Any], Any], cls: type[Any], *, description: str | None = None) -> None:
-    """Runs an experiment from the command line: errors become one line, Ctrl-C a calm goodbye.
+def _without_workdir(config: Config) -> Config:
+    """The configuration of a run, to be repeated in another folder."""
+    changes = {
+        field.name: field.default
+        for field in dataclasses.fields(config)
+        if field.name in ("workdir", "resume")
+    }
+    return dataclasses.replace(config, **changes)
+
+
+def main(
+    function: Callable[[Config], object], cls: type[Config], *, description: str | None = None
+) -> None:
+    """Runs an experiment from the command line.
+
+    Errors print one line; Ctrl-C exits cleanly. The exit status is 0, 1 for an error that the
+    message explains, 2 for bad flags, 130 after Ctrl-C, 143 after SIGTERM. With
+    ``JAXDL_TRACEBACK=1`` in the environment errors keep their traceback.
 
     Args:
         function: ``main(config)`` of the experiment.
         cls: its configuration.
         description: see :func:`parse`.
-
-    Exit status: 0; 1 for a failure that the message explains; 2 for bad flags; 130 for Ctrl-C.
     """
     warnings.formatwarning = lambda message, *_args, **_kwargs: f"warning: {message}\n"
     try:
         function(parse(cls, description=description))
+        sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
         print(f"\n{str(interrupt) or 'stopped'}", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise SystemExit(getattr(interrupt, "exit_status", 130)) from None
+    except BrokenPipeError:
+        # the reader of our output, e.g. `head`, has ended; Python would complain again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("JAXDL_TRACEBACK"):
             raise

@@ -12,7 +12,7 @@ from jaxdl.__main__ import main
 @pytest.mark.parametrize("model", ["vae", "autoencoder"])
 def test_learns_and_draws(tmp_path, model, capsys):
     cfg = autoencode.Config(
-        model=model, num_epochs=12, batch_size=64, num_latents=2, run_dir=tmp_path / "run"
+        model=model, num_epochs=12, batch_size=64, num_latents=2, workdir=tmp_path / "run"
     )
     history = autoencode.main(cfg)
     assert history[-1]["test/loss"] < 0.95 * history[0]["test/loss"]

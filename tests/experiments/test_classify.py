@@ -28,27 +28,27 @@ def test_without_flags_it_classifies_digits(tmp_path, monkeypatch, capsys):
     call([], monkeypatch)
     out = capsys.readouterr().out
     assert "Total Parameters: 301,066" in out
-    (run_dir,) = (tmp_path / "runs").iterdir()
-    assert out.rstrip().endswith(f"run folder: runs/{run_dir.name}")
-    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").open()]
+    (workdir,) = (tmp_path / "runs").iterdir()
+    assert out.rstrip().endswith(f"run folder: runs/{workdir.name}")
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
     assert rows[-1]["test/accuracy"] > 0.97
     assert rows[-1].keys() >= {
         "epoch", "step", "train/loss", "test/loss", "test/accuracy", "learning_rate",
         "epoch_seconds",
     }  # fmt: skip
-    saved = json.loads((run_dir / "config.json").read_text())
+    saved = json.loads((workdir / "config.json").read_text())
     assert saved["config"]["data"] == "digits"
     assert saved["versions"].keys() >= {"jax", "flax", "optax"}
-    bundle, test = export.open_model(run_dir, which="last"), data.digits().test
+    bundle, test = export.open_model(workdir, which="last"), data.digits().test
     right = bundle.predict(test["image"]).argmax(-1) == test["label"]
     assert right.mean() == pytest.approx(rows[-1]["test/accuracy"])
     recalled = sum(number * recall for _, number, recall, *_ in bundle.config["by_class"])
     assert recalled == pytest.approx(right.sum())
     for name in ("learning_curves", "predictions", "confusion_matrix"):
-        picture = np.asarray(Image.open(run_dir / f"{name}.png").convert("L"))
+        picture = np.asarray(Image.open(workdir / f"{name}.png").convert("L"))
         assert min(picture.shape) > 300
         assert picture.std() > 10
-    events = EventAccumulator(str(run_dir), size_guidance={"scalars": 0}).Reload()
+    events = EventAccumulator(str(workdir), size_guidance={"scalars": 0}).Reload()
     points = events.Scalars("test/accuracy")
     assert [point.step for point in points] == [row["step"] for row in rows]
     np.testing.assert_allclose([p.value for p in points], [r["test/accuracy"] for r in rows])
@@ -57,7 +57,7 @@ def test_without_flags_it_classifies_digits(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def quick():
-    return ["--data", "digits", "--num_epochs", "2", "--num_train", "200", "--run_dir"]
+    return ["--data", "digits", "--num_epochs", "2", "--num_train", "200", "--workdir"]
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
@@ -72,12 +72,12 @@ def test_models_and_optimizers(model, optimizer, quick, tmp_path, monkeypatch):
 
 
 def test_resume_goes_on_with_the_runs_own_configuration(quick, tmp_path, monkeypatch):
-    run_dir = tmp_path / "run"
-    call([*quick, run_dir, "--model", "cnn", "--optimizer", "momentum"], monkeypatch)
-    call(["--run_dir", run_dir, "--resume", "--num_epochs", "3"], monkeypatch)
-    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").open()]
+    workdir = tmp_path / "run"
+    call([*quick, workdir, "--model", "cnn", "--optimizer", "momentum"], monkeypatch)
+    call(["--workdir", workdir, "--resume", "--num_epochs", "3"], monkeypatch)
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
-    assert json.loads((run_dir / "config.json").read_text())["config"]["model"] == "cnn"
+    assert json.loads((workdir / "config.json").read_text())["config"]["model"] == "cnn"
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,8 @@ def test_a_mistyped_flag_is_named_with_what_was_expected(flags, message, monkeyp
         (["--model", "convnet"], "images are too small for this model"),
         (["--dropout_rate", "1.5"], "dropout_rate must lie in 0 to 1"),
         (["--optimizer", "sgd", "--learning_rate", "1e6"], "stopped being finite at step"),
-        (["--config", "missing.json"], "no configuration file missing.json"),
-        (["--resume"], "--resume needs --run_dir"),
+        (["--config", "missing.json"], "configuration file not found: missing.json"),
+        (["--resume"], "--resume needs --workdir"),
     ],
 )
 def test_a_mistake_is_one_line_that_says_what_to_do(flags, message, tmp_path, monkeypatch, capsys):
@@ -127,13 +127,13 @@ def test_resuming_with_another_model_names_the_flag(quick, tmp_path, monkeypatch
     call([*quick, tmp_path / "run"], monkeypatch)
     before = (tmp_path / "run" / "config.json").read_bytes()
     with pytest.raises(SystemExit):
-        call(["--run_dir", tmp_path / "run", "--resume", "--model", "cnn"], monkeypatch)
-    assert "was made with --model mlp, the command line says cnn" in capsys.readouterr().err
+        call(["--workdir", tmp_path / "run", "--resume", "--model", "cnn"], monkeypatch)
+    assert "was trained with --model mlp, got --model cnn" in capsys.readouterr().err
     assert (tmp_path / "run" / "config.json").read_bytes() == before
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
-    command = [sys.executable, SCRIPT, "--num_epochs", "3000", "--run_dir", tmp_path / "run"]
+    command = [sys.executable, SCRIPT, "--num_epochs", "3000", "--workdir", tmp_path / "run"]
     process = subprocess.Popen(
         list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

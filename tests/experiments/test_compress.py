@@ -17,7 +17,7 @@ def results(tmp_path_factory):
     """The rows of the table by name, and the folder of the files."""
     folder = tmp_path_factory.mktemp("compress")
     make_run(folder / "run")
-    rows = compress.main(compress.Config(run=folder / "run", run_dir=folder / "out"))
+    rows = compress.main(compress.Config(run=folder / "run", workdir=folder / "out"))
     return {row["weights"]: row for row in rows}, folder / "out"
 
 
@@ -61,4 +61,4 @@ def test_without_a_run_the_readmes_recipe_is_trained(monkeypatch):
         "cnn", "adamw", "one_cycle", "flip",
     )  # fmt: skip
     assert (cfg.learning_rate, cfg.weight_decay, cfg.batch_size) == (3e-3, 0.02, 64)
-    assert (cfg.num_epochs, cfg.run_dir) == (3, Path("x"))
+    assert (cfg.num_epochs, cfg.workdir) == (3, Path("x"))

@@ -9,7 +9,7 @@ from jaxdl import export, optim, tree
 
 def test_three_ways_are_compared(tmp_path):
     cfg = fine_tune.Config(
-        source_epochs=1, target_epochs=6, num_target=40, run_dir=tmp_path / "runs"
+        source_epochs=1, target_epochs=6, num_target=40, workdir=tmp_path / "runs"
     )
     histories = fine_tune.main(cfg)
     assert set(histories) == {"source", "head", "all", "scratch"}
@@ -43,4 +43,4 @@ def test_a_frozen_backbone_stays_to_the_last_bit(tmp_path):
     assert not any(statistics.values())
     assert np.all(target.test["label"] < 5)
     with pytest.raises(ValueError, match=r"--num_target must lie in 1 to \d+, got 0"):
-        fine_tune.main(fine_tune.Config(num_target=0, run_dir=tmp_path / "none"))
+        fine_tune.main(fine_tune.Config(num_target=0, workdir=tmp_path / "none"))

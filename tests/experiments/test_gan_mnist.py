@@ -38,7 +38,7 @@ def files(folder):
 
 def test_the_improved_gan_is_measured_and_drawn_and_its_seeds_too(tmp_path, small):
     cfg = gan_mnist.Config(
-        players="improved", num_train=120, num_epochs=1, run_dir=tmp_path / "run"
+        players="improved", num_train=120, num_epochs=1, workdir=tmp_path / "run"
     )
     history = gan_mnist.main(cfg)
     assert history[-1]["step"] == 120
@@ -62,14 +62,14 @@ def test_the_improved_gan_is_measured_and_drawn_and_its_seeds_too(tmp_path, smal
 
 
 def test_the_discriminator_alone_tells_digits_from_noise(tmp_path):
-    cfg = gan_mnist.Config(players="improved", alone=True, run_dir=tmp_path / "run")
+    cfg = gan_mnist.Config(players="improved", alone=True, workdir=tmp_path / "run")
     history = gan_mnist.main(dataclasses.replace(cfg, num_train=600))
     # 600 steps instead of the book's 60,000
     assert history[-1]["train/real_output"] > 0.8 > 0.2 > history[-1]["train/fake_output"]
 
 
 def test_classes_are_asked_for(tmp_path, small):
-    cfg = cgan_mnist.Config(players="book", num_train=60, num_epochs=1, run_dir=tmp_path / "run")
+    cfg = cgan_mnist.Config(players="book", num_train=60, num_epochs=1, workdir=tmp_path / "run")
     cgan_mnist.main(cfg)
     assert files(tmp_path / "run") > {"classes.png", "asked.png", "generator.jsonl"}
     row = json.loads((tmp_path / "run" / "generator.json").read_text())
@@ -92,7 +92,7 @@ def test_colour_images_from_a_folder(tmp_path):
         batch_size=4,
         num_epochs=2,
         augment=True,
-        run_dir=tmp_path / "run",
+        workdir=tmp_path / "run",
     )
     history = gan_conv.main(cfg)
     assert history[-1]["step"] == 6
@@ -123,7 +123,7 @@ def test_what_cannot_be_made_is_named(tmp_path, options, error, message):
     (tmp_path / "empty").mkdir()
     if options.get("images") == "EMPTY":
         options = {"images": str(tmp_path / "empty")}
-    cfg = gan_conv.Config(num_train=8, run_dir=tmp_path / "run", **options)
+    cfg = gan_conv.Config(num_train=8, workdir=tmp_path / "run", **options)
     with pytest.raises(error, match=message):
         gan_conv.main(cfg)
 

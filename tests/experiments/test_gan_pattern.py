@@ -9,7 +9,7 @@ import gan_theory
 
 
 def test_the_discriminator_tells_and_the_generator_learns_1010(tmp_path):
-    cfg = gan_pattern.Config(num_steps=2000, learning_rate=0.05, run_dir=tmp_path / "run")
+    cfg = gan_pattern.Config(num_steps=2000, learning_rate=0.05, workdir=tmp_path / "run")
     history = gan_pattern.main(cfg)
     assert len(history) == 10
     assert history[-1]["alone/real_output"] > 0.7 > 0.3 > history[-1]["alone/noise_output"]
@@ -71,7 +71,7 @@ def test_modes_are_counted(tmp_path, monkeypatch):
     plain = {"plain": gan_theory.remedies()["squared error, SGD"]}
     monkeypatch.setattr(gan_theory, "remedies", lambda: plain)
     rows = gan_theory.main(
-        gan_theory.Config(parts=("ring",), num_steps=100, run_dir=tmp_path / "run")
+        gan_theory.Config(parts=("ring",), num_steps=100, workdir=tmp_path / "run")
     )
     assert rows[0]["part"] == "ring"
     assert 0 <= rows[0]["plain"] <= 8

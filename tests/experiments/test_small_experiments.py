@@ -16,12 +16,12 @@ from jaxdl import config
 from jaxdl.data import synthetic
 
 
-def call(script, run_dir, **fields):
+def call(script, workdir, **fields):
     """History and run folder of an experiment."""
-    history = script.main(script.Config(run_dir=run_dir, **fields))
-    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").open()]
+    history = script.main(script.Config(workdir=workdir, **fields))
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
     assert rows == history
-    assert config.load(script.Config, run_dir / "config.json").run_dir == run_dir
+    assert config.load(script.Config, workdir / "config.json").workdir == workdir
     return history
 
 
@@ -64,7 +64,7 @@ def test_linear_regression_ends_on_the_least_squares_line(tmp_path, capsys):
 
 
 def test_linear_regression_with_too_high_a_rate_says_so(tmp_path, monkeypatch, capsys):
-    flags = ["--learning_rate", "0.1", "--run_dir", str(tmp_path / "run")]
+    flags = ["--learning_rate", "0.1", "--workdir", str(tmp_path / "run")]
     monkeypatch.setattr(sys, "argv", ["linear_regression.py", *flags])
     with pytest.raises(SystemExit) as exit_:
         config.main(linear_regression.main, linear_regression.Config)
@@ -164,5 +164,5 @@ def test_the_docstring_begins_with_a_summary_and_the_command(script):
 )
 def test_wrong_sizes_are_refused(script, fields, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        script.main(script.Config(run_dir=tmp_path / "run", **fields))
+        script.main(script.Config(workdir=tmp_path / "run", **fields))
     assert not (tmp_path / "run").exists()

@@ -18,9 +18,9 @@ def swept(tmp_path_factory):
         num_seeds=2,
         halving=(1, 3),
         hidden=(16,),
-        run_dir=tmp_path_factory.mktemp("sweep") / "run",
+        workdir=tmp_path_factory.mktemp("sweep") / "run",
     )
-    return sweep.main(cfg), cfg.run_dir
+    return sweep.main(cfg), cfg.workdir
 
 
 def test_the_better_rate_goes_on_and_learns(swept):
@@ -46,4 +46,4 @@ def test_members_can_be_compared(swept):
 
 def test_random_search_says_what_it_draws_between(tmp_path):
     with pytest.raises(ValueError, match=r"two weight decays above 0, got \(0\.0,\)"):
-        sweep.main(sweep.Config(random=4, weight_decays=(0.0,), run_dir=tmp_path / "run"))
+        sweep.main(sweep.Config(random=4, weight_decays=(0.0,), workdir=tmp_path / "run"))

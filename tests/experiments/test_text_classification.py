@@ -36,34 +36,34 @@ def data_dir(tmp_path):
     return folder.parent
 
 
-def flags(data_dir, run_dir, **options):
+def flags(data_dir, workdir, **options):
     options = {"batch_size": 8, "learning_rate": 0.03, "num_epochs": 10, **options}
     listed = [part for name, value in options.items() for part in (f"--{name}", value)]
-    return ["--data_dir", data_dir, "--run_dir", run_dir, *listed]
+    return ["--data_dir", data_dir, "--workdir", workdir, *listed]
 
 
 def test_it_learns_bigrams_and_leaves_pictures_and_sentences(
     data_dir, tmp_path, monkeypatch, capsys
 ):
-    run_dir = tmp_path / "run"
-    call(flags(data_dir, run_dir), monkeypatch)
+    workdir = tmp_path / "run"
+    call(flags(data_dir, workdir), monkeypatch)
     out = capsys.readouterr().out
-    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").open()]
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
     assert rows[-1]["test/accuracy"] == 1.0
     assert rows[-1]["train/loss"] < rows[0]["train/loss"]
     assert "6 dev sentences after 10 epochs: accuracy 1.0000" in out
-    assert json.loads((run_dir / "config.json").read_text())["config"]["bigrams"] is True
-    lines = (run_dir / "sentences.txt").read_text().splitlines()
+    assert json.loads((workdir / "config.json").read_text())["config"]["bigrams"] is True
+    lines = (workdir / "sentences.txt").read_text().splitlines()
     assert [line.split("positive  ")[1] for line in lines] == GOOD + BAD
     shares = [float(line.split()[1].rstrip("%")) for line in lines]
     assert min(shares[:3]) > 50 > max(shares[3:])
     assert lines[0] in out
     for name in ("learning_curves", "confusion_matrix"):
-        picture = np.asarray(Image.open(run_dir / f"{name}.png").convert("L"))
+        picture = np.asarray(Image.open(workdir / f"{name}.png").convert("L"))
         assert min(picture.shape) > 300
         assert picture.std() > 10
     # the bundle has the vocabulary: texts in, probabilities out
-    arguments = ["export", str(run_dir), "--to", "bundle", "--checkpoint", "last"]
+    arguments = ["export", str(workdir), "--to", "bundle", "--checkpoint", "last"]
     assert main([*arguments, "--out", str(tmp_path / "b")]) == 0
     assert "6 test sentences of sst2: accuracy 1.0000" in capsys.readouterr().out
     positive = jaxdl.load_bundle(tmp_path / "b").predict(GOOD + BAD)[:, 1]

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("JAXDL_KILLS", "3"))
 
 
-def command(run_dir):
+def command(workdir):
     shared = ROOT.parent / "shared" / "data"
     real = (shared / "fashion_mnist").is_dir()
     source = (
@@ -42,30 +42,30 @@ def command(run_dir):
     )
     options = "--model cnn --dropout_rate 0.3 --optimizer adam --augment shift --batch_size 64"
     script = ROOT / "experiments" / "classify.py"
-    last = ["--save_every_seconds", "0", "--run_dir", run_dir, "--resume"]
+    last = ["--save_every_seconds", "0", "--workdir", workdir, "--resume"]
     return [str(x) for x in [sys.executable, script, *source, *options.split(), *last]]
 
 
-def read_rows(run_dir):
-    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+def read_rows(workdir):
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return without_times(rows)
 
 
-def last_checkpoint(run_dir):
+def last_checkpoint(workdir):
     """Step, checksums of all arrays and parameters of the newest checkpoint."""
-    contents = checkpoint.describe(run_dir / "checkpoints/last")
+    contents = checkpoint.describe(workdir / "checkpoints/last")
     variables, _ = checkpoint.restore_weights(contents.folder)
     return contents.step, contents.checksums, variables["params"]
 
 
-def start(run_dir):
+def start(workdir):
     """A process that has compiled its step and begins to train, or found nothing left to do."""
     process = subprocess.Popen(
-        command(run_dir),
+        command(workdir),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        cwd=run_dir.parent,
+        cwd=workdir.parent,
     )
     lines = []
     for line in process.stdout:
@@ -107,8 +107,8 @@ def test_killed_and_resumed_is_never_killed(tmp_path):
             finished.append(killed)
             killed = tmp_path / f"killed{len(finished)}"
 
-    for run_dir in finished:
-        check_same(run_dir, whole)
+    for workdir in finished:
+        check_same(workdir, whole)
 
 
 def check_same(killed, whole):

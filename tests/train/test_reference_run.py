@@ -52,7 +52,7 @@ def test_five_epochs_on_fashion_mnist(tmp_path):
             batch_size=32,
             num_epochs=5,
             seed=1,
-            run_dir=tmp_path / "run",
+            workdir=tmp_path / "run",
         )
     )
     accuracy = [row["test/accuracy"] for row in history]

@@ -53,7 +53,7 @@ def read_runs(paths: Sequence[Path | str]) -> list[RunFolder]:
     if wrong:
         raise ValueError(
             "not a run folder, for want of a metrics.jsonl: " + ", ".join(wrong) + ". "
-            "A run folder is what --run_dir or train.run(workdir=...) names."
+            "A run folder is what --workdir or train.run(workdir=...) names."
         )
     return [
         _read(folder, name) for folder, name in zip(folders, short_names(resolved), strict=True)

@@ -395,4 +395,4 @@ def folder_problems(folder: Path) -> list[Problem]:
             return []
     except OSError as error:
         what = f"The current folder cannot be written: {error.strerror or error}."
-        return [Problem(what, "change into a folder of your own, or give --run_dir")]
+        return [Problem(what, "change into a folder of your own, or give --workdir")]

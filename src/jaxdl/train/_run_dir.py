@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -38,7 +39,15 @@ class EpochEnd(NamedTuple):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was stopped by Ctrl-C or SIGTERM after the state had been saved."""
+    """Training was stopped by Ctrl-C or SIGTERM after the state had been saved.
+
+    Attributes:
+        exit_status: 130 after Ctrl-C, 143 after SIGTERM, as shells count.
+    """
+
+    def __init__(self, message: str = "stopped", number: int = signal.SIGINT):
+        super().__init__(message)
+        self.exit_status = 128 + int(number)
 
 
 class Record:
@@ -225,7 +234,7 @@ def _check_writable(workdir: Path, num_bytes: int) -> None:
     except OSError as error:
         raise type(error)(
             f"the run folder {workdir} cannot be written ({error.strerror or error}). "
-            "Choose another one (workdir=, --run_dir) or free some space."
+            "Choose another one (workdir=, --workdir) or free some space."
         ) from error
     free = shutil.disk_usage(workdir).free
     if free < num_bytes:

@@ -273,7 +273,7 @@ def run(
         record.finish()
         if interrupted and done < total:
             kept = f"; resume it from {record.workdir}" if record.workdir else ""
-            raise Interrupted(f"stopped at step {done} of {total}{kept}")
+            raise Interrupted(f"stopped at step {done} of {total}{kept}", interrupted[0])
     return state, history
 
 
