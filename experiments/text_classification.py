@@ -83,7 +83,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     splits = data.sources.sst2(cfg.data_dir / "sst2")
     words = [text.tokenize(sentence) for sentence in splits["train"][0]]
     words = [text.add_bigrams(each) for each in words] if cfg.bigrams else words
-    vocabulary = tuple(text.vocabulary(words, min_count=cfg.min_count))
+    vocabulary = tuple(text.build_vocabulary(words, min_count=cfg.min_count))
     preprocess = export.Preprocessing(
         (cfg.max_tokens,), "int32", vocabulary=vocabulary, bigrams=cfg.bigrams
     )

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxdl import text, transforms
 from jaxdl.data.sources.image_files import SUFFIXES, read_image
+from jaxdl.text.vocabulary import PADDING, UNKNOWN
 from jaxdl.types import Array
 
 
@@ -72,7 +73,7 @@ class Preprocessing:
             raise ValueError(f"scale must be greater than 0, got {self.scale}.")
         transforms.normalize(self.mean, self.std)
         object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
-        specials = (text.vocabulary.PADDING, text.vocabulary.UNKNOWN)
+        specials = (PADDING, UNKNOWN)
         if self.vocabulary and not (
             self.dtype == "int32"
             and len(self.shape) == 1
