@@ -292,7 +292,7 @@ def train_in_little_memory(kind: str, path: str, num_epochs: int) -> None:
 
     source: Any
     if kind == "files":
-        source = data.sources.image_files(path)
+        source = data.sources.image_source(path)
     else:
         images = np.load(path, mmap_mode="r")
         source = data.ArraySource({"image": images, "label": np.arange(len(images)) % 10})
@@ -345,7 +345,7 @@ def read_sets(cfg: Config, folder: Path) -> tuple[np.ndarray, np.ndarray, Any]:
             noise = generator.integers(0, 256, (8, 8, 3), np.uint8)
             image = Image.fromarray(noise).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
             image.save(files / str(number % 10) / f"{number}.jpg")
-    source = data.sources.image_files(files)
+    source = data.sources.image_source(files)
     chosen = generator.permutation(len(source))[: cfg.num_files]
     paths = [source.paths[index] for index in chosen]
     return images, labels, data.sources.ImageFiles(paths, np.asarray(source.labels)[chosen])

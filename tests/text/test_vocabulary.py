@@ -125,11 +125,11 @@ TEXTS = [["b", "a", "b"], ["c", "a", "b"], ["d"]]
 )
 def test_vocabulary_numbers_words_by_frequency(options, words):
     expected = {word: index for index, word in enumerate(["<pad>", "<unk>", *words])}
-    assert text.vocabulary(TEXTS, **options) == expected
+    assert text.build_vocabulary(TEXTS, **options) == expected
 
 
 def test_the_names_of_padding_and_unknown_in_a_text_keep_their_numbers():
-    assert text.vocabulary([["<unk>", "a", "<pad>"]]) == {"<pad>": 0, "<unk>": 1, "a": 2}
+    assert text.build_vocabulary([["<unk>", "a", "<pad>"]]) == {"<pad>": 0, "<unk>": 1, "a": 2}
 
 
 @pytest.mark.parametrize(
@@ -145,11 +145,11 @@ def test_the_names_of_padding_and_unknown_in_a_text_keep_their_numbers():
 )
 def test_vocabulary_refuses(texts, options, message):
     with pytest.raises(ValueError, match=message):
-        text.vocabulary(texts, **options)
+        text.build_vocabulary(texts, **options)
 
 
 def test_encode_pads_cuts_and_marks_unknown_words():
-    vocabulary = text.vocabulary(TEXTS, min_count=2)
+    vocabulary = text.build_vocabulary(TEXTS, min_count=2)
     indices = text.encode([["a", "d"], [], ["b", "a", "b", "a"]], vocabulary, 3)
     np.testing.assert_array_equal(indices, [[3, 1, 0], [0, 0, 0], [2, 3, 2]])
     assert indices.dtype == np.int32

@@ -10,7 +10,7 @@ from jaxdl.data.source import ArraySource, Dataset, Source
 from jaxdl.data.sources._tfds_build import prepared_version
 from jaxdl.data.sources.array_record import ArrayRecordSource
 from jaxdl.data.sources.hdf5 import HDF5Source
-from jaxdl.data.sources.image_files import has_image_folders, image_files, image_folder
+from jaxdl.data.sources.image_files import has_image_folders, image_folder, image_source
 from jaxdl.data.sources.image_sets import (
     CLASS_NAMES,
     IDX_FILES,
@@ -166,7 +166,7 @@ def _folder(folder: Path, split: str, options: dict[str, Any]) -> Source:
             names = None
             if train.is_dir() and alias != "train":
                 names = sorted(path.name for path in train.iterdir() if path.is_dir()) or None
-            return image_files(folder / alias, names, **options)
+            return image_source(folder / alias, names, **options)
     for alias in aliases:
         for path in sorted(folder.glob(f"{alias}*")):
             if path.is_file() and (path.suffix in _READERS or path.suffix == ".txt"):
@@ -179,7 +179,7 @@ def _folder(folder: Path, split: str, options: dict[str, Any]) -> Source:
             f"{folder} has no file for the split {split!r}; it holds "
             f"{', '.join(path.name for path in files[:10])}. Give the path of one."
         )
-    return image_files(folder, **options)
+    return image_source(folder, **options)
 
 
 def _file(path: Path, split: str) -> Source:

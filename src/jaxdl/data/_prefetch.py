@@ -417,26 +417,3 @@ def check_numeric(batch: Mapping[str, Any]) -> None:
                 f"{name!r} holds strings or objects, which no device takes; encode it or leave it "
                 "out with map_source."
             )
-
-
-def num_cores() -> int:
-    """CPU cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        return os.cpu_count() or 1
-
-
-def device_memory() -> tuple[int, int | None]:
-    """The memory of the first device in bytes, and what of it is in use.
-
-    A CPU's is the machine's, of which the use is not known (None); where the system does not say
-    how much it has, 8 GB are assumed.
-    """
-    statistics = jax.local_devices()[0].memory_stats() or {}
-    if "bytes_limit" in statistics:
-        return int(statistics["bytes_limit"]), int(statistics.get("bytes_in_use", 0))
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), None
-    except (AttributeError, ValueError, OSError):  # not POSIX
-        return 8 * 10**9, None

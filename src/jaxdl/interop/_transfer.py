@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import jax
 import numpy as np
 
-from jaxdl.data._prefetch import num_cores
+from jaxdl._machine import num_cores
 from jaxdl.types import PyTree
 
 ALIGNMENT = 64

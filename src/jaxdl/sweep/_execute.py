@@ -11,7 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxdl import tree
-from jaxdl.data._prefetch import device_memory
+from jaxdl._machine import device_memory
 from jaxdl.sweep._plan import CACHE_BYTES, Traced, TrainOne
 from jaxdl.types import Array, PyTree
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import tree
-from jaxdl.data._prefetch import num_cores
+from jaxdl._machine import num_cores
 from jaxdl.train import _batches
 from jaxdl.types import Array, PyTree
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import _checks, checkpoint, metrics, tree
-from jaxdl.data._prefetch import check_numeric, device_memory, put_on_devices
+from jaxdl._machine import device_memory
+from jaxdl.data._prefetch import check_numeric, put_on_devices
 from jaxdl.data.collate import epoch_order, num_batches, take
 from jaxdl.data.combine import size_in_bytes, source_to_arrays
 from jaxdl.data.loader import Loader, given_names

@@ -86,7 +86,7 @@ def test_folders_that_are_not_as_expected(folder, tmp_path):
 
 
 def test_a_folder_of_classes_is_a_source(folder):
-    source = pickle.loads(pickle.dumps(data.sources.image_files(folder / "train")))
+    source = pickle.loads(pickle.dumps(data.sources.image_source(folder / "train")))
     assert (len(source), source.class_names) == (6, ("ant", "cat"))
     pixels = np.asarray(Image.open(folder / "train/cat/2.png"))
     np.testing.assert_array_equal(source[5]["image"], pixels)
@@ -96,24 +96,24 @@ def test_a_folder_of_classes_is_a_source(folder):
     assert data.combine.labels_of(source).tolist() == [0, 0, 0, 1, 1, 1]
     with pytest.raises(IndexError, match=r"index 6 .* 6 examples"):
         source[6]
-    grey = data.sources.image_files(folder / "train", mode="L", size=(2, 2))
+    grey = data.sources.image_source(folder / "train", mode="L", size=(2, 2))
     assert grey.__getitems__([0, 1])["image"].shape == (2, 2, 2, 1)
     expected = Image.open(folder / "train/ant/0.png").convert("L").resize((2, 2), 2)
     np.testing.assert_array_equal(grey[0]["image"][..., 0], np.asarray(expected))
 
 
 def test_a_folder_without_classes_has_no_labels(folder):
-    source = data.sources.image_files(folder / "train" / "ant")
+    source = data.sources.image_source(folder / "train" / "ant")
     assert (len(source), list(source.spec), source.class_names) == (3, ["image"], None)
     with pytest.raises(ValueError, match="lacks the class 'bee'"):
-        data.sources.image_files(folder / "train", ["ant", "bee", "cat"])
+        data.sources.image_source(folder / "train", ["ant", "bee", "cat"])
     with pytest.raises(ValueError, match="has the class 'cat', which is none of the 1"):
-        data.sources.image_files(folder / "train", ["ant"])
+        data.sources.image_source(folder / "train", ["ant"])
 
 
 def test_images_of_two_sizes_in_a_batch_are_named(folder):
     write(folder / "train/cat/9.png", np.full((8, 10, 3), 50))
-    source = data.sources.image_files(folder / "train")
+    source = data.sources.image_source(folder / "train")
     assert source[6]["image"].shape == (8, 10, 3)  # one alone may have any size
     with pytest.raises(ValueError, match=r"cat/9\.png is 8x10 pixels, .*ant/0\.png 4x5; pass size"):
         source.__getitems__([1, 6])
@@ -126,10 +126,10 @@ def test_broken_files_are_named_or_skipped_and_counted(folder, content):
     path = folder / "train/ant/1.png"
     whole = path.read_bytes()
     path.write_bytes({"truncated": whole[:-30], "text": b"no image", "empty": b""}[content])
-    source = data.sources.image_files(folder / "train")
+    source = data.sources.image_source(folder / "train")
     with pytest.raises(ValueError, match=r"ant/1\.png cannot be read as an image"):
         source.__getitems__([0, 1])
-    source = data.sources.image_files(folder / "train", skip_broken=True)
+    source = data.sources.image_source(folder / "train", skip_broken=True)
     assert source.skipped == [str(path)]
     assert len(source) == 5
     assert data.combine.labels_of(source).tolist() == [0, 0, 1, 1, 1]
@@ -140,7 +140,7 @@ def test_nothing_but_broken_files(folder):
     for path in (folder / "train/ant").iterdir():
         path.write_bytes(b"")
     with pytest.raises(ValueError, match=r"no image files \(3 were skipped\)"):
-        data.sources.image_files(folder / "train/ant", skip_broken=True)
+        data.sources.image_source(folder / "train/ant", skip_broken=True)
 
 
 # Lists of files

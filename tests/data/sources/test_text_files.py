@@ -62,7 +62,7 @@ def test_a_file_without_lines(tmp_path):
 
 def test_lines_become_tokens(tmp_path):
     lines = data.sources.TextLines(write(tmp_path / "a.txt", "a b\nb\n"))
-    vocabulary = text.vocabulary(text.tokenize(one["text"].item()) for one in lines)
+    vocabulary = text.build_vocabulary(text.tokenize(one["text"].item()) for one in lines)
     tokens = data.map_source(
         lines,
         lambda one: {"tokens": text.encode([[*one["text"].item().split()]], vocabulary, 3)[0]},

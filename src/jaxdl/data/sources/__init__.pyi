@@ -5,9 +5,9 @@ from jaxdl.data.sources.array_record import write_array_record as write_array_re
 from jaxdl.data.sources.hdf5 import HDF5Source as HDF5Source
 from jaxdl.data.sources.hdf5 import pack_hdf5 as pack_hdf5
 from jaxdl.data.sources.image_files import ImageFiles as ImageFiles
-from jaxdl.data.sources.image_files import image_files as image_files
 from jaxdl.data.sources.image_files import image_folder as image_folder
 from jaxdl.data.sources.image_files import image_list as image_list
+from jaxdl.data.sources.image_files import image_source as image_source
 from jaxdl.data.sources.image_sets import idx as idx
 from jaxdl.data.sources.parquet import ParquetSource as ParquetSource
 from jaxdl.data.sources.tables import csv_source as csv_source

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from jaxdl.data.source import ArraySource, Example, FileSource, Source, Spec, check_indices, unstack
-from jaxdl.data.sources.image_files import image_files
+from jaxdl.data.sources.image_files import image_source
 from jaxdl.data.sources.tables import tidy
 
 
@@ -169,7 +169,7 @@ def pack_hdf5(
 
     Args:
         source: examples of one shape; images (N, H, W, C); or a folder with one folder of images a
-            class, or of images (:func:`jaxdl.data.sources.image_files`).
+            class, or of images (:func:`jaxdl.data.sources.image_source`).
         path: the file to write; an existing one is replaced at the end.
         names: in an example → in the file; the same names by default.
         compression: gzip's level, 0 to 9, or None for no compression. 9 is slow and saves little.
@@ -189,7 +189,7 @@ def pack_hdf5(
     """
     import_h5py()
     if isinstance(source, str | os.PathLike):
-        source = image_files(source)
+        source = image_source(source)
     elif isinstance(source, np.ndarray):
         source = ArraySource({"image": source})
     path = Path(path).expanduser()

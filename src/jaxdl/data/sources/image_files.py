@@ -132,7 +132,7 @@ class ImageFiles(BaseSource):
         return self._spec
 
 
-def image_files(
+def image_source(
     directory: str | os.PathLike[str],
     class_names: Sequence[str] | None = None,
     *,
@@ -245,7 +245,7 @@ def image_folder(
 ) -> Dataset:
     """Reads a classification set from ``directory/{train,test}/CLASS/IMAGE`` into arrays.
 
-    :func:`image_files` gives one such split as a source that reads images when they are needed.
+    :func:`image_source` gives one such split as a source that reads images when they are needed.
 
     Args:
         directory: holds the folders ``train`` and ``test`` (or ``val``), each with one folder a
@@ -271,7 +271,7 @@ def image_folder(
     if unknown:
         raise ValueError(f"{test} has the class {sorted(unknown)[0]!r}, which {train} has not.")
     arrays = [
-        source_to_arrays(image_files(split, class_names, size=size), max_bytes=2**40)
+        source_to_arrays(image_source(split, class_names, size=size), max_bytes=2**40)
         for split in (train, test)
     ]
     return check_dataset(
