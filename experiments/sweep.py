@@ -134,6 +134,7 @@ def main(cfg: Config) -> sweep.SweepResult:
         config=lambda hparams, seed: Member(
             cfg.data, cfg.hidden, cfg.batch_size, **hparams, seed=seed
         ),
+        order=lambda key, hparams: (cfg.batch_size, len(images), jax.random.split(key)[1]),
     )
     show(result, cfg.num_seeds)
     return result

@@ -1,4 +1,4 @@
-"""What a sweep writes of every kind of hyperparameter, and of a ``fit`` inside ``jit``."""
+"""What a sweep writes of every kind of hyperparameter."""
 
 import functools
 import json
@@ -11,7 +11,6 @@ from helpers.event_files import values
 from tensorboard.plugins.hparams import metadata
 
 from jaxdl import sweep, train
-from jaxdl.sweep._noted import last_call
 from jaxdl.types import TrainState
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -24,69 +23,38 @@ def step(rate, state, batch):
     return state.replace(step=state.step + 1, params=w), {"loss": jnp.square(w)}
 
 
-def train_one(key, hparams, data, fit=train.fit):
+def train_one(key, hparams, data):
     state = TrainState(jnp.int32(0), jax.random.normal(jax.random.fold_in(key, 0)), {}, (), key)
     options = {"num_epochs": 2, "batch_size": 4}
     step_fn = functools.partial(step, hparams["rate"])
-    state, history = fit(step_fn, state, data, key=jax.random.fold_in(key, 1), **options)
+    state, history = train.fit(step_fn, state, data, key=jax.random.fold_in(key, 1), **options)
     return state, {"test/loss": history["train/loss"]}
 
 
-def jitted_fit(step_fn, state, data, key, **options):
-    """As one writes it who does not trust that the caller compiles."""
-
-    @jax.jit
-    def inner(state, data, key):
-        return train.fit(step_fn, state, data, key=key, **options)
-
-    return inner(state, data, key)
+def order(key, hparams):
+    return 4, 6, jax.random.fold_in(key, 1)
 
 
-def fit_twice(step_fn, state, data, key, **options):
-    """Of two phases the last one is what a run goes on with."""
-    state, _ = jitted_fit(step_fn, state, data, jax.random.key(9), num_epochs=1, batch_size=3)
-    return jitted_fit(step_fn, state, data, key, **options)
-
-
-WAYS = {
-    "plain": train_one,
-    "whole": jax.jit(train_one),
-    "fit": functools.partial(train_one, fit=jitted_fit),
-    "twice": functools.partial(train_one, fit=fit_twice),
-}
-
-
-@pytest.mark.parametrize("function", WAYS.values(), ids=WAYS)
-def test_the_last_fit_is_found_through_jit(function):
-    given = jax.random.key(5), {"rate": np.float32(0.2)}, DATA
-    jax.eval_shape(function, *given)  # what is traced once is not traced again
-    found = last_call(function, *given)
-    assert found[:2] == (4, 6)
-    order_key = jax.random.fold_in(jax.random.key(5), 1)
-    np.testing.assert_array_equal(found.key_data, jax.random.key_data(order_key))
-
-
-def test_of_many_fits_at_a_time_none_is_the_last():
-    keys = jax.random.split(jax.random.key(0), 2)
-
-    def ensemble(data):
-        return jax.vmap(lambda key: train_one(key, {"rate": 0.1}, data))(keys)
-
-    assert last_call(ensemble, DATA) is None
-    assert last_call(lambda data: data, DATA) is None
-
-
-def test_a_fit_inside_jit_leaves_a_folder_that_goes_on(tmp_path):
+@pytest.mark.parametrize("known", [True, False])
+def test_run_resumes_the_best_member_if_it_was_given_the_order(tmp_path, known):
     result = sweep.sweep(
-        WAYS["fit"], sweep.grid(rate=[0.1, 0.2]), DATA,
-        seeds=[5], workdir=tmp_path / "run", progress=False,
+        train_one, sweep.grid(rate=[0.1, 0.2]), DATA,
+        seeds=[5], workdir=tmp_path / "run", order=order if known else None, progress=False,
     )  # fmt: skip
     rate = result.hparams[result.best]["rate"]
-    _, rows = train.run(
-        functools.partial(step, rate), result.state, DATA, num_epochs=3, batch_size=4,
-        key=jax.random.fold_in(jax.random.key(5), 1), workdir=tmp_path / "run" / "best",
-        resume=True, progress=False,
-    )  # fmt: skip
+
+    def resume():
+        return train.run(
+            functools.partial(step, rate), result.state, DATA, num_epochs=3, batch_size=4,
+            key=jax.random.fold_in(jax.random.key(5), 1), workdir=tmp_path / "run" / "best",
+            resume=True, progress=False,
+        )  # fmt: skip
+
+    if not known:
+        with pytest.raises(ValueError, match="was made with batch size unknown, this run has 4"):
+            resume()
+        return
+    _, rows = resume()
     assert [row["step"] for row in rows] == [2, 4, 6]
 
 

@@ -47,6 +47,10 @@ def train_one(key, hparams, arrays, state=None, num_epochs=4):
     )
 
 
+def order(key, hparams):
+    return BATCH, len(X), jax.random.split(key)[1]
+
+
 SPACE = sweep.grid(learning_rate=[0.01, 0.1, 1e38], weight_decay=[0.0, 0.5])
 run_sweep = functools.partial(sweep.sweep, train_one, data=DATA, progress=False)
 
@@ -69,7 +73,9 @@ def solo():
 def swept(tmp_path_factory):
     """A sweep in which some members diverge, and its folder."""
     folder = tmp_path_factory.mktemp("sweep") / "run"
-    result = run_sweep(SPACE, seeds=(0, 7), method="vmap", chunk_size=5, keep="all", workdir=folder)
+    result = run_sweep(
+        SPACE, seeds=(0, 7), method="vmap", chunk_size=5, keep="all", workdir=folder, order=order
+    )
     return result, folder
 
 

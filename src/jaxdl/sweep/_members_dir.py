@@ -16,10 +16,12 @@ from jaxdl import config as configs
 from jaxdl import plots, tensorboard
 from jaxdl._files import replacing
 from jaxdl.sweep import _plan
-from jaxdl.sweep._noted import last_call
 from jaxdl.sweep.result import Ended, as_json, ended
 from jaxdl.train._run_dir import Record, to_json, write_lines
-from jaxdl.types import PyTree
+from jaxdl.types import Array
+
+Order = Callable[[Array, dict[str, Any]], tuple[int, int, Array]]
+"""``(key, hparams) -> (batch_size, num_examples, key)`` of a member's call of ``fit``."""
 
 
 def prepare(workdir: Path) -> None:
@@ -54,14 +56,11 @@ def rehearse(
 def write(
     workdir: Path,
     result: Any,
-    train_one: _plan.TrainOne,
-    data: PyTree,
     *,
     monitor: str,
     mode: str,
     config: Callable[[dict[str, Any], int], Any],
-    options: dict[str, Any],
-    outer: Sequence[str],
+    order: Order | None,
     axes: Sequence[str] | None,
 ) -> None:
     """Writes what is known when a sweep has ended; see :func:`jaxdl.sweep.sweep`.
@@ -82,10 +81,7 @@ def write(
     if figure is not None:
         plots.save(figure, workdir / "heat_map.png")
     if result.best is not None:
-        write_best(
-            workdir / "best", result, train_one, data,
-            monitor=monitor, mode=mode, config=config, options=options, outer=outer,
-        )  # fmt: skip
+        write_best(workdir / "best", result, monitor=monitor, mode=mode, config=config, order=order)
 
 
 def rows_of(member: Ended) -> list[dict[str, Any]]:
@@ -136,18 +132,15 @@ def _write_member(
 def write_best(
     folder: Path,
     result: Any,
-    train_one: _plan.TrainOne,
-    data: PyTree,
     *,
     monitor: str,
     mode: str,
     config: Callable[[dict[str, Any], int], Any],
-    options: dict[str, Any],
-    outer: Sequence[str],
+    order: Order | None,
 ) -> None:
     """The best member as a run folder with which ``run`` goes on where the member stopped."""
     hparams, seed = result.hparams[result.best], int(result.seeds[result.best])
-    fingerprint = _fingerprint(train_one, hparams, seed, data, options, outer)
+    fingerprint = _fingerprint(order and order(jax.random.key(seed), hparams))
     rows = rows_of(ended(result, result.best))
     made = config(hparams, seed)
     sign = -1.0 if mode == "max" else 1.0
@@ -213,28 +206,15 @@ def draw(result: Any, *, monitor: str, mode: str, axes: Sequence[str] | None = N
     )
 
 
-def _fingerprint(
-    train_one: _plan.TrainOne,
-    hparams: Mapping[str, Any],
-    seed: int,
-    data: PyTree,
-    options: dict[str, Any],
-    outer: Sequence[str],
-) -> dict[str, Any]:
-    """What ``run`` compares before it goes on; {} for a member that never called ``fit``."""
-    fixed = {name: hparams[name] for name in outer}
-    traced = _plan.as_arrays({n: value for n, value in hparams.items() if n not in fixed})
-
-    def train(key: Any, traced: dict, data: PyTree) -> Any:
-        return train_one(key, {**fixed, **traced}, data, **options)
-
-    call = last_call(train, jax.random.key(seed), traced, data)
-    if call is None:
-        return {}
+def _fingerprint(order: tuple[int, int, Array] | None) -> dict[str, Any]:
+    """The values that ``run`` compares before it resumes."""
+    if order is None:
+        return dict.fromkeys(("batch size", "number of examples", "order key"), "unknown")
+    batch_size, num_examples, key = order
     return {
-        "batch size": call.batch_size,
-        "number of examples": call.num_examples,
-        "order key": call.key_data.tolist(),
+        "batch size": batch_size,
+        "number of examples": num_examples,
+        "order key": np.asarray(jax.random.key_data(key)).tolist(),
     }
 
 

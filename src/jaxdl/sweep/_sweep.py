@@ -35,6 +35,7 @@ def sweep(
     mode: Literal["min", "max"] = "min",
     workdir: Path | str | None = None,
     config: Callable[[dict[str, Any], int], Any] | None = None,
+    order: _members_dir.Order | None = None,
     heat_map: Sequence[str] | None = None,
     progress: bool = True,
 ) -> SweepResult:
@@ -71,8 +72,11 @@ def sweep(
         mode: whether less or more of it is better.
         workdir: gets ``members/*`` (hyperparameters and curves for TensorBoard), each when the
             member has ended; then ``sweep.json``, ``heat_map.png`` and ``best/``, the run folder of
-            the best member, with which :func:`jaxdl.train.run` goes on. None writes nothing.
+            the best member. None writes nothing.
         config: ``(hparams, seed) -> dataclass`` for the ``config.json`` of the best member.
+        order: ``(key, hparams) -> (batch_size, num_examples, key)``, the values with which
+            ``train_one`` calls :func:`jaxdl.train.fit`. :func:`jaxdl.train.run` needs them to
+            resume ``best/``; without them it refuses.
         heat_map: the two hyperparameters of the map; by default the first two that vary.
         progress: say what is done, and show a bar.
 
@@ -179,8 +183,8 @@ def sweep(
     _report(result, monitor, say)
     if workdir is not None:
         _members_dir.write(
-            Path(workdir), result, train_one, data, monitor=monitor, mode=mode, config=made,
-            options=options, outer=outer_names, axes=heat_map,
+            Path(workdir), result,
+            monitor=monitor, mode=mode, config=made, order=order, axes=heat_map,
         )  # fmt: skip
         say(f"sweep folder: {workdir}")
     return result

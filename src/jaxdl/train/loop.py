@@ -17,7 +17,6 @@ from jaxdl import _checks, optim, tree
 from jaxdl.data.collate import epoch_order, num_batches, take
 from jaxdl.data.loader import Loader
 from jaxdl.data.samplers import seed_of
-from jaxdl.sweep._noted import note_call
 from jaxdl.train._batches import MAX_CHUNK, Feed, agreed, from_arrays, from_loader
 from jaxdl.train._progress import Bar, Epoch, Row, catch_signals, check_monitor, is_best, is_stale
 from jaxdl.train._run_dir import EpochEnd, Interrupted, Record
@@ -69,7 +68,6 @@ def fit(
     """
     rows = _check_sizes(data, num_epochs, batch_size, eval_fn, eval_data)
     num_examples = _length(data)
-    note_call(batch_size, num_examples, key)
     arrays = {name: jnp.asarray(array) for name, array in data.items()}
     eval_arrays = {name: jnp.asarray(array) for name, array in (eval_data or {}).items()}
     first_epoch = state.step // rows
