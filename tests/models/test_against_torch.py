@@ -12,6 +12,7 @@ from helpers.small_models import quick_jit
 
 from jaxdl import models
 from jaxdl.interop import params_from_torch, params_to_torch
+from jaxdl.models import tutorial
 
 CASES = read_cases("models")
 
@@ -20,8 +21,8 @@ MODELS = {
     "mlp": models.MLP((7, 6, 3)),
     "mlp_tanh": models.MLP((8, 8, 4), jnp.tanh),
     "mlp_sigmoid": models.MLP((3, 1), linen.sigmoid, output_activation=linen.sigmoid),
-    "fixed_weight_mlp": models.tutorial.FixedWeightMLP(6),
-    "nested_mlp": models.tutorial.NestedMLP((8, 7, 4), 6),
+    "fixed_weight_mlp": tutorial.FixedWeightMLP(6),
+    "nested_mlp": tutorial.NestedMLP((8, 7, 4), 6),
     "lenet5": models.LeNet5(hidden=(9, 8)),
     "lenet_max_pool": models.LeNetMaxPool(hidden=(9, 8)),
     "convnet": models.ConvNet(dropout_rate=0.0),
@@ -49,14 +50,14 @@ CONSTANTS = {
 def init(case, x):
     if case == "functional_cnn":
         options = {"features": (3, 4), "num_features": 16}
-        return {"params": models.tutorial.init_functional_cnn(jax.random.key(0), **options)}
+        return {"params": tutorial.init_functional_cnn(jax.random.key(0), **options)}
     return MODELS[case].init(jax.random.key(0), x)
 
 
 def apply(case, variables, x, train):
     """Outputs as a list, and the new statistics."""
     if case == "functional_cnn":
-        return [models.tutorial.functional_cnn(variables["params"], x)], {}
+        return [tutorial.functional_cnn(variables["params"], x)], {}
     options = {"sample": False} if "vae" in case else {}
     outputs, new = MODELS[case].apply(variables, x, train=train, mutable="batch_stats", **options)
     return jax.tree.leaves(outputs), new.get("batch_stats", {})

@@ -8,6 +8,7 @@ import pytest
 from helpers.small_models import SMALL, convolve, dense, draw, draw_variables, pool, quick_jit
 
 from jaxdl import models, tree
+from jaxdl.models import tutorial
 
 
 def normalise(params, x, mean, var):
@@ -34,8 +35,8 @@ def channels_first(maps):
         (models.MLP((1024, 1024, 20), jnp.tanh), (100,), 1_173_524, 0),
         (models.MLP((256, 256, 2)), (512,), 197_634, 0),
         (models.MLP((3, 1), linen.sigmoid), (5,), 22, 0),
-        (models.tutorial.FixedWeightMLP(), (20,), 420, 0),
-        (models.tutorial.NestedMLP(), (20,), 3_952 + 340 + 420, 0),
+        (tutorial.FixedWeightMLP(), (20,), 420, 0),
+        (tutorial.NestedMLP(), (20,), 3_952 + 340 + 420, 0),
         (models.LeNet5(), (28, 28, 1), 61_706, 0),
         (models.LeNetMaxPool(), (32, 32, 1), 61_706, 0),
         (models.LeNetMaxPool(hidden=(120, 84)), (32, 32, 3), 62_006, 0),
@@ -279,7 +280,7 @@ def test_a_dropout_rate_that_is_no_fraction_is_refused(make):
             (32, 32, 3),
             "multiple of num_heads, got 768 and 7",
         ),
-        (models.tutorial.FixedWeightMLP(), (19,), r"x must have shape \(B, 20\), got \(1, 19\)"),
+        (tutorial.FixedWeightMLP(), (19,), r"x must have shape \(B, 20\), got \(1, 19\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(model, shape, message):

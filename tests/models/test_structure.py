@@ -11,6 +11,7 @@ from helpers.small_models import SMALL, convolve, dense, draw, draw_variables, p
 
 from jaxdl import models, nn, tree
 from jaxdl.interop import params_from_torch
+from jaxdl.models import tutorial
 
 
 def intermediates(model, variables, x):
@@ -159,7 +160,7 @@ def test_output_activation_comes_last():
 
 
 def test_fixed_weight_mlp_halves_until_its_sum_of_absolutes_is_at_most_one():
-    model = models.tutorial.FixedWeightMLP(2)
+    model = tutorial.FixedWeightMLP(2)
     params = {"Dense_0": {"kernel": jnp.eye(2), "bias": jnp.zeros(2)}}
     constants = {"weight": jnp.zeros((2, 2))}
     # every unit is relu(0 + 1) = 1: 2 in one example are halved once, 6 in three thrice
@@ -174,7 +175,7 @@ def test_fixed_weight_mlp_halves_until_its_sum_of_absolutes_is_at_most_one():
 
 
 def test_fixed_weight_mlps_constant_is_drawn_once_and_is_no_parameter():
-    model, x = models.tutorial.FixedWeightMLP(), jnp.zeros((1, 20))
+    model, x = tutorial.FixedWeightMLP(), jnp.zeros((1, 20))
     first, second = (jax.jit(model.init)(jax.random.key(seed), x) for seed in (0, 1))
     constant = first["constants"]["weight"]
     assert constant.shape == (20, 20)

@@ -11,6 +11,7 @@ from helpers.small_models import draw, draw_variables, quick_jit
 from jax.test_util import check_grads
 
 from jaxdl import TrainState, losses, models, optim, train, tree
+from jaxdl.models import tutorial
 
 RNG = np.random.default_rng(0)
 
@@ -166,7 +167,7 @@ def test_a_step_in_half_precision_is_close_to_one_in_float32(model, shape):
 
 @pytest.mark.parametrize(
     "model",
-    [models.tutorial.FixedWeightMLP(6), models.tutorial.NestedMLP((5, 4), 6)],
+    [tutorial.FixedWeightMLP(6), tutorial.NestedMLP((5, 4), 6)],
     ids=["fixed", "nested"],
 )
 def test_networks_of_one_number_under_vmap_and_in_bfloat16_with_their_gradient(model):
@@ -199,12 +200,12 @@ def test_functional_cnn_overfits_and_works_under_vmap_and_in_bfloat16():
     tx = optim.adam(1e-2)
 
     def objective(params):
-        return losses.cross_entropy(models.tutorial.functional_cnn(params, x), labels).mean()
+        return losses.cross_entropy(tutorial.functional_cnn(params, x), labels).mean()
 
     @quick_jit
     def fit(keys):
         init = functools.partial(
-            models.tutorial.init_functional_cnn, features=(4, 4), num_features=16, num_classes=4
+            tutorial.init_functional_cnn, features=(4, 4), num_features=16, num_classes=4
         )
         params = init(keys[0])
 
@@ -215,15 +216,15 @@ def test_functional_cnn_overfits_and_works_under_vmap_and_in_bfloat16():
             return (optax.apply_updates(params, updates), opt_state), loss
 
         (params, _), history = jax.lax.scan(step, (params, tx.init(params)), length=200)
-        outputs = models.tutorial.functional_cnn(params, x)
+        outputs = tutorial.functional_cnn(params, x)
         pair = jax.tree.map(lambda a, b: jnp.stack([a, b]), init(keys[1]), params)
         half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), (params, x))
         return (
             history,
             outputs,
-            jax.vmap(models.tutorial.functional_cnn, (0, None))(pair, x)[1],
-            models.tutorial.functional_cnn(*half),
-            models.tutorial.functional_cnn(params, x[:1]),
+            jax.vmap(tutorial.functional_cnn, (0, None))(pair, x)[1],
+            tutorial.functional_cnn(*half),
+            tutorial.functional_cnn(params, x[:1]),
         )
 
     history, outputs, member, half, alone = fit(jax.random.split(jax.random.key(0)))
@@ -237,7 +238,7 @@ def test_functional_cnn_overfits_and_works_under_vmap_and_in_bfloat16():
 
 
 def test_functional_cnn_starts_as_torchs_layers_do():
-    params = quick_jit(models.tutorial.init_functional_cnn)(jax.random.key(0))
+    params = quick_jit(tutorial.init_functional_cnn)(jax.random.key(0))
     assert jax.tree.map(jnp.shape, params) == {
         "conv1": {"kernel": (5, 5, 1, 16), "bias": (16,)},
         "conv2": {"kernel": (5, 5, 16, 32), "bias": (32,)},
