@@ -1,5 +1,6 @@
 """Messages that teach: what was expected, what came, where, and what to do."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -18,6 +19,46 @@ def test_check_positive_names_the_value(value):
 
 def test_check_positive_accepts_small_floats():
     _checks.check_positive(learning_rate=1e-30)
+
+
+@pytest.mark.parametrize(
+    ("check", "message"),
+    [
+        (lambda: _checks.check_fraction(p=1.5), "p must lie in 0 to 1, got 1.5"),
+        (lambda: _checks.check_below_one(b1=1.0), "b1 must be at least 0 and less than 1, got 1.0"),
+        (lambda: _checks.check_below_one(b1=float("nan")), "b1 must be at least 0 .* got nan"),
+        (lambda: _checks.check_not_negative(eps=jnp.float32(-1)), "eps must be at least 0"),
+        (lambda: _checks.check_positive(rate="0.1"), "rate must be a number, got '0.1'"),
+        (lambda: _checks.check_positive(rate=None), "rate must be a number, got None"),
+        (lambda: _checks.check_positive(rate=jnp.ones(2)), "rate must be a number, got Array"),
+        (lambda: _checks.check_count(n=0), "n must be at least 1, got 0"),
+        (lambda: _checks.check_count(0, n=-1), "n must be at least 0, got -1"),
+        (lambda: _checks.check_count(n=1.5), "n must be an integer, got 1.5"),
+        (lambda: _checks.check_count(n=2.0), "n must be an integer, got 2.0"),
+        (lambda: _checks.check_count(n=True), "n must be an integer, got True"),
+        (lambda: _checks.check_count(n="3"), "n must be an integer, got '3'"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_by_name(check, message):
+    with pytest.raises(ValueError, match=message):
+        check()
+
+
+def test_numbers_of_every_kind_are_checked_and_traced_ones_are_not():
+    for one in (1, np.int64(1), np.uint8(1), jnp.int32(1), np.array(1)):
+        _checks.check_count(n=one)
+        _checks.check_positive(n=one)
+    for half in (0.5, np.float32(0.5), jnp.bfloat16(0.5), np.array(0.5)):
+        _checks.check_fraction(p=half)
+        _checks.check_below_one(p=half)
+
+    @jax.jit
+    def check(value):
+        _checks.check_positive(value=value)
+        _checks.check_count(value=value)
+        return value
+
+    assert check(-1.5) == -1.5
 
 
 @pytest.mark.parametrize(

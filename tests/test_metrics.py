@@ -154,3 +154,19 @@ def test_result_divides_and_is_json():
 
 def test_result_of_no_examples_is_nan():
     assert np.isnan(metrics.result({"loss": Mean(jnp.array(0.0), jnp.array(0.0))})["loss"])
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("test/accuracy", "max"),
+        ("val/top_5_accuracy", "max"),
+        ("PSNR", "max"),
+        ("test/loss", "min"),
+        ("squared_error", "min"),
+        ("learning_rate", None),
+        ("glossary", None),
+    ],
+)
+def test_direction_by_the_words_of_a_name(name, expected):
+    assert metrics.direction(name) == expected

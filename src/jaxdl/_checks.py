@@ -4,46 +4,76 @@ Shapes and dtypes are checked while JAX traces and cost nothing at run time. Val
 NaN) are checked on the host, where data enters.
 """
 
-from collections.abc import Mapping
+import numbers
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
-from jaxdl.types import IGNORE_LABEL
+from jaxdl.types import IGNORE_LABEL, Array
 
 
-def check_positive(**values: float) -> None:
-    """Raises ValueError unless every value is greater than 0.
+def check_positive(**values: float | Array) -> None:
+    """Raises ValueError unless every value is a number greater than 0.
 
-    A value that JAX traces, as a sweep does with its hyperparameters, cannot be looked at.
+    A value that JAX traces, such as a swept hyperparameter, is not checked.
 
-    >>> check_positive(batch_size=32)
+    >>> check_positive(temperature=0.5)
     """
-    for name, value in values.items():
-        if not isinstance(value, jax.core.Tracer) and not value > 0:
-            raise ValueError(f"{name} must be greater than 0, got {value!r}.")
+    _check_numbers(values, lambda value: value > 0, "be greater than 0")
 
 
-def check_fraction(**values: float) -> None:
-    """Raises ValueError unless every value lies in 0 to 1; see :func:`check_positive`.
-
-    >>> check_fraction(dropout_rate=0.3)
-    """
-    for name, value in values.items():
-        if not isinstance(value, jax.core.Tracer) and not 0 <= value <= 1:
-            raise ValueError(f"{name} must lie in 0 to 1, got {value!r}.")
-
-
-def check_not_negative(**values: float) -> None:
+def check_not_negative(**values: float | Array) -> None:
     """Raises ValueError unless every value is at least 0; see :func:`check_positive`.
 
     >>> check_not_negative(padding=0)
     """
+    _check_numbers(values, lambda value: value >= 0, "be at least 0")
+
+
+def check_fraction(**values: float | Array) -> None:
+    """Raises ValueError unless every value lies in 0 to 1; see :func:`check_positive`.
+
+    >>> check_fraction(dropout_rate=0.3)
+    """
+    _check_numbers(values, lambda value: 0 <= value <= 1, "lie in 0 to 1")
+
+
+def check_below_one(**values: float | Array) -> None:
+    """Raises ValueError unless 0 <= value < 1 for every value; see :func:`check_positive`.
+
+    >>> check_below_one(b1=0.9, b2=0.999)
+    """
+    _check_numbers(values, lambda value: 0 <= value < 1, "be at least 0 and less than 1")
+
+
+def check_count(minimum: int = 1, /, **values: int | Array) -> None:
+    """Raises ValueError unless every value is an integer of at least ``minimum``.
+
+    >>> check_count(batch_size=32)
+    >>> check_count(0, num_warmup_steps=0)
+    """
     for name, value in values.items():
-        if not isinstance(value, jax.core.Tracer) and not value >= 0:
-            raise ValueError(f"{name} must be at least 0, got {value!r}.")
+        integral = jnp.issubdtype(getattr(value, "dtype", float), jnp.integer)
+        integral |= isinstance(value, jax.core.Tracer | numbers.Integral)
+        if isinstance(value, bool) or not integral:
+            raise ValueError(f"{name} must be an integer, got {value!r}.")
+    _check_numbers(values, lambda value: value >= minimum, f"be at least {minimum}")
+
+
+def _check_numbers(
+    values: Mapping[str, float | Array], holds: Callable[[float | Array], ArrayLike], words: str
+) -> None:
+    for name, value in values.items():
+        if isinstance(value, jax.core.Tracer):
+            continue
+        if not isinstance(value, numbers.Real) and getattr(value, "shape", None) != ():
+            raise ValueError(f"{name} must be a number, got {value!r}.")
+        if not holds(value):  # NaN fails every comparison
+            raise ValueError(f"{name} must {words}, got {value!r}.")
 
 
 def check_shape(name: str, array: Any, expected: tuple[int | str | None, ...]) -> None:

@@ -4,8 +4,9 @@ So an evaluation over batches of any size, over several devices, or with a padde
 the evaluation of everything at once; the average of batch means does not.
 """
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -83,6 +84,21 @@ def confusion_matrix(logits: Array, labels: Array, mask: Array | None = None) ->
     labels = labels.astype(jnp.int32)
     rows = jnp.where(labels < 0, logits.shape[1], labels)  # a negative index counts from the end
     return counts.at[rows, logits.argmax(axis=-1)].add(weights)
+
+
+HIGHER_IS_BETTER = {"accuracy", "precision", "recall", "f1", "auc", "iou", "psnr", "bleu"}
+
+LOWER_IS_BETTER = {"loss", "error", "perplexity", "nll", "mse", "rmse", "mae"}
+
+
+def direction(name: str) -> Literal["min", "max"] | None:
+    """The mode of a metric by the words of its name: "min", "max", or None if unknown.
+
+    >>> direction("test/top_5_accuracy"), direction("loss"), direction("learning_rate")
+    ('max', 'min', None)
+    """
+    words = set(re.split(r"[^a-z0-9]+", name.lower()))
+    return "max" if words & HIGHER_IS_BETTER else "min" if words & LOWER_IS_BETTER else None
 
 
 def add(a: Metrics, b: Metrics) -> Metrics:

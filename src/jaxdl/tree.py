@@ -100,6 +100,12 @@ def _at_least_float32(leaf: Array) -> Array:
     return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
 
 
+def shorten_rows(rows: Array, max_norm: float, norm_type: float) -> Array:
+    """``row * max_norm / (norm + 1e-7)`` where a row (..., F) is longer than ``max_norm``."""
+    norm = jnp.linalg.norm(rows, ord=norm_type, axis=-1, keepdims=True)
+    return rows * jnp.where(norm > max_norm, max_norm / (norm + 1e-7), 1.0)
+
+
 def all_finite(tree: PyTree) -> Array:
     """True, shape (), where no floating-point leaf holds NaN or infinity."""
     floating = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]

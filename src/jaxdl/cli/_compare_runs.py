@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxdl import metrics
 from jaxdl._files import read_json
-from jaxdl.plots.curves import NOT_DRAWN, better
+from jaxdl.plots.curves import NOT_DRAWN
 
 MISSING = "–"
 """What a run does not have."""
@@ -196,7 +197,7 @@ def _number(value: Any) -> str:
 
 
 def _best(rows: list[dict[str, Any]], name: str) -> str:
-    sign = -1.0 if better(name) == "max" else 1.0
+    sign = -1.0 if metrics.direction(name) == "max" else 1.0
     found = [
         (sign * float(row[name]), row.get("epoch", position))
         for position, row in enumerate(rows, start=1)

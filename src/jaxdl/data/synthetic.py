@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxdl._checks import check_positive
+from jaxdl._checks import check_count, check_positive
 from jaxdl.types import Array
 
 
@@ -32,7 +32,7 @@ def line(
     >>> bool(jnp.allclose(points["target"], 2 * points["input"] + 5))
     True
     """
-    _check_number(num_points=num_points)
+    check_count(num_points=num_points)
     _check_noise(noise=noise)
     x_key, noise_key = jax.random.split(key)
     x = jax.random.uniform(x_key, (num_points,), maxval=10.0)
@@ -58,7 +58,7 @@ def sine(key: Array, num_points: int = 100, *, noise: float = 0.05) -> dict[str,
     >>> print(sine(jax.random.key(0), 5)["clean"].round(3) + 0.0)
     [ 0.  1.  0. -1.  0.]
     """
-    _check_number(num_points=num_points)
+    check_count(num_points=num_points)
     _check_noise(noise=noise)
     x = jnp.linspace(0.0, 1.0, num_points)
     clean = jnp.sin(2 * jnp.pi * x)
@@ -95,7 +95,7 @@ def two_gaussians(
     >>> print(two_gaussians(jax.random.key(0), 2, std=0.0)["input"][:, 0].round(2))
     [ 2.7  2.7 -0.7 -0.7]
     """
-    _check_number(num_per_class=num_per_class, num_features=num_features)
+    check_count(num_per_class=num_per_class, num_features=num_features)
     _check_noise(std=std)
     label = jnp.repeat(jnp.arange(2, dtype=jnp.int32), num_per_class)
     centre = (shift + mean * (1 - 2 * label)).reshape(-1, 1)
@@ -145,7 +145,7 @@ def dirichlet_argmax(
     >>> bool((examples["input"].argmax(axis=1) == examples["label"]).all())
     True
     """
-    _check_number(num_examples=num_examples, num_features=num_features)
+    check_count(num_examples=num_examples, num_features=num_features)
     check_positive(concentration=concentration)
     alpha = jnp.full(num_features, concentration)
     x = jax.random.dirichlet(key, alpha, (num_examples,))
@@ -168,7 +168,7 @@ def pattern_1010(key: Array, num_examples: int) -> dict[str, Array]:
     >>> print(pattern_1010(jax.random.key(0), 1)["input"].round(0)[0] + 0.0)
     [1. 0. 1. 0.]
     """
-    _check_number(num_examples=num_examples)
+    check_count(num_examples=num_examples)
     low = jax.random.uniform(key, (num_examples, 4), maxval=0.2)
     return {"input": low + 0.8 * jnp.array([[1.0, 0.0, 1.0, 0.0]])}
 
@@ -189,14 +189,8 @@ def uniform_noise(key: Array, num_examples: int, num_features: int = 4) -> dict[
     >>> uniform_noise(jax.random.key(0), 2)["input"].shape
     (2, 4)
     """
-    _check_number(num_examples=num_examples, num_features=num_features)
+    check_count(num_examples=num_examples, num_features=num_features)
     return {"input": jax.random.uniform(key, (num_examples, num_features))}
-
-
-def _check_number(**numbers: int) -> None:
-    for name, number in numbers.items():
-        if number < 1:
-            raise ValueError(f"{name} must be at least 1, got {number}.")
 
 
 def _check_noise(**deviations: float) -> None:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax.nn.initializers import Initializer
 
+from jaxdl import tree
 from jaxdl._checks import check_positive
 from jaxdl.types import Array
 
@@ -74,7 +75,7 @@ class Embed(nn.Module):
         (table,) = promote_dtype(table, dtype=self.dtype)
         rows = jnp.take(table, jnp.where(indices < 0, size, indices), axis=0, mode="fill")
         if self.max_norm is not None:
-            shortened = shorten_rows(rows, self.max_norm, self.norm_type)
+            shortened = tree.shorten_rows(rows, self.max_norm, self.norm_type)
             rows = _straight_through(rows, shortened.astype(rows.dtype))
         if self.padding_index is None and not self.scale_grad_by_freq:
             return rows
@@ -89,12 +90,6 @@ class Embed(nn.Module):
     def _init(self, key: Array, shape: tuple[int, int]) -> Array:
         table = self.embedding_init(key, shape)
         return table if self.padding_index is None else table.at[self.padding_index].set(0.0)
-
-
-def shorten_rows(rows: Array, max_norm: float, norm_type: float) -> Array:
-    """``row * max_norm / (norm + 1e-7)`` where a row (..., F) is longer than ``max_norm``."""
-    norm = jnp.linalg.norm(rows, ord=norm_type, axis=-1, keepdims=True)
-    return rows * jnp.where(norm > max_norm, max_norm / (norm + 1e-7), 1.0)
 
 
 @jax.custom_vjp

@@ -8,7 +8,6 @@ import optax
 
 from jaxdl import tree
 from jaxdl._checks import check_positive
-from jaxdl.nn.embedding import shorten_rows
 from jaxdl.optim.averaging import AverageState, nodes
 from jaxdl.types import Array, PyTree
 
@@ -134,7 +133,7 @@ def max_norm(
     def shorten(update: Array, rows: Array, chosen: bool) -> Array:
         if not chosen:
             return update
-        return shorten_rows(rows, limit, norm_type) - rows + update
+        return tree.shorten_rows(rows, limit, norm_type) - rows + update
 
     def update(
         updates: PyTree, state: MaxNormState, params: PyTree = None

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl._checks import check_fraction, check_positive
+from jaxdl._checks import check_count, check_fraction, check_positive
 from jaxdl.types import Array
 
 Schedule = Callable[[Array], Array]
@@ -31,7 +31,7 @@ def per_epoch(schedule: Schedule, steps_per_epoch: int) -> Schedule:
     >>> print(f"{per_epoch(step_decay(1e-3, every=5, factor=0.5), 938)(5 * 938):.6f}")
     0.000500
     """
-    _check_length(steps_per_epoch=steps_per_epoch)
+    check_count(steps_per_epoch=steps_per_epoch)
     return lambda step: schedule(jnp.asarray(step) // steps_per_epoch)
 
 
@@ -43,7 +43,7 @@ def step_decay(learning_rate: float, every: int, factor: float = 0.1) -> Schedul
     >>> print(f"{step_decay(1e-3, every=30)(60):.6f}")
     0.000010
     """
-    _check_length(every=every)
+    check_count(every=every)
     return lambda step: learning_rate * _power(factor, jnp.asarray(step) // every)
 
 
@@ -85,7 +85,7 @@ def polynomial(learning_rate: float, num_steps: int, power: float = 1.0) -> Sche
     >>> print(polynomial(1.0, 10, power=2.0)(5))
     0.25
     """
-    _check_length(num_steps=num_steps)
+    check_count(num_steps=num_steps)
     return lambda step: (
         learning_rate * jnp.power(1 - jnp.minimum(jnp.asarray(step), num_steps) / num_steps, power)
     )
@@ -104,7 +104,7 @@ def warmup(rate: Rate, num_steps: int, start_factor: float = 0.0) -> Schedule:
     >>> print(f"{warmup(1.0, 10, start_factor=0.1)(5):.2f}")
     0.55
     """
-    _check_length(num_steps=num_steps)
+    check_count(num_steps=num_steps)
 
     def schedule(step: Array) -> Array:
         fraction = jnp.minimum(jnp.asarray(step) / num_steps, 1.0)
@@ -128,7 +128,7 @@ def warmup_cosine(
     Source: Loshchilov & Hutter 2017 (SGDR), eq. 5, one cycle; without warm-up it is
     ``torch.optim.lr_scheduler.CosineAnnealingLR``, up to its end.
     """
-    _check_length(num_steps=num_steps)
+    check_count(num_steps=num_steps)
     if not 0 <= num_warmup_steps < num_steps:
         raise ValueError(
             f"num_warmup_steps must lie in 0 to {num_steps - 1} (num_steps - 1), "
@@ -159,7 +159,7 @@ def cosine_restarts(
     >>> print(f"{cosine_restarts(1.0, 10)(15):.2f}")
     0.50
     """
-    _check_length(num_steps=num_steps, growth=growth)
+    check_count(num_steps=num_steps, growth=growth)
     starts = [0]  # of all restarts, as far as steps are counted in int32
     while growth > 1 and (start := starts[-1] + num_steps * growth ** (len(starts) - 1)) < 2**31:
         starts.append(start)
@@ -206,7 +206,7 @@ def one_cycle(
     >>> print(f"{rate(2):.2f}")
     0.50
     """
-    _check_length(num_steps=num_steps)
+    check_count(num_steps=num_steps)
     check_fraction(pct_start=pct_start)
     check_positive(div_factor=div_factor, final_div_factor=final_div_factor)
     if anneal_strategy not in ("cos", "linear"):
@@ -253,12 +253,6 @@ def chained(learning_rate: float, *factors: Schedule) -> Schedule:
         return rate
 
     return schedule
-
-
-def _check_length(**lengths: int) -> None:
-    for name, length in lengths.items():
-        if length < 1:
-            raise ValueError(f"{name} must be at least 1, got {length}.")
 
 
 def _power(factor: float, exponent: Array) -> Array:

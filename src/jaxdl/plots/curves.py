@@ -3,10 +3,11 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxdl import metrics
 from jaxdl.plots._style import OTHERS, TEST, TRAIN, label_axes, new_figure, tidy_axes
 
 if TYPE_CHECKING:
@@ -15,12 +16,6 @@ if TYPE_CHECKING:
 
 
 TEST_SPLITS = ("test", "validation", "valid", "val", "eval")
-
-
-HIGHER_IS_BETTER = {"accuracy", "precision", "recall", "f1", "auc", "iou", "psnr", "bleu"}
-
-
-LOWER_IS_BETTER = {"loss", "error", "perplexity", "nll", "mse", "rmse", "mae"}
 
 
 NOT_DRAWN = re.compile(r"(^|/)(epoch|step|epoch_seconds|eval_seconds)$|_per_second$")
@@ -84,16 +79,6 @@ def _panels(
     if "learning_rate" in panels:
         panels["learning_rate"] = panels.pop("learning_rate")
     return panels
-
-
-def better(quantity: str) -> Literal["min", "max"] | None:
-    """Whether less or more of a quantity is better, by the words of its name; None: not known.
-
-    >>> better("test/top_5_accuracy"), better("loss"), better("learning_rate")
-    ('max', 'min', None)
-    """
-    words = set(re.split(r"[^a-z0-9]+", quantity.lower()))
-    return "max" if words & HIGHER_IS_BETTER else "min" if words & LOWER_IS_BETTER else None
 
 
 def find_scalar(value: Any) -> float | None:
@@ -174,7 +159,7 @@ def _mark_best(
     values: np.ndarray,
     color: str,
 ) -> None:
-    direction = better(quantity)
+    direction = metrics.direction(quantity)
     if not np.isfinite(values).any() or direction is None:
         return
     best = int(np.nanargmax(values) if direction == "max" else np.nanargmin(values))
