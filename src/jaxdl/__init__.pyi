@@ -21,9 +21,9 @@ from jaxdl import tree as tree
 from jaxdl import types as types
 from jaxdl.export.bundle import load_bundle as load_bundle
 from jaxdl.types import Batch as Batch
-from jaxdl.types import EvalFn as EvalFn
+from jaxdl.types import EvalStep as EvalStep
 from jaxdl.types import LossFn as LossFn
 from jaxdl.types import Mean as Mean
 from jaxdl.types import Metrics as Metrics
-from jaxdl.types import StepFn as StepFn
+from jaxdl.types import Step as Step
 from jaxdl.types import TrainState as TrainState

@@ -10,9 +10,8 @@ from helpers.event_files import accumulate
 from tensorboard.plugins.hparams import metadata
 
 import mnist_tensorboard as experiment
-from jaxdl import data, export, losses, models
+from jaxdl import data, export, losses, models, types
 from jaxdl import train as training
-from jaxdl.train import step
 from jaxdl.train.watch._probes import make_embedding, make_statistics
 from jaxdl.train.watch.options import resolve
 
@@ -104,7 +103,7 @@ def test_image_grids_have_the_sizes_of_the_source(trained):
 def test_always_1024_embeddings_of_32_numbers(batch_size):
     """Checkable output 73."""
     model = models.ConvNet()
-    network = step.Network(model, lambda batch: batch["image"].astype(jnp.float32))
+    network = types.Network(model, lambda batch: batch["image"].astype(jnp.float32))
     embed = make_embedding(experiment.WATCH, network, batch_size)
     form = jax.eval_shape(
         lambda key, x: training.init_state(model, experiment.optim.adam(), key, x),

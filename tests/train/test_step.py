@@ -1,5 +1,8 @@
 """One step: padding changes nothing, keys are functions of the step, every model overfits."""
 
+import dataclasses
+import weakref
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,7 +12,7 @@ import pytest
 from helpers.same import assert_same, largest_difference
 
 from jaxdl import losses, metrics, models, optim, train, tree
-from jaxdl.types import Mean, TrainState
+from jaxdl.types import EvalStep, Mean, Step, TrainState, as_eval_step, as_step
 
 RNG = np.random.default_rng(0)
 
@@ -321,3 +324,43 @@ def test_every_model_overfits_32_examples_with_random_labels(model):
     result = metrics.result(overfit(jax.random.key(0)))
     assert result["accuracy"] == 1.0
     assert result["loss"] < 0.1
+
+
+# A step as a record
+
+
+def test_a_step_is_hashed_by_identity_weakly_referenced_and_immutable():
+    step = Step(lambda state, batch: (state + batch["x"], {}))
+    assert step(1, {"x": 2}) == (3, {})
+    assert step != Step(step.update)
+    assert {step: 1}[step] == 1
+    assert weakref.ref(step)() is step
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        step.network = None
+
+
+def test_a_step_and_its_evaluation_carry_the_network_of_their_loss(parts):
+    model, loss_fn, _, state = parts
+    step, eval_step = train.make_step(loss_fn, optax.sgd(1.0)), train.make_eval(loss_fn)
+    assert step.network is eval_step.network is loss_fn.network
+    assert step.network.model is model
+    np.testing.assert_array_equal(step.network.inputs(BATCH), scale(BATCH["image"]))
+    bare = train.make_step(loss_fn.fn, optax.sgd(1.0))
+    assert bare.network is None
+    assert_same(jax.jit(bare)(state, BATCH), jax.jit(step)(state, BATCH))
+
+
+def test_a_bare_function_and_a_jitted_step_become_steps():
+    def update(state, batch):
+        return state, {}
+
+    step = Step(update, gradients=lambda state, batch: state)
+    assert as_step(step) is step
+    assert as_step(update).update is update
+    jitted = as_step(jax.jit(step))
+    assert jitted.gradients is step.gradients
+    assert jitted.update is not update
+    evaluation = EvalStep(lambda state, batch: {}, "network")
+    assert as_eval_step(evaluation) is evaluation
+    assert as_eval_step(jax.jit(evaluation)).network == "network"
+    assert as_eval_step(update).fn is update

@@ -459,9 +459,9 @@ def test_what_a_watch_needs_of_the_run_is_said_before_the_first_step(parts, tmp_
     with pytest.raises(ValueError, match="labels must lie in 0 to 1, got 2"):
         run(parts, watch=watch, workdir=tmp_path / "e")
     bare = lambda state, batch: step(state, batch)  # noqa: E731
-    with pytest.raises(ValueError, match=r"set loss_fn.network = train.Network"):
+    with pytest.raises(ValueError, match=r"types.Loss\(loss_fn, types.Network\(model, inputs\)\)"):
         run((bare, parts[1], state), workdir=tmp_path / "b", watch=train.Watch(graph=True))
-    with pytest.raises(ValueError, match="attribute gradients"):
+    with pytest.raises(ValueError, match=r"types.Step\(update, gradients\)"):
         run((bare, parts[1], state), workdir=tmp_path / "c", watch=train.Watch(gradients=True))
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot be written"):

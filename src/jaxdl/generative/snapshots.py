@@ -5,6 +5,7 @@ and resumed lacks no picture.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import flax.linen as nn
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 
 from jaxdl import train
 from jaxdl._checks import check_positive
-from jaxdl.types import Array, Batch, Metrics, PyTree, StepFn
+from jaxdl.types import Array, Batch, Metrics, PyTree, Step, UpdateFn, as_step
 
 LOSSES = ("discriminator_loss", "generator_loss")
 
@@ -76,14 +77,14 @@ def start_snapshots(
 
 
 def make_snapshot_step(
-    step: StepFn,
+    step: Step | UpdateFn,
     generator: nn.Module,
     noise: Array,
     label: Array | None = None,
     *,
     num_steps: int,
     averaged: bool = False,
-) -> StepFn:
+) -> Step:
     """A step of a GAN that keeps a frame and the losses whenever it is time.
 
     Args:
@@ -92,9 +93,12 @@ def make_snapshot_step(
         num_steps: of the whole training.
 
     Returns:
-        ``step(film, batch) -> (film, metrics)``, with ``gradients`` where ``step`` has it.
+        a :class:`~jaxdl.types.Step` of :class:`Snapshots`, with ``gradients`` where ``step`` has
+        them.
     """
     check_positive(num_steps=num_steps)
+    step = as_step(step)
+    inner_gradients = step.gradients
 
     def film_step(state: Snapshots, batch: Batch) -> tuple[Snapshots, Metrics]:
         before = state.gan.step
@@ -115,13 +119,13 @@ def make_snapshot_step(
             gan, frames, state.losses.at[place].add(totals), state.counts.at[place].add(counts)
         ), metrics
 
-    if hasattr(step, "gradients"):
+    if inner_gradients is None:
+        return replace(step, update=film_step)
 
-        def gradients(film: Snapshots, batch: Batch) -> PyTree:
-            return step.gradients(film.gan, batch)
+    def gradients(film: Snapshots, batch: Batch) -> PyTree:
+        return inner_gradients(film.gan, batch)
 
-        film_step.gradients = gradients  # type: ignore[attr-defined]
-    return film_step
+    return replace(step, update=film_step, gradients=gradients)
 
 
 def curves(film: Snapshots, num_steps: int) -> tuple[Array, dict[str, Array]]:

@@ -16,7 +16,7 @@ from jaxdl.data.combine import size_in_bytes, source_to_arrays
 from jaxdl.data.loader import Loader, given_names
 from jaxdl.data.source import ArraySource
 from jaxdl.train.step import of_batch
-from jaxdl.types import Array, Batch, EvalFn, PyTree, StepFn
+from jaxdl.types import Array, Batch, EvalFn, PyTree, Step, UpdateFn
 
 MAX_CHUNK = 1024
 """Most steps between two looks of the host at the device; the size of the metrics buffer."""
@@ -79,7 +79,7 @@ class Resident:
 
     def __init__(
         self,
-        step: StepFn,
+        step: UpdateFn,
         data: Batch,
         order: Callable[[int], Array],
         num_examples: int,
@@ -137,7 +137,7 @@ class Resident:
         pass
 
 
-def from_arrays(step: StepFn, data: Batch, batch_size: int, key: Array) -> Resident:
+def from_arrays(step: Step, data: Batch, batch_size: int, key: Array) -> Resident:
     """The feed of plain arrays, shuffled by :func:`jaxdl.data.epoch_order`."""
     number = _checks.check_data(data)
     num_batches(number, batch_size)  # checks
@@ -147,7 +147,7 @@ def from_arrays(step: StepFn, data: Batch, batch_size: int, key: Array) -> Resid
         "order key": np.asarray(jax.random.key_data(key)).tolist(),
     }
     return Resident(
-        step,
+        step.update,
         data,
         lambda epoch: _compiled_order(key, epoch, number, batch_size),
         number,
@@ -156,7 +156,7 @@ def from_arrays(step: StepFn, data: Batch, batch_size: int, key: Array) -> Resid
 
 
 def _steps(
-    step: StepFn,
+    step: UpdateFn,
     state: PyTree,
     data: Batch,
     order: Array,
@@ -190,7 +190,7 @@ def _steps(
 _compiled_steps = jax.jit(_steps, static_argnums=(0, 6))
 
 
-def _step_by_step(step: StepFn, state: PyTree, data: Batch, order: Array, number: int) -> Advance:
+def _step_by_step(step: UpdateFn, state: PyTree, data: Batch, order: Array, number: int) -> Advance:
     def one_step(state: PyTree, data: Batch, order: Array, index: Array) -> tuple[PyTree, Any]:
         return step(state, take(data, order, index, number))
 
@@ -244,7 +244,7 @@ STEPS_AHEAD = 8
 """Streamed batches that may wait on the device for their step."""
 
 
-def from_loader(step: StepFn, loader: Loader, num_epochs: int, say: Callable[[str], None]) -> Feed:
+def from_loader(step: Step, loader: Loader, num_epochs: int, say: Callable[[str], None]) -> Feed:
     """The feed of a loader: resident where :func:`resident_arrays` says so, else streamed."""
     fingerprint = {
         "batch size": loader.size,
@@ -255,12 +255,12 @@ def from_loader(step: StepFn, loader: Loader, num_epochs: int, say: Callable[[st
         raise ValueError("the loader has no batches: fewer examples than batch_size?")
     arrays = resident_arrays(loader, say)
     if arrays is None:
-        return Streamed(step, loader, num_epochs, fingerprint)
+        return Streamed(step.update, loader, num_epochs, fingerprint)
 
     def order(epoch: int) -> Array:
         return jnp.asarray(loader.order(epoch), jnp.int32)
 
-    return Resident(step, arrays, order, loader.num_examples, fingerprint)
+    return Resident(step.update, arrays, order, loader.num_examples, fingerprint)
 
 
 def resident_arrays(loader: Loader, say: Callable[[str], None]) -> dict[str, Any] | None:
@@ -321,7 +321,9 @@ class Streamed:
         fingerprint: see :class:`Feed`.
     """
 
-    def __init__(self, step: StepFn, loader: Loader, num_epochs: int, fingerprint: dict[str, Any]):
+    def __init__(
+        self, step: UpdateFn, loader: Loader, num_epochs: int, fingerprint: dict[str, Any]
+    ):
         self.loader = padded(loader)
         self.num_epochs, self.fingerprint = num_epochs, fingerprint
         self.rows, self.num_examples = len(loader), loader.num_examples

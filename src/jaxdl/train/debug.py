@@ -9,12 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import _checks, optim, tree
-from jaxdl.train.step import Network
-from jaxdl.types import Batch, PyTree, StepFn
+from jaxdl.types import Batch, Network, PyTree, Step, UpdateFn, as_step
 
 
 def find_non_finite(
-    step: StepFn, state: PyTree, batches: Iterable[tuple[Batch, np.ndarray | None]], start: int
+    step: Step, state: PyTree, batches: Iterable[tuple[Batch, np.ndarray | None]], start: int
 ) -> tuple[PyTree, Any, str]:
     """Repeats steps one by one from a good state until something is not finite.
 
@@ -45,7 +44,7 @@ def find_non_finite(
         state = new
         good_metrics.append(metrics)
     if not finite:
-        check_classes(getattr(step, "network", None), state, batch)
+        check_classes(step.network, state, batch)
     empty = jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape), leaf.dtype), metrics)
     stacked = jax.tree.map(
         lambda first, *rest: np.stack(rest) if rest else first, empty, *good_metrics
@@ -63,7 +62,7 @@ def find_non_finite(
         shown = ", ".join(map(str, examples[:8].tolist())) + (", …" if len(examples) > 8 else "")
         sentence += f" (examples {shown})"
     sentence += f"; {first_non_finite(step, state, batch)}"
-    if hasattr(step, "gradients"):
+    if step.gradients is not None:
         gradients = jax.jit(step.gradients)(state, batch)
         sentence += f"; {_largest(gradients)}"
     rates = ", ".join(f"{name} {rate:g}" for name, rate in optim.learning_rates(state).items())
@@ -87,12 +86,7 @@ def check_classes(network: Network | None, state: PyTree, batch: Batch) -> None:
     labels = np.asarray(batch[network.label])
     if not np.issubdtype(labels.dtype, np.integer):
         return
-
-    def call(state: PyTree, batch: Batch) -> Any:
-        variables = {"params": state.params, **state.model_state}
-        return network.model.apply(variables, network.inputs(batch), **network.options)
-
-    outputs = jax.eval_shape(call, state, batch)
+    outputs = jax.eval_shape(network.outputs, state, batch)
     if getattr(outputs, "shape", (0,))[:-1] != labels.shape:
         return
     if "mask" in batch:
@@ -114,14 +108,14 @@ def _largest(gradients: PyTree) -> str:
     return f"the largest gradient is {sizes[name]:g}, in {name}"
 
 
-def first_non_finite(step: StepFn, state: PyTree, batch: Batch) -> str:
+def first_non_finite(step: Step | UpdateFn, state: PyTree, batch: Batch) -> str:
     """Repeats one step with a look at the output of every Linen module.
 
     The step may be any function that calls Linen modules: a GAN's, one of a loss by hand. It is
     compiled again, with a callback behind every module; nothing else changes.
 
     Args:
-        step: the update; ``step.gradients``, where it is there, is looked at, too.
+        step: the update; its ``gradients``, if it has any, are searched too.
         state: before the update.
         batch: of the update.
 
@@ -170,7 +164,8 @@ def first_non_finite(step: StepFn, state: PyTree, batch: Batch) -> str:
         return f"the first to be not finite is {places[min(broken)]}"
     if not tree.all_finite(metrics):
         return "the output of every layer is finite, the loss computed from it is not"
-    gradients = jax.jit(step.gradients)(state, batch) if hasattr(step, "gradients") else {}
+    compute = as_step(step).gradients
+    gradients = {} if compute is None else jax.jit(compute)(state, batch)
     bad = [name for name, leaf in tree.named_leaves(gradients).items() if not _all_finite(leaf)]
     if bad:
         order = {path: number for number, path in enumerate(paths)}

@@ -14,7 +14,17 @@ from jaxdl.data.loader import Loader
 from jaxdl.train._batches import agreed, padded, resident_arrays, sum_over_loader
 from jaxdl.train.debug import check_classes
 from jaxdl.train.step import of_batch
-from jaxdl.types import Array, Batch, EvalFn, LossFn, Metrics, PyTree, TrainState
+from jaxdl.types import (
+    Array,
+    Batch,
+    EvalFn,
+    EvalStep,
+    LossFn,
+    Metrics,
+    PyTree,
+    TrainState,
+    as_eval_step,
+)
 
 EVAL_BATCH_SIZE = 250
 """Examples at a time in an evaluation of arrays."""
@@ -24,7 +34,11 @@ Data = Mapping[str, Any]
 
 
 def evaluate(
-    eval_fn: EvalFn, state: PyTree, data: Data | Loader, *, batch_size: int | None = None
+    eval_fn: EvalStep | EvalFn,
+    state: PyTree,
+    data: Data | Loader,
+    *,
+    batch_size: int | None = None,
 ) -> dict[str, Any]:
     """The metrics of a whole data set: every example counts once, whatever the batch size.
 
@@ -50,16 +64,17 @@ def evaluate(
 
 
 def evaluate_checked(
-    eval_fn: EvalFn, state: PyTree, data: Data | Loader, batch_size: int
+    eval_fn: EvalStep | EvalFn, state: PyTree, data: Data | Loader, batch_size: int
 ) -> dict[str, Any]:
     """:func:`evaluate` of data that :func:`prepare` gave; also what ``run`` calls every epoch."""
+    eval_step = as_eval_step(eval_fn)
     if isinstance(data, Loader):
-        results = metrics.result(sum_over_loader(eval_fn, state, data))
+        results = metrics.result(sum_over_loader(eval_step.fn, state, data))
     else:
-        stacked = _compiled_evaluation(eval_fn, state, dict(data), batch_size)
+        stacked = _compiled_evaluation(eval_step.fn, state, dict(data), batch_size)
         results = metrics.result(metrics.sum_over_steps(stacked))
     if np.isnan([value for value in results.values() if isinstance(value, float)]).any():
-        network = getattr(eval_fn, "network", None)
+        network = eval_step.network
         if not isinstance(data, Loader):
             check_classes(network, state, data)
         elif network is not None:

@@ -16,7 +16,7 @@ from jaxdl._checks import check_positive, check_shape
 from jaxdl.losses.adversarial import AdversarialLoss, Penalty
 from jaxdl.metrics import mean
 from jaxdl.train.step import apply_model, init_variables
-from jaxdl.types import Array, Batch, Mean, Metrics, PyTree, StepFn
+from jaxdl.types import Array, Batch, Mean, Metrics, PyTree, Step
 
 Noise = Callable[[Array, tuple[int, ...]], Array]
 """``(key, shape (B, num_latents)) -> noise``: ``jax.random.normal`` or ``jax.random.uniform``."""
@@ -123,7 +123,7 @@ def make_gan_step(
     separate_updates: bool = False,
     fresh_noise: bool = True,
     inputs: str = "image",
-) -> StepFn:
+) -> Step:
     """A step of both players, for ``train.run`` and ``train.fit``.
 
     Args:
@@ -146,8 +146,7 @@ def make_gan_step(
         inputs: name of the real examples in the batch.
 
     Returns:
-        ``step(state, batch) -> (state, metrics)`` for a :class:`GANState`, with
-        ``step.gradients(state, batch)`` beside it.
+        a :class:`~jaxdl.types.Step` of a :class:`GANState`, with ``gradients``.
 
         Conditional players take the ``"label"`` (B,) int32 of real examples from the batch; labels
         to generate are drawn evenly from all classes. Where the batch has ``"noise"``
@@ -297,7 +296,7 @@ def make_gan_step(
         state = replace(state, generator=player, discriminator=judges)
         return state, {"generator_loss": value}, gradients
 
-    def step(state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
+    def update(state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
         _check_precision(state)
         state, metrics, _ = discriminator_turn(state, batch)
         if discriminator_steps == 1:
@@ -319,8 +318,7 @@ def make_gan_step(
             "generator": generator_turn(state, batch)[2],
         }
 
-    step.gradients = gradients  # type: ignore[attr-defined]
-    return step
+    return Step(update, gradients)
 
 
 def _sizes(generator: nn.Module, discriminator: nn.Module) -> tuple[int, int | None]:

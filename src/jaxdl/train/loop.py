@@ -25,7 +25,7 @@ from jaxdl.train.evaluation import EVAL_BATCH_SIZE, evaluate_checked, prepare, s
 from jaxdl.train.watch._profile import Trace
 from jaxdl.train.watch._writer import Watcher
 from jaxdl.train.watch.options import Watch
-from jaxdl.types import Array, EvalFn, Mean, PyTree, StepFn
+from jaxdl.types import Array, EvalFn, EvalStep, Mean, PyTree, Step, UpdateFn, as_step
 
 CHUNK_SECONDS = 0.4
 """How long the device works between two looks: time enough to hide them, short for a person."""
@@ -34,14 +34,14 @@ Data = Mapping[str, Any]
 
 
 def fit(
-    step: StepFn,
+    step: Step | UpdateFn,
     state: PyTree,
     data: Data,
     *,
     num_epochs: int,
     batch_size: int,
     key: Array,
-    eval_fn: EvalFn | None = None,
+    eval_fn: EvalStep | EvalFn | None = None,
     eval_data: Data | None = None,
     eval_batch_size: int = EVAL_BATCH_SIZE,
     monitor: str = "test/loss",
@@ -101,14 +101,14 @@ def _divide(stacked: Any, prefix: str) -> dict[str, Array]:
 
 
 def run(
-    step: StepFn,
+    step: Step | UpdateFn,
     state: PyTree,
     data: Data | Loader,
     *,
     num_epochs: int,
     batch_size: int | None = None,
     key: Array | None = None,
-    eval_fn: EvalFn | None = None,
+    eval_fn: EvalStep | EvalFn | None = None,
     eval_data: Data | Loader | None = None,
     eval_batch_size: int | None = None,
     workdir: Path | str | None = None,
@@ -172,6 +172,7 @@ def run(
     _checks.check_positive(num_epochs=num_epochs, log_every=log_every)
     if mode not in ("min", "max"):
         raise ValueError(f"mode must be 'min' or 'max', got {mode!r}.")
+    step = as_step(step)
     say = print if progress else _say_nothing
     feed = _make_feed(step, data, num_epochs, batch_size, key, eval_fn, eval_data, say)
     rows, num_examples = feed.rows, feed.num_examples
@@ -283,12 +284,12 @@ def _say_nothing(_: str) -> None:
 
 
 def _make_feed(
-    step: StepFn,
+    step: Step,
     data: Data | Loader,
     num_epochs: int,
     batch_size: int | None,
     key: Array | None,
-    eval_fn: EvalFn | None,
+    eval_fn: EvalStep | EvalFn | None,
     eval_data: Data | Loader | None,
     say: Callable[[str], None],
 ) -> Feed:
@@ -314,7 +315,7 @@ def _check_sizes(
     data: Data,
     num_epochs: int,
     batch_size: int,
-    eval_fn: EvalFn | None,
+    eval_fn: EvalStep | EvalFn | None,
     eval_data: Data | Loader | None,
 ) -> int:
     """Checks what is known before any value is looked at; returns the batches of an epoch."""
@@ -324,7 +325,7 @@ def _check_sizes(
     return num_batches(_length(data), batch_size)
 
 
-def _check_pair(eval_fn: EvalFn | None, eval_data: Data | Loader | None) -> None:
+def _check_pair(eval_fn: EvalStep | EvalFn | None, eval_data: Data | Loader | None) -> None:
     if (eval_fn is None) != (eval_data is None):
         raise ValueError("eval_fn and eval_data belong together: give both or neither.")
 

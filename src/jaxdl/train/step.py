@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -16,36 +16,17 @@ from jaxdl.types import (
     IGNORE_LABEL,
     Array,
     Batch,
-    EvalFn,
+    EvalStep,
+    Loss,
     LossFn,
     Mean,
     Metrics,
+    Network,
     PyTree,
-    StepFn,
+    Step,
     TrainState,
+    as_loss,
 )
-
-
-class Network(NamedTuple):
-    """The model inside a loss function and what it reads of a batch, for those who look inside.
-
-    :func:`supervised` gives its loss function one, as the attribute ``network``, and
-    :func:`make_step` hands it on. A loss function written by hand gets it by
-    ``loss_fn.network = Network(model, lambda batch: preprocess(batch["image"]))``.
-
-    Attributes:
-        model: Linen module.
-        inputs: ``batch -> x``, what the model is called with; pure.
-        image: name of the raw inputs in the batch.
-        label: name of the targets in the batch.
-        options: keyword arguments of the model's call outside of training.
-    """
-
-    model: nn.Module
-    inputs: Callable[[Batch], Any]
-    image: str = "image"
-    label: str = "label"
-    options: Mapping[str, Any] = {"train": False}  # never changed
 
 
 def init_state(
@@ -74,7 +55,7 @@ def init_variables(model: nn.Module, key: Array, *inputs: Any) -> dict[str, Any]
     return dict(model.lazy_init(key, *forms, train=False))
 
 
-def make_step(loss_fn: LossFn, tx: optax.GradientTransformation) -> StepFn:
+def make_step(loss_fn: LossFn, tx: optax.GradientTransformation) -> Step:
     """An update step: gradient of the loss, transformed by ``tx``, added to the parameters.
 
     The key of a step is ``fold_in(state.key, state.step)``: nothing is carried, so a resumed run
@@ -86,8 +67,8 @@ def make_step(loss_fn: LossFn, tx: optax.GradientTransformation) -> StepFn:
         tx: Optax transformation, the one whose state ``state.opt_state`` is.
 
     Returns:
-        ``step(state, batch) -> (state, metrics)``, with ``step.gradients(state, batch)`` beside it,
-        and ``step.network``, the loss function's :class:`Network` or None.
+        a :class:`~jaxdl.types.Step`, ``(state, batch) -> (state, metrics)``, with ``gradients``,
+        and with the ``network`` of the loss function where it has one.
     """
 
     def differentiate(state: TrainState, batch: Batch) -> tuple[PyTree, PyTree, Metrics]:
@@ -104,7 +85,7 @@ def make_step(loss_fn: LossFn, tx: optax.GradientTransformation) -> StepFn:
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(state.params)
         return gradients, model_state, metrics
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         gradients, model_state, metrics = differentiate(state, batch)
         updates, opt_state = tx.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -114,16 +95,14 @@ def make_step(loss_fn: LossFn, tx: optax.GradientTransformation) -> StepFn:
         _, loss_scale = optim.precision.compute_precision(state.opt_state)
         return jax.tree.map(lambda g: g / loss_scale, differentiate(state, batch)[0])
 
-    step.gradients = gradients  # type: ignore[attr-defined]
-    step.network = getattr(loss_fn, "network", None)  # type: ignore[attr-defined]
-    return step
+    return Step(update, gradients, as_loss(loss_fn).network)
 
 
 def _cast(leaf: Array, dtype: Any) -> Array:
     return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
 
-def make_eval(loss_fn: LossFn, *, averaged: bool = False) -> EvalFn:
+def make_eval(loss_fn: LossFn, *, averaged: bool = False) -> EvalStep:
     """The loss function's metrics with ``train=False``: running statistics, no dropout, float32.
 
     Args:
@@ -132,9 +111,9 @@ def make_eval(loss_fn: LossFn, *, averaged: bool = False) -> EvalFn:
             :func:`jaxdl.optim.swa` keeps, not the weights themselves.
 
     Returns:
-        ``eval_fn(state, batch) -> metrics``, with ``eval_fn.network`` beside it. What the model
-        draws in an evaluation, a VAE's codes say, it draws with ``fold_in(state.key, state.step)``;
-        :func:`jaxdl.train.evaluate` gives every batch a ``state.key`` of its own.
+        an :class:`~jaxdl.types.EvalStep`, ``(state, batch) -> metrics``. Random numbers of an
+        evaluation, such as a VAE's codes, are drawn with ``fold_in(state.key, state.step)``;
+        :func:`jaxdl.train.evaluate` gives every batch its own ``state.key``.
     """
 
     def eval_fn(state: TrainState, batch: Batch) -> Metrics:
@@ -143,8 +122,7 @@ def make_eval(loss_fn: LossFn, *, averaged: bool = False) -> EvalFn:
         _, (_, metrics) = loss_fn(params, state.model_state, batch, key=key, train=False)
         return metrics
 
-    eval_fn.network = getattr(loss_fn, "network", None)  # type: ignore[attr-defined]
-    return eval_fn
+    return EvalStep(eval_fn, as_loss(loss_fn).network)
 
 
 def of_batch(state: PyTree, index: Any) -> PyTree:
@@ -189,7 +167,7 @@ def supervised(
     ignore_label: int = IGNORE_LABEL,
     inputs: str = "image",
     targets: str = "label",
-) -> LossFn:
+) -> Loss:
     """The loss function of a model that maps inputs to outputs which are compared with targets.
 
     Args:
@@ -215,9 +193,8 @@ def supervised(
         targets: name of the targets in the batch.
 
     Returns:
-        a :class:`~jaxdl.types.LossFn`: the masked mean of the losses, the new model state, and the
-        metrics ``"loss"`` and those given, as :class:`~jaxdl.types.Mean`. Its attribute ``network``
-        is the :class:`Network`.
+        a :class:`~jaxdl.types.Loss`: the masked mean of the losses, the new model state, and the
+        metrics ``"loss"`` and those given, as :class:`~jaxdl.types.Mean`.
     """
     per_example = {"loss": loss, **(metrics or {})}
 
@@ -263,8 +240,7 @@ def supervised(
     def read(batch: Batch) -> Array:
         return batch[inputs] if preprocess is None else preprocess(batch[inputs])
 
-    loss_fn.network = Network(model, read, inputs, targets)  # type: ignore[attr-defined]
-    return loss_fn
+    return Loss(loss_fn, Network(model, read, inputs, targets))
 
 
 def _counted(targets: Array, mask: Array | None, ignore_label: int) -> Array | None:

@@ -8,14 +8,13 @@ import jax.numpy as jnp
 
 from jaxdl import metrics, tensorboard, tree
 from jaxdl.data.collate import sequential_order, take
-from jaxdl.train.step import Network
 from jaxdl.train.watch.options import Watch, layers, params_of
-from jaxdl.types import Array, Batch, PyTree, StepFn
+from jaxdl.types import Array, Batch, Network, PyTree, Step
 
 NUM_MAPS, NUM_FILTERS, NUM_INPUTS = 8, 16, 8
 
 
-def make_statistics(watch: Watch, step: StepFn) -> Callable[[PyTree, Batch], dict[str, Any]]:
+def make_statistics(watch: Watch, step: Step) -> Callable[[PyTree, Batch], dict[str, Any]]:
     """The statistics of one look, as a pure function to be jitted.
 
     Args:
@@ -26,7 +25,7 @@ def make_statistics(watch: Watch, step: StepFn) -> Callable[[PyTree, Batch], dic
         ``(state, batch) -> statistics``: by kind and name, histograms as
         :class:`~jaxdl.tensorboard.histograms.Buckets`, everything else small, too.
     """
-    network: Any = getattr(step, "network", None)
+    network: Any = step.network
     activations, feature_maps, filters = (
         () if isinstance(names, bool) else names
         for names in (watch.activations, watch.feature_maps, watch.filters)
@@ -37,8 +36,8 @@ def make_statistics(watch: Watch, step: StepFn) -> Callable[[PyTree, Batch], dic
         params = _floating(params_of(state))
         if watch.parameters:
             found["parameters"] = _histograms(params)
-        if watch.gradients or watch.gradient_norms:
-            gradients = _floating(step.gradients(state, batch))  # type: ignore[attr-defined]
+        if step.gradients is not None and (watch.gradients or watch.gradient_norms):
+            gradients = _floating(step.gradients(state, batch))
             if watch.gradients:
                 found["gradients"] = _histograms(gradients)
             if watch.gradient_norms:
@@ -117,8 +116,7 @@ def make_survey(
 
     def judge(state: PyTree, batch: Batch) -> tuple[Array, Array, Array]:
         """Confusion matrix (C, C), losses (B,) and probabilities (B, C)."""
-        variables = {"params": state.params, **state.model_state}
-        logits: Any = network.model.apply(variables, network.inputs(batch), **network.options)
+        logits = network.outputs(state, batch)
         labels = jnp.maximum(batch[network.label], 0)
         mask = batch.get("mask", jnp.ones(labels.shape, jnp.float32)) * (batch[network.label] >= 0)
         scores = jax.nn.log_softmax(logits)

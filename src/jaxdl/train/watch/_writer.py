@@ -13,7 +13,7 @@ from jaxdl import metrics, optim, plots, tensorboard
 from jaxdl.train._run_dir import Record
 from jaxdl.train.watch._probes import make_embedding, make_statistics, make_survey
 from jaxdl.train.watch.options import Watch, params_of, resolve
-from jaxdl.types import Batch, PyTree, StepFn
+from jaxdl.types import Batch, PyTree, Step
 
 MIN_TSNE = 4  # vectors
 
@@ -41,7 +41,7 @@ class Watcher:
     def __init__(
         self,
         watch: Watch | None,
-        step: StepFn,
+        step: Step,
         record: Record,
         batch: PyTree,
         *,
@@ -57,7 +57,7 @@ class Watcher:
         if record.workdir is None:
             raise ValueError("watch writes to TensorBoard in the run folder: give run a workdir.")
         self._watch = watch = resolve(watch, step, record.state, batch, eval_data)
-        network: Any = getattr(step, "network", None)
+        network: Any = step.network
         self._network = network
         self._batch, self._batch_size = batch, batch_size
         self._eval_data: Any = eval_data

@@ -12,8 +12,7 @@ from typing import Any, Self
 import jax
 
 from jaxdl import _checks, nn, tree
-from jaxdl.train.step import Network
-from jaxdl.types import Array, Batch, PyTree, StepFn
+from jaxdl.types import Array, Batch, Network, PyTree, Step
 
 Layers = bool | tuple[str, ...]
 
@@ -144,7 +143,7 @@ def params_of(state: PyTree) -> PyTree:
 
 
 def resolve(
-    watch: Watch, step: StepFn, state: PyTree, batch: PyTree, eval_data: PyTree | None
+    watch: Watch, step: Step, state: PyTree, batch: PyTree, eval_data: PyTree | None
 ) -> Watch:
     """A watch whose layers are all named, after everything it asks for was found to be there.
 
@@ -160,10 +159,10 @@ def resolve(
             step without gradients or without a model, no evaluation data, no images or labels.
     """
     needs_gradients = watch.gradients or watch.gradient_norms
-    if needs_gradients and not hasattr(step, "gradients"):
+    if needs_gradients and step.gradients is None:
         raise ValueError(
-            "the step gives no gradients to watch: make it with train.make_step, or give it an "
-            "attribute gradients(state, batch)."
+            "the step has no gradients to watch: make it with train.make_step, or pass "
+            "types.Step(update, gradients)."
         )
     kernels = [
         name.removesuffix("/kernel")
@@ -231,26 +230,21 @@ def _choose(field: str, wanted: Layers, known: list[str], what: str) -> tuple[st
     return tuple(wanted)
 
 
-def _network_of(step: StepFn) -> Network:
-    network = getattr(step, "network", None)
+def _network_of(step: Step) -> Network:
+    network = step.network
     if network is None:
         raise ValueError(
             "activations, feature maps, inputs, embeddings, confusion, worst and graph look into "
             "the model, and this step does not say which it is: make its loss with "
-            "train.supervised, or set loss_fn.network = train.Network(model, inputs) before "
-            "train.make_step."
+            "train.supervised, or wrap your own loss function before train.make_step: "
+            "types.Loss(loss_fn, types.Network(model, inputs))."
         )
     return network
 
 
 def _check_classes(watch: Watch, network: Network, state: PyTree, batch: PyTree) -> None:
     """Before the run, not when it ends."""
-
-    def call(state: PyTree, batch: Batch) -> Any:
-        variables = {"params": state.params, **state.model_state}
-        return network.model.apply(variables, network.inputs(batch), **network.options)
-
-    logits = jax.eval_shape(call, state, batch)
+    logits = jax.eval_shape(network.outputs, state, batch)
     shape = getattr(logits, "shape", None)
     if shape is None or len(shape) != 2:
         raise ValueError(f"confusion and worst need logits (B, classes), the model gives {logits}.")
