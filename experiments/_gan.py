@@ -250,5 +250,5 @@ def restore(workdir: Path, players: Players, num_seeds: int, labels: Any = None)
         raise FileNotFoundError(f"{workdir} holds no finished GAN: there is no {folder}.")
     noise = jnp.zeros((num_seeds, players.generator.num_latents))
     like = jax.eval_shape(lambda: start(players, jax.random.key(0), noise, labels))
-    with checkpoint.open_manager(folder, keep=2) as manager:
-        return checkpoint.restore(manager, like)[0].gan
+    with checkpoint.CheckpointManager(folder, keep=2) as manager:
+        return manager.restore(like)[0].gan

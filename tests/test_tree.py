@@ -115,3 +115,22 @@ def test_check_same_structure_names_what_differs():
 def test_shorten_says_how_many_lines_are_left_out():
     assert tree.shorten(["a", "b", "c"], limit=3) == "a\n  b\n  c"
     assert tree.shorten(["a", "b", "c", "d"], limit=2) == "a\n  b\n  … and 2 more"
+
+
+def test_a_copy_outlives_a_donated_state_and_lies_where_it_lay():
+    state = {
+        "free": jnp.arange(1000.0),
+        "placed": jax.device_put(jnp.ones((30, 40)), jax.devices()[0]),
+        "key": jax.random.key(3),
+        "count": np.int32(7),
+    }
+    copied = tree.copy(state)
+    assert [copied[name].committed for name in ("free", "placed", "key")] == [False, True, False]
+    state["count"] = jnp.int32(7)
+    moved = jax.jit(lambda s: {**s, "free": s["free"] + 1}, donate_argnums=0)(state)
+    assert state["free"].is_deleted()
+    assert float(moved["free"][0]) == 1
+    np.testing.assert_array_equal(copied["free"], np.arange(1000))
+    np.testing.assert_array_equal(copied["placed"], np.ones((30, 40)))
+    assert jax.random.key_data(copied["key"]).tolist() == [0, 3]
+    assert copied["count"] == 7

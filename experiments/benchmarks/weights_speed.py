@@ -226,11 +226,11 @@ def savers(name: str, folder: Path) -> Iterator[tuple[Callable, Callable, Callab
     """``save(state)``, ``is_done()`` and ``restore(like)`` of a library."""
     folder = folder / name.replace(" ", "_")
     if name == "jaxdl.checkpoint":
-        with checkpoint.open_manager(folder, keep=1) as manager:
+        with checkpoint.CheckpointManager(folder, keep=1) as manager:
             yield (
-                lambda state: checkpoint.save(manager, state),
+                lambda state: manager.save(state),
                 lambda: not manager.is_saving(),
-                lambda like: checkpoint.restore(manager, like)[0],
+                lambda like: manager.restore(like)[0],
             )
     elif name == "Orbax alone":
         import orbax.checkpoint as ocp

@@ -28,9 +28,9 @@ def state_of(step):
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("damage") / "last"
-    with checkpoint.open_manager(folder, keep=2) as manager:
+    with checkpoint.CheckpointManager(folder, keep=2) as manager:
         for step in (1, 2):
-            checkpoint.save(manager, state_of(step), {"history": [{"test/loss": 0.1 * step}]})
+            manager.save(state_of(step), {"history": [{"test/loss": 0.1 * step}]})
     return folder
 
 
@@ -109,23 +109,23 @@ def test_the_kind_of_device_that_a_checkpoint_was_saved_on_does_not_matter(folde
     assert "cuda:0" in path.read_text()
     assert same(checkpoint.restore_weights(folder)[0], variables_of(2))
     for like in (state_of(0), jax.eval_shape(lambda: state_of(0))):
-        with checkpoint.open_manager(folder, keep=2) as manager, warnings.catch_warnings():
+        with checkpoint.CheckpointManager(folder, keep=2) as manager, warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert same(checkpoint.restore(manager, like)[0], state_of(2))
+            assert same(manager.restore(like)[0], state_of(2))
 
 
 def test_a_run_goes_on_from_the_checkpoint_before(folder):
     """The whole state, from any file of the newest checkpoint damaged at one place."""
     generator = np.random.default_rng(2)
     results = []
-    with checkpoint.open_manager(folder, keep=2) as manager:
+    with checkpoint.CheckpointManager(folder, keep=2) as manager:
         for path in files_of(folder / "2"):
             content = path.read_bytes()
             for mutated in (list(flipped(content, generator))[generator.integers(8)], content[:-9]):
                 path.write_bytes(mutated)
                 with warnings.catch_warnings(record=True) as caught:
                     warnings.simplefilter("always")
-                    state, metadata = checkpoint.restore(manager, state_of(0))
+                    state, metadata = manager.restore(state_of(0))
                 said = [str(each.message) for each in caught if "is damaged" in str(each.message)]
                 assert int(state.step) == 2 - len(said)
                 assert same(state, state_of(int(state.step)))

@@ -41,9 +41,9 @@ def state_of(step, tx=None, dtype=jnp.float32):
 
 
 def save_all(folder, *states, keep=9):
-    with checkpoint.open_manager(folder, keep=keep) as manager:
+    with checkpoint.CheckpointManager(folder, keep=keep) as manager:
         for state in states:
-            checkpoint.save(manager, state, {"row": {"test/loss": 1.0}})
+            manager.save(state, {"row": {"test/loss": 1.0}})
     return folder
 
 
@@ -113,7 +113,7 @@ def test_a_full_state_gives_weights_in_the_form_of_a_model(run_folder):
 
 def test_a_dtype_is_converted_only_where_it_is_asked_for(run_folder):
     target = variables_of(0, jnp.bfloat16)
-    with pytest.raises(checkpoint.DifferentStructure) as error:
+    with pytest.raises(checkpoint.StructureMismatchError) as error:
         checkpoint.restore_weights(run_folder, target)
     assert "ask for it with dtype=jnp.bfloat16" in str(error.value)
     assert "params/Dense_0/kernel: float32, the model has bfloat16" in str(error.value)
@@ -281,9 +281,9 @@ def check_restored(folder, count):
     assert jax.device_count() == count
     expected = wide_state()
     form = sharded(expected)
-    with checkpoint.open_manager(folder, keep=1) as manager:
-        placed, metadata = checkpoint.restore(manager, form)
-        alone, _ = checkpoint.restore(manager, jax.eval_shape(wide_state))
+    with checkpoint.CheckpointManager(folder, keep=1) as manager:
+        placed, metadata = manager.restore(form)
+        alone, _ = manager.restore(jax.eval_shape(wide_state))
     assert metadata == {"row": {"test/loss": 1.0}}
     for state in (placed, alone):
         assert_equal(state, expected)

@@ -218,12 +218,12 @@ def test_a_run_folder_holds_rows_events_and_both_checkpoints(parts, tmp_path):
     assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5, 6]
     assert list(tmp_path.glob("events.*"))
     best = min(history, key=lambda row: row["test/loss"])["step"]
-    with checkpoint.open_manager(tmp_path / "checkpoints/best", keep=1) as manager:
+    with checkpoint.CheckpointManager(tmp_path / "checkpoints/best", keep=1) as manager:
         assert manager.all_steps() == [best]
-        assert int(checkpoint.restore(manager, state)[0].step) == best
-    with checkpoint.open_manager(tmp_path / "checkpoints/last", keep=2) as manager:
+        assert int(manager.restore(state)[0].step) == best
+    with checkpoint.CheckpointManager(tmp_path / "checkpoints/last", keep=2) as manager:
         assert max(manager.all_steps()) == history[-1]["step"]
-        assert_same(checkpoint.restore(manager, state)[0], state)
+        assert_same(manager.restore(state)[0], state)
 
 
 def test_resumed_after_an_epoch_equals_uninterrupted(parts, uninterrupted, tmp_path):
@@ -353,8 +353,8 @@ def test_a_weight_that_breaks_is_found_and_the_state_before_it_kept(parts, tmp_p
     )
     with pytest.raises(FloatingPointError, match=message):
         run(broken, workdir=tmp_path)
-    with checkpoint.open_manager(tmp_path / "checkpoints/last", keep=2) as manager:
-        good, _ = checkpoint.restore(manager, parts[2])
+    with checkpoint.CheckpointManager(tmp_path / "checkpoints/last", keep=2) as manager:
+        good, _ = manager.restore(parts[2])
     expected = run(parts, num_epochs=2, hooks=[])[0]
     assert int(good.step) == 7
     # from the good state the run goes on to where it would have been

@@ -4,7 +4,7 @@ import copy as copies
 import json
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
@@ -19,15 +19,35 @@ from jaxdl.types import PyTree
 Result = TypeVar("Result")
 
 
-class DifferentStructure(ValueError):
+class StructureMismatchError(ValueError):
     """The checkpoint holds another model or optimizer than the one it is restored into."""
 
 
 class CheckpointManager:
-    """The checkpoints of a folder and the thread that writes them; see :func:`open_manager`.
+    """Checkpoints of whole states in a folder, one sub-folder per step.
+
+    Saving is asynchronous: a thread writes while training goes on. What a killed process left
+    half-written is removed on opening.
+
+    Args:
+        directory: the folder; created if needed.
+        keep: number of checkpoints to keep, the newest.
 
     Attributes:
         directory: the folder, absolute.
+
+    Source: ``orbax.checkpoint.CheckpointManager``; adds checksums and a fallback to the checkpoint
+    before a damaged one.
+
+    >>> import tempfile
+    >>> import jax.numpy as jnp
+    >>> from jaxdl import TrainState
+    >>> state = TrainState(jnp.int32(3), {"w": jnp.ones(2)}, {}, (), jax.random.key(0))
+    >>> with CheckpointManager(tempfile.mkdtemp(), keep=2) as manager:
+    ...     manager.save(state, {"loss": 0.5})
+    ...     restored, metadata = manager.restore(state)
+    >>> int(restored.step), metadata
+    (3, {'loss': 0.5})
     """
 
     def __init__(self, directory: Path | str, *, keep: int):
@@ -44,7 +64,7 @@ class CheckpointManager:
         )
         self._orbax = ocp.CheckpointManager(self.directory, options=options)
         self._thread = ThreadPoolExecutor(1, "checkpoint")
-        self._pending: Future | None = None
+        self._pending: Future[None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -53,161 +73,148 @@ class CheckpointManager:
         self.close()
 
     def all_steps(self) -> list[int]:
-        """The steps that are there, after the save under way."""
+        """Returns the steps that are on disk, in order, after waiting for a pending save."""
         self.wait_until_finished()
         return sorted(self._orbax.all_steps())
 
+    def latest_step(self) -> int | None:
+        """Returns the newest step on disk, or None."""
+        return max(self.all_steps(), default=None)
+
     def is_saving(self) -> bool:
-        """Whether a save is under way."""
+        """Returns True while a save is pending."""
         return self._pending is not None and not self._pending.done()
 
     def wait_until_finished(self) -> None:
-        """Waits for the save under way and raises what it raised."""
+        """Waits for the pending save and raises its error, if any."""
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
         self._orbax.wait_until_finished()
 
     def close(self) -> None:
-        """Waits and ends the thread."""
+        """Waits for the pending save and ends the thread."""
         try:
             self.wait_until_finished()
         finally:
             self._thread.shutdown()
             self._orbax.close()
 
+    def save(
+        self,
+        state: PyTree,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        after: "CheckpointManager | None" = None,
+        copy: bool = True,
+    ) -> None:
+        """Saves a state under its own step number, unless that step is on disk already.
 
-def open_manager(directory: Path | str, *, keep: int) -> CheckpointManager:
-    """A :class:`Manager` that keeps the newest ``keep`` checkpoints of a folder.
+        The state is copied on its device; a thread does the rest. A pending save is waited for, and
+        its error is raised.
 
-    Saving is asynchronous; ``wait_until_finished()`` waits for it and ``close()`` ends it. What a
-    killed process left half-written is removed.
-    """
-    return CheckpointManager(directory, keep=keep)
+        Args:
+            state: pytree of arrays with a field ``step``.
+            metadata: JSON values to keep with it.
+            after: write only when the pending save of this other manager is on disk.
+            copy: copy the state, so that its buffers may be donated when this returns.
+        """
+        step = int(state.step)
+        if step in self.all_steps():
+            return
+        # the thread writes it while the caller may change it
+        metadata = copies.deepcopy(dict(metadata or {}))
+        if copy:
+            # not views, as Orbax would take on CPU: they make XLA copy every donated buffer, slowly
+            state = tree.copy(state)
+        if self._inline:
+            if after is not None:
+                after.wait_until_finished()
+            self._write(step, state, metadata, None)
+        else:
+            previous = None if after is None else after._pending
+            self._pending = self._thread.submit(self._write, step, state, metadata, previous)
 
+    def _write(
+        self, step: int, state: PyTree, metadata: dict[str, Any], previous: "Future[None] | None"
+    ) -> None:
+        import orbax.checkpoint as ocp
 
-def copy(state: PyTree) -> PyTree:
-    """A copy on the same devices, whose buffers outlive the donation of the original's.
-
-    Returns before it is made; a step that is given the original waits for that. Nothing is
-    compiled, as ``jnp.copy`` would be for every shape.
-    """
-
-    def copy_leaf(leaf: Any) -> Any:
-        if isinstance(leaf, jax.Array):
-            device = leaf.sharding if leaf.committed else None
-            return jax.device_put(leaf, device, may_alias=False)
-        return np.array(leaf)
-
-    return jax.tree.map(copy_leaf, state)
-
-
-def save(
-    manager: CheckpointManager,
-    state: PyTree,
-    metadata: dict[str, Any] | None = None,
-    *,
-    after: CheckpointManager | None = None,
-    donated: bool = True,
-) -> None:
-    """Saves a state under its own step number, unless that step is there already.
-
-    The state is copied on its device, which takes milliseconds on a GPU and the time of a memory
-    copy on a CPU, of a few while the copy's memory is new; a thread does the rest. A save that is
-    still under way is waited for, and what it raised is raised.
-
-    Args:
-        manager: from :func:`open_manager`.
-        state: pytree of arrays with a field ``step``.
-        metadata: JSON values to keep beside it.
-        after: write it when the save of that manager is on disk.
-        donated: the buffers may be donated as soon as this returns. False saves the copy, where
-            nobody will.
-    """
-    step = int(state.step)
-    if step in manager.all_steps():
-        return
-    # the thread writes it while the caller goes on changing it
-    metadata = copies.deepcopy(metadata or {})
-    if donated:
-        # not views, as Orbax would take on CPU: they make XLA copy every donated buffer, slowly
-        state = copy(state)
-    previous = None if after is None else after._pending
-    if manager._inline:
-        if after is not None:
-            after.wait_until_finished()
-        _write(manager, step, state, metadata, None)
-    else:
-        arguments = (manager, step, state, metadata, previous)
-        manager._pending = manager._thread.submit(_write, *arguments)
-
-
-def _write(
-    manager: CheckpointManager,
-    step: int,
-    state: PyTree,
-    metadata: dict[str, Any],
-    previous: Future | None,
-) -> None:
-    import orbax.checkpoint as ocp
-
-    if previous is not None:
-        previous.result()
-    content = {
-        "step": step,
-        "metadata": metadata,
-        "structure": tree.describe(state),
-        "checksums": checksums(tree.named_leaves(state)),
-    }
-    content["content_checksum"] = _content_checksum(content)
-    arguments = ocp.args.Composite(
-        state=ocp.args.StandardSave(state), content=ocp.args.JsonSave(content)
-    )
-    manager._orbax.save(step, args=arguments, force=True)
-
-
-def restore(
-    manager: CheckpointManager,
-    like: PyTree,
-    *,
-    step: int | None = None,
-    set_aside_damaged: bool = False,
-) -> tuple[PyTree, dict[str, Any]]:
-    """The newest checkpoint that can be read, or the one of a given step.
-
-    A damaged checkpoint is reported as a warning and the one before it is used. The number and kind
-    of devices may be other than those it was saved on.
-
-    Args:
-        manager: from :func:`open_manager`.
-        like: a state of the same form, concrete or from ``jax.eval_shape``; says dtypes and, where
-            its leaves have a sharding, devices. The first device otherwise.
-        step: restore this step only; damage is then an error.
-        set_aside_damaged: move damaged checkpoints into ``damaged/`` beside the folder, so that
-            training can write their steps again.
-
-    Returns:
-        the state and the metadata that was saved with it.
-
-    Raises:
-        FileNotFoundError: there is no checkpoint (of that step).
-        ValueError: the checkpoint holds another model or optimizer (the leaves that differ are
-            named), or all checkpoints are damaged.
-    """
-    steps = sorted(manager.all_steps(), reverse=True)
-    if step is not None:
-        steps = [step] if step in steps else []
-    if not steps:
-        asked = "no checkpoint" if step is None else f"no checkpoint of step {step}"
-        raise FileNotFoundError(
-            f"{asked} in {manager.directory}; there are {sorted(manager.all_steps())}."
+        if previous is not None:
+            previous.result()
+        content = {
+            "step": step,
+            "metadata": metadata,
+            "structure": tree.describe(state),
+            "checksums": checksums(tree.named_leaves(state)),
+        }
+        content["content_checksum"] = _content_checksum(content)
+        arguments = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), content=ocp.args.JsonSave(content)
         )
-    folders = [manager.directory / str(step) for step in steps]
-    restored, damaged = newest_readable(folders, lambda folder: _restore(manager, folder, like))
-    if set_aside_damaged and damaged:
-        _set_aside(damaged)
-        manager._orbax.reload()
-    return restored
+        self._orbax.save(step, args=arguments, force=True)
+
+    def restore(
+        self, target: PyTree, *, step: int | None = None, set_aside_damaged: bool = False
+    ) -> tuple[PyTree, dict[str, Any]]:
+        """Restores the newest checkpoint that can be read, or that of a given step.
+
+        A damaged checkpoint is reported as a warning and the one before it is used. The number and
+        kind of devices may differ from those it was saved on.
+
+        Args:
+            target: a state of the same structure, concrete or from ``jax.eval_shape``: sets dtypes
+                and, where its leaves have a sharding, devices; else the first device.
+            step: restore only this step; damage is then an error.
+            set_aside_damaged: move damaged checkpoints into ``damaged/`` beside the folder, so that
+                training can write their steps again.
+
+        Returns:
+            the state and the metadata that was saved with it.
+
+        Raises:
+            FileNotFoundError: no checkpoint (of that step).
+            StructureMismatchError: the checkpoint holds another model or optimizer; the message
+                names the leaves that differ.
+            ValueError: all checkpoints are damaged.
+        """
+        steps = sorted(self.all_steps(), reverse=True)
+        if step is not None:
+            steps = [step] if step in steps else []
+        if not steps:
+            asked = "no checkpoint" if step is None else f"no checkpoint of step {step}"
+            raise FileNotFoundError(f"{asked} in {self.directory}; found {self.all_steps()}.")
+        folders = [self.directory / str(step) for step in steps]
+        restored, damaged = newest_readable(folders, lambda folder: self._read(folder, target))
+        if set_aside_damaged and damaged:
+            _set_aside(damaged)
+            self._orbax.reload()
+        return restored
+
+    def _read(self, folder: Path, target: PyTree) -> tuple[PyTree, dict[str, Any]]:
+        import orbax.checkpoint as ocp
+
+        info = read_info(folder)
+        differences = tree.differences(tree.describe(target), info.structure)
+        if differences:
+            raise StructureMismatchError(
+                f"the checkpoint {folder} holds another model or optimizer than this one:\n"
+                f"  {tree.shorten(differences)}\n"
+                "Resume with the configuration of the run, or choose another folder. To read its "
+                "weights alone, use checkpoint.restore_weights, which can convert them (dtype=) "
+                "and load those that fit (partial=True)."
+            )
+        default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        forms = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(
+                leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None) or default
+            ),
+            target,
+        )
+        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(forms))
+        state = self._orbax.restore(int(folder.name), args=arguments)["state"]
+        verify(tree.named_leaves(state), info)
+        return state, info.metadata
 
 
 def newest_readable(
@@ -218,7 +225,7 @@ def newest_readable(
     for folder in folders:
         try:
             return read(folder), damaged
-        except DifferentStructure:
+        except StructureMismatchError:
             raise
         except Exception as error:  # Orbax raises many kinds for a damaged file
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
@@ -234,39 +241,11 @@ def newest_readable(
     )
 
 
-def _restore(
-    manager: CheckpointManager, folder: Path, like: PyTree
-) -> tuple[PyTree, dict[str, Any]]:
-    import orbax.checkpoint as ocp
-
-    contents = read_contents(folder)
-    differences = tree.differences(tree.describe(like), contents.structure)
-    if differences:
-        raise DifferentStructure(
-            f"the checkpoint {folder} holds another model or optimizer than "
-            f"this one:\n  {tree.shorten(differences)}\n"
-            "Resume with the configuration of the run, or choose another folder. Its weights alone "
-            "are read by checkpoint.restore_weights, which can convert them (dtype=) and load "
-            "those that fit (partial=True)."
-        )
-    default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    target = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(
-            leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None) or default
-        ),
-        like,
-    )
-    arguments = ocp.args.Composite(state=ocp.args.StandardRestore(target))
-    state = manager._orbax.restore(int(folder.name), args=arguments)["state"]
-    verify(tree.named_leaves(state), contents)
-    return state, contents.metadata
-
-
-class Contents(NamedTuple):
-    """What a checkpoint says of itself.
+class CheckpointInfo(NamedTuple):
+    """Description of a checkpoint, without its arrays.
 
     Attributes:
-        folder: where it is.
+        folder: its folder.
         step: number of updates.
         metadata: the JSON values that were saved with it; of a run the row of ``metrics.jsonl``
             (best) or the whole history (last).
@@ -282,8 +261,8 @@ class Contents(NamedTuple):
     checksums: dict[str, int | None]
 
 
-def read_contents(folder: Path) -> Contents:
-    """Reads what a checkpoint says of itself, without its arrays.
+def read_info(folder: Path) -> CheckpointInfo:
+    """Reads the description of a checkpoint.
 
     Args:
         folder: of one step.
@@ -293,7 +272,7 @@ def read_contents(folder: Path) -> Contents:
     """
     content = json.loads((folder / "content" / "metadata").read_bytes())
     if "checksum" in content:
-        raise DifferentStructure(
+        raise StructureMismatchError(
             f"the checkpoint {folder} was written by an older version of jaxdl, which had one "
             "checksum for all arrays; go on with that version, or start again in an empty folder."
         )
@@ -302,14 +281,14 @@ def read_contents(folder: Path) -> Contents:
     if not content["structure"].keys() == content["checksums"].keys():
         raise ValueError("its structure and its checksums name other leaves")
     content.pop("content_checksum")
-    return Contents(folder, **content)
+    return CheckpointInfo(folder, **content)
 
 
-def verify(leaves: dict[str, Any], contents: Contents) -> None:
+def verify(leaves: dict[str, Any], info: CheckpointInfo) -> None:
     """Raises ValueError unless these leaves of a checkpoint are bitwise those that were saved."""
     for name, checksum in checksums(leaves).items():
         form = tree.describe({name: leaves[name]})[name]
-        if (form, checksum) != (contents.structure[name], contents.checksums[name]):
+        if (form, checksum) != (info.structure[name], info.checksums[name]):
             raise ValueError(f"the bytes of {name} are not those that were saved (checksum)")
 
 

@@ -13,10 +13,10 @@ import numpy as np
 from jaxdl import tree
 from jaxdl._loading import LoadReport, fill
 from jaxdl.checkpoint.manager import (
-    Contents,
-    DifferentStructure,
+    CheckpointInfo,
+    StructureMismatchError,
     newest_readable,
-    read_contents,
+    read_info,
     verify,
 )
 from jaxdl.types import PyTree
@@ -28,7 +28,7 @@ PLACES = ("checkpoints/best", "best", "checkpoints/last", "last")
 """Where a run folder has its checkpoints, and its folder of checkpoints."""
 
 
-def describe(path: Place) -> Contents:
+def describe(path: Place) -> CheckpointInfo:
     """What a checkpoint says of itself: step, metadata, names, shapes and dtypes; no arrays.
 
     Args:
@@ -37,7 +37,7 @@ def describe(path: Place) -> Contents:
     Raises:
         FileNotFoundError, ValueError: as for :func:`restore_weights`.
     """
-    return newest_readable(_find(Path(path)), read_contents)[0]
+    return newest_readable(_find(Path(path)), read_info)[0]
 
 
 def restore_weights(
@@ -74,9 +74,8 @@ def restore_weights(
     Raises:
         FileNotFoundError: there is no checkpoint.
         ValueError: every checkpoint is damaged.
-        DifferentStructure: a ValueError too: not partial, and something is missing, unexpected or
-            of another shape; nothing fits at all; dtypes that differ while no ``dtype`` is asked
-            for; no such part or average.
+        StructureMismatchError: not partial, and leaves are missing, unexpected or of another shape;
+            nothing fits at all; dtypes differ and no ``dtype`` is given; no such part or average.
 
     Source: ``torch.load(weights_only=True, map_location=...)`` and ``Module.load_state_dict``.
 
@@ -84,8 +83,8 @@ def restore_weights(
     >>> from jaxdl import TrainState, checkpoint
     >>> state = TrainState(jnp.int32(1), {"w": jnp.ones(2)}, {}, (), jax.random.key(0))
     >>> folder = tempfile.mkdtemp()
-    >>> with checkpoint.open_manager(folder, keep=1) as manager:
-    ...     checkpoint.save(manager, state)
+    >>> with checkpoint.CheckpointManager(folder, keep=1) as manager:
+    ...     manager.save(state)
     >>> variables, report = checkpoint.restore_weights(folder, dtype=jnp.bfloat16)
     >>> variables["params"]["w"].dtype, str(report)
     (dtype(bfloat16), 'loaded 1 of 1 leaves (2 numbers)')
@@ -137,17 +136,17 @@ def average(paths: Place | Sequence[Place], *, part: str = "", averaged: bool = 
     newest: dict[str, np.ndarray] = {}
     newest_step = -1
     for folders in groups:
-        (contents, values, _), _ = newest_readable(
+        (info, values, _), _ = newest_readable(
             folders, lambda folder: _read(folder, None, part=part, averaged=averaged)
         )
         if newest:
-            what = f"{contents.folder} does not hold the model of the checkpoints before it:"
+            what = f"{info.folder} does not hold the model of the checkpoints before it:"
             tree.check_same_structure(newest, values, what=what)
         for name, value in values.items():
             if jnp.issubdtype(value.dtype, jnp.inexact):
                 total[name] = total.get(name, 0) + value.astype(_wide(value.dtype))
-        if contents.step >= newest_step:
-            newest, newest_step = values, contents.step
+        if info.step >= newest_step:
+            newest, newest_step = values, info.step
     for name, value in total.items():
         newest[name] = (value / len(groups)).astype(newest[name].dtype)
     return jax.device_put(tree.nested(newest))
@@ -181,11 +180,11 @@ def _read(
     partial: bool = False,
     part: str = "",
     averaged: bool = False,
-) -> tuple[Contents, dict[str, np.ndarray], LoadReport]:
+) -> tuple[CheckpointInfo, dict[str, np.ndarray], LoadReport]:
     """The leaves that :func:`restore_weights` is asked for, from the folder of one step."""
-    contents = read_contents(folder)
-    names = _names(contents, part, averaged)
-    forms = {name: _form(contents.structure[source]) for name, source in names.items()}
+    info = read_info(folder)
+    names = _names(info, part, averaged)
+    forms = {name: _form(info.structure[source]) for name, source in names.items()}
     if target is None:
         target = {n: jax.ShapeDtypeStruct(shape, own) for n, (shape, own) in forms.items()}
     dtypes, mismatched = _match(forms, target, dtype)
@@ -202,25 +201,25 @@ def _read(
         source=f"checkpoint {folder}",
     )
     if not report.fits and not partial:
-        raise DifferentStructure(
+        raise StructureMismatchError(
             f"the checkpoint does not fit the model:\n{report}\n"
             "Load only what fits (partial=True), or choose another checkpoint or model."
         )
     if not dtypes:
-        raise DifferentStructure(f"nothing in the checkpoint fits the model:\n{report}")
+        raise StructureMismatchError(f"nothing in the checkpoint fits the model:\n{report}")
     arrays = _read_arrays(folder, [names[name] for name in dtypes])
-    verify(arrays, contents)
+    verify(arrays, info)
     values = {name: arrays[names[name]].astype(to, copy=False) for name, to in dtypes.items()}
-    return contents, values, report
+    return info, values, report
 
 
-def _names(contents: Contents, part: str, averaged: bool) -> dict[str, str]:
+def _names(info: CheckpointInfo, part: str, averaged: bool) -> dict[str, str]:
     """Names in the checkpoint by those of the variables."""
     prefix = re.escape(f"{part}/") if part else ""
     parameters = prefix + (r"opt_state/(?:.*/)?average" if averaged else "params")
     found: dict[str, str] = {}
     parents = set()
-    for source in contents.structure:
+    for source in info.structure:
         if match := re.fullmatch(f"({parameters})/(.*)", source):
             found[f"params/{match[2]}"] = source
             parents.add(match[1])
@@ -229,10 +228,10 @@ def _names(contents: Contents, part: str, averaged: bool) -> dict[str, str]:
     if len(parents) != 1:
         kinds = {}
         for kind in ("params", "average"):
-            named = (re.match(f"(?:(.*?)/)?{kind}/", source) for source in contents.structure)
+            named = (re.match(f"(?:(.*?)/)?{kind}/", source) for source in info.structure)
             kinds[kind] = sorted({match[1] or "" for match in named if match})
-        raise DifferentStructure(
-            f"the checkpoint {contents.folder} holds {len(parents)} sets of "
+        raise StructureMismatchError(
+            f"the checkpoint {info.folder} holds {len(parents)} sets of "
             f"{'averaged ' if averaged else ''}parameters in its part {part!r}, expected 1. It has "
             f"parameters in {kinds['params']} (part=), averages in {kinds['average']} "
             "(averaged=True)."
@@ -262,7 +261,7 @@ def _match(
             others[name] = own
     if others:
         lines = [f"{name}: {forms[name][1]}, the model has {own}" for name, own in others.items()]
-        raise DifferentStructure(
+        raise StructureMismatchError(
             "dtypes differ from the checkpoint's, and nothing is converted unasked; ask for it "
             f"with dtype=jnp.{next(iter(others.values()))}:\n  {tree.shorten(lines)}"
         )

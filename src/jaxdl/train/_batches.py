@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import _checks, checkpoint, metrics, tree
+from jaxdl import _checks, metrics, tree
 from jaxdl._machine import device_memory
 from jaxdl.data._prefetch import check_numeric, put_on_devices
 from jaxdl.data.collate import epoch_order, num_batches, take
@@ -199,7 +199,7 @@ def _step_by_step(step: UpdateFn, state: PyTree, data: Batch, order: Array, numb
 
     def advance(state: PyTree, data: Batch, order: Array, start: int, stop: int) -> Advanced:
         results = []
-        state = checkpoint.copy(state)  # to be donated
+        state = tree.copy(state)  # to be donated
         for index in range(start, stop):
             state, metrics = compiled(state, data, order, np.int32(index))
             results.append(metrics)
@@ -340,7 +340,7 @@ class Streamed:
         return jax.eval_shape(lambda batch: batch, self._first)
 
     def compile(self, state: PyTree) -> None:
-        self._compiled(checkpoint.copy(state), jax.device_put(self._first))
+        self._compiled(tree.copy(state), jax.device_put(self._first))
 
     def _seek(self, epoch: int, start: int) -> None:
         """Reads on from a batch of an epoch, which is the next one, or else begins there."""
@@ -360,7 +360,7 @@ class Streamed:
     def advance(self, state: PyTree, epoch: int, start: int, stop: int) -> Advanced:
         self._seek(epoch, start)
         results = []
-        state = checkpoint.copy(state)  # to be donated
+        state = tree.copy(state)  # to be donated
         for _ in range(start, stop):
             batch = next(self._batches) if self._peeked is None else self._peeked
             self._peeked = None

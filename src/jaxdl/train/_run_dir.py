@@ -98,8 +98,9 @@ class Record:
             )
         # three checkpoints and one being written; a resumed run has most of them already
         _check_writable(self.workdir, (2 if started else 4) * tree.num_bytes(state))
-        self._last_manager = checkpoint.open_manager(self.workdir / "checkpoints/last", keep=2)
-        self._best_manager = checkpoint.open_manager(self.workdir / "checkpoints/best", keep=1)
+        folder = self.workdir / "checkpoints"
+        self._last_manager = checkpoint.CheckpointManager(folder / "last", keep=2)
+        self._best_manager = checkpoint.CheckpointManager(folder / "best", keep=1)
         try:
             if started:
                 self._resume()
@@ -140,9 +141,7 @@ class Record:
             ) from error
 
     def _resume(self) -> None:
-        self.state, metadata = checkpoint.restore(
-            self._last_manager, self.state, set_aside_damaged=True
-        )
+        self.state, metadata = self._last_manager.restore(self.state, set_aside_damaged=True)
         for name, value in self._fingerprint.items():
             saved = metadata["fingerprint"].get(name)
             if saved != value:
@@ -186,7 +185,7 @@ class Record:
     def keep_best(self, state: PyTree, row: Row) -> None:
         """Remembers the best state so far; the next :meth:`save` writes it."""
         if self.workdir is not None:
-            self._best = (checkpoint.copy(state), row)
+            self._best = (tree.copy(state), row)
 
     def save(self, state: PyTree, progress: Any) -> None:
         """Writes the best state, where it is new, and this one; returns before the disk is done.
@@ -202,10 +201,10 @@ class Record:
             self.writer.flush()  # what is resumed from here is not written to TensorBoard again
             if self._best is not None:
                 best, row = self._best
-                checkpoint.save(self._best_manager, best, {"row": row}, donated=False)
+                self._best_manager.save(best, {"row": row}, copy=False)
                 self._best = None
             # its history speaks of the best one, so that has to be there first
-            checkpoint.save(self._last_manager, state, content, after=self._best_manager)
+            self._last_manager.save(state, content, after=self._best_manager)
 
     def finish(self) -> None:
         """Waits until everything is on disk."""
