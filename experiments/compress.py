@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import classify
-from jaxdl import _files, config, data, export, interop, losses, metrics, plots, train
+from jaxdl import _files, _text, config, data, export, interop, losses, metrics, plots, train
 from jaxdl.export import quantization
 from jaxdl.types import Batch, Metrics
 
@@ -141,17 +141,22 @@ def main(cfg: Config) -> list[dict[str, Any]]:
 def to_table(rows: list[dict[str, Any]]) -> str:
     """Markdown: accuracy and size beside those of the first row."""
     first = rows[0]
-    lines = ["| weights | accuracy | change | loss | zeros | bytes | ÷ | zipped | ÷ |"]
-    lines.append("|" + "---|" * 9)
-    for row in rows:
-        lines.append(
-            f"| {row['weights']} | {row['accuracy']:.2%} "
-            f"| {100 * (row['accuracy'] - first['accuracy']):+.2f} | {row['loss']:.4f} "
-            f"| {row['sparsity']:.0%} | {row['num_bytes']:,} "
-            f"| {first['num_bytes'] / row['num_bytes']:.2f} | {row['zipped']:,} "
-            f"| {first['zipped'] / row['zipped']:.2f} |"
-        )
-    return "\n".join(lines)
+    header = ["weights", "accuracy", "change", "loss", "zeros", "bytes", "÷", "zipped", "÷"]
+    table = [
+        [
+            row["weights"],
+            f"{row['accuracy']:.2%}",
+            f"{100 * (row['accuracy'] - first['accuracy']):+.2f}",
+            f"{row['loss']:.4f}",
+            f"{row['sparsity']:.0%}",
+            row["num_bytes"],
+            f"{first['num_bytes'] / row['num_bytes']:.2f}",
+            row["zipped"],
+            f"{first['zipped'] / row['zipped']:.2f}",
+        ]
+        for row in rows
+    ]
+    return _text.align_table(header, table, align="<" + ">" * 8, markdown=True)
 
 
 if __name__ == "__main__":

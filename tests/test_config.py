@@ -11,7 +11,7 @@ from typing import Literal
 
 import pytest
 
-from jaxdl import config, train
+from jaxdl import _versions, config, train
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ def test_what_is_saved_comes_back_equal(cfg, tmp_path):
 def test_a_saved_file_holds_the_versions_and_nothing_half_written(tmp_path):
     config.save(Config(), tmp_path / "config.json")
     content = json.loads((tmp_path / "config.json").read_text())
-    assert content["versions"].keys() == set(config.PACKAGES)
+    assert content["versions"].keys() == set(_versions.PACKAGES)
     assert content["config"]["learning_rate"] == 1e-3
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 

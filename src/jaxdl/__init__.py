@@ -7,10 +7,9 @@ Packages load when they are first used, so ``python -m jaxdl doctor`` can report
 an installation in which JAX itself cannot be imported.
 """
 
-from importlib.metadata import version
-
 from jaxdl._lazy import attach_stub
+from jaxdl._versions import version
 
-__version__ = version("jaxdl")
+__version__ = version("jaxdl") or "unknown"
 
 __getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -14,7 +14,6 @@ if __name__ == "__main__":
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import os
 import platform
 import sys
@@ -26,6 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from jaxdl import _versions
 from jaxdl._files import read_json, write_json
 
 
@@ -36,9 +36,6 @@ class Dataclass(Protocol):
 
 
 Config = TypeVar("Config", bound=Dataclass)
-
-PACKAGES = ("jaxdl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-"""Packages whose versions are recorded in ``config.json``."""
 
 RESUMED_RUN_MAY_CHANGE = (
     "data_dir", "num_epochs", "patience", "resume", "save_every_seconds", "workdir",
@@ -98,7 +95,7 @@ def save(config: Dataclass, path: Path | str) -> None:
     path = Path(path)
     content = {
         "config": _to_json(dataclasses.asdict(config)),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": _versions.installed(),
         "python": platform.python_version(),
         "platform": platform.platform(),
     }

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl._text import format_form
 from jaxdl.types import Array, PyTree
 
 
@@ -162,7 +163,7 @@ def describe(tree: PyTree) -> dict[str, str]:
     >>> describe({"kernel": jnp.zeros((2, 3))})
     {'kernel': 'float32[2, 3]'}
     """
-    return {name: f"{leaf.dtype}{list(leaf.shape)}" for name, leaf in named_leaves(tree).items()}
+    return {name: format_form(leaf.dtype, leaf.shape) for name, leaf in named_leaves(tree).items()}
 
 
 def differences(expected: Mapping[str, str], actual: Mapping[str, str]) -> list[str]:

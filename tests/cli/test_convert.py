@@ -115,9 +115,9 @@ def test_the_first_layer_that_differs_is_named_with_its_usual_cause():
     text, agrees = describe([*good, output], 1e-4)
     assert agrees
     assert text.splitlines() == [
-        "conv1    2.0e-07  Conv2d",
+        "conv1        2.0e-07  Conv2d",
         "qkv     not compared  Linear (1,), here 3",
-        "output   1.0e-07  Net",
+        "output       1.0e-07  Net",
         "All layers agree to 1e-04 of their largest output.",
     ]
     bad = [Difference("up", "ConvTranspose2d", 0.5), Difference("fc", "Linear", float("nan"))]

@@ -35,7 +35,7 @@ def test_a_run_becomes_a_bundle_with_a_card(run, tmp_path, capsys):
     assert bundle.config["metrics"]["test/loss"] == pytest.approx(history[-1]["test/loss"])
     assert sum(row[1] for row in bundle.config["by_class"]) == 360
     card = (tmp_path / "b" / "README.md").read_text()
-    for text in ("Reads digits.", "- Tiny.", "- training images: 1,437", "| digit 3 | 36 |"):
+    for text in ("Reads digits.", "- Tiny.", "- training images: 1,437", "| digit 3 |       36 |"):
         assert text in card
     # as it is there already
     assert command.main(arguments) == 1
@@ -54,7 +54,7 @@ def test_without_the_data_the_stored_evaluation_counts(run, tmp_path, capsys):
         write_evaluation(folder, int(state.step), np.eye(10))
         assert command.main([*arguments, str(tmp_path / "b")]) == 0
         assert "no results by class" not in capsys.readouterr().out
-        assert "| digit 3 | 1 | 100.0% |" in (tmp_path / "b" / "README.md").read_text()
+        assert "| digit 3 |        1 | 100.0% |" in (tmp_path / "b" / "README.md").read_text()
         assert command.main([*arguments, str(tmp_path / "c"), "--data_dir", str(tmp_path)]) == 1
         assert "does not hold 'mnist'" in capsys.readouterr().err
     finally:

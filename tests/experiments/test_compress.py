@@ -46,7 +46,7 @@ def test_files_table_and_picture_are_left(results):
     assert arrays["params/Dense_0/kernel/int8"].dtype == np.int8
     table = (folder / "table.md").read_text().splitlines()
     assert len(table) == 2 + len(rows)
-    assert table[5].startswith("| int8 | ")
+    assert table[5].startswith("| int8 ")
     picture = np.asarray(Image.open(folder / "pruning.png").convert("L"))
     assert min(picture.shape) > 300
     assert picture.std() > 10

@@ -271,9 +271,9 @@ def test_the_card_says_use_data_results_and_limits(saved):
         "Assigns one of 3 classes to grey images of 5x6 pixels that resemble those of pets." in card
     )
     assert "`jaxdl.models.MLP(features=[4, 3])`, 139 parameters, 556 bytes" in card
-    assert "| cat | 10 | 80.0% | 66.7% | dog (2) |" in card
-    assert "| bird | 10 | 50.0% | 100.0% | cat (3) |" in card
-    assert "| **all** | 30 | 73.3% | | |" in card
+    assert "| cat     |       10 |  80.0% |     66.7% | dog (2)              |" in card
+    assert "| bird    |       10 |  50.0% |    100.0% | cat (3)              |" in card
+    assert "| **all** |       30 |  73.3% |           |                      |" in card
     assert "- test/accuracy: 0.75" in card
     assert "- Drawings were not tried." in card
     assert "- Weakest class: bird, recall 50.0%, most often taken for cat." in card

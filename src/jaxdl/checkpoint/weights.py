@@ -1,6 +1,5 @@
 """Weights without the optimizer: onto any device, into another dtype or model, averaged."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from jaxdl import tree
 from jaxdl._loading import LoadReport, fill
+from jaxdl._text import parse_form
 from jaxdl.checkpoint.manager import (
     CheckpointInfo,
     StructureMismatchError,
@@ -270,8 +270,8 @@ def _match(
 
 def _form(description: str) -> tuple[tuple[int, ...], Any]:
     """Shape and dtype of ``"float32[3, 2]"``."""
-    dtype, bracket, sizes = description.partition("[")
-    return tuple(json.loads(bracket + sizes)), jnp.dtype(dtype)
+    dtype, shape = parse_form(description)
+    return shape, jnp.dtype(dtype)
 
 
 def _read_arrays(folder: Path, names: Sequence[str]) -> dict[str, np.ndarray]:

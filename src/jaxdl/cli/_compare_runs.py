@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from jaxdl import metrics
 from jaxdl._files import read_json
+from jaxdl._text import align_table
 from jaxdl.plots.curves import NOT_DRAWN
 
 MISSING = "–"
@@ -124,24 +125,9 @@ def metric_table(runs: Sequence[RunFolder]) -> dict[str, list[str]]:
 
 
 def to_text(title: str, table: dict[str, list[str]], names: Sequence[str]) -> str:
-    """A table as Markdown whose columns also line up on a terminal.
-
-    >>> print(to_text("metric", {"epochs": ["3", "10"]}, ["a", "b"]))
-    | metric | a | b  |
-    |--------|---|----|
-    | epochs | 3 | 10 |
-    """
-    lines = [[title, *names], *([field, *values] for field, values in table.items())]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(names) + 1)]
-    text = [
-        "| "
-        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        + " |"
-        for line in lines
-    ]
-    return "\n".join(
-        [text[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *text[1:]]
-    )
+    """A table in Markdown, one column per run."""
+    rows = [[field, *values] for field, values in table.items()]
+    return align_table([title, *names], rows, markdown=True)
 
 
 def _read(folder: Path, name: str) -> RunFolder:

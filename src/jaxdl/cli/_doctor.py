@@ -15,17 +15,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from jaxdl._versions import PACKAGES, installed, version
+
 if TYPE_CHECKING:
     import numpy as np
 
 
 Facts = list[tuple[str, str]]
-
-
-PACKAGES = (
-    "jaxdl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets",
-    "tensorboardX", "tyro", "tqdm", "matplotlib", "scikit-learn", "numpy",
-)  # fmt: skip
 
 
 CUDA_PACKAGES = ("jax-cuda12-plugin", "jax-cuda12-pjrt", "jax-cuda13-plugin", "jax-cuda13-pjrt")
@@ -84,14 +80,6 @@ def _describe_error(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".strip().rstrip(":")
 
 
-def installed_version(package: str) -> str | None:
-    """The version in a package's metadata, or None where it is not installed."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def system_facts() -> Facts:
     """Python, the platform, processor cores and free disk space."""
     try:
@@ -113,10 +101,19 @@ def system_facts() -> Facts:
 
 def package_facts() -> Facts:
     """The versions of jaxdl, of what it stands on, and of JAX's CUDA plugins."""
-    facts = [(name, installed_version(name) or "not installed") for name in PACKAGES]
-    plugins = [(name, installed_version(name)) for name in CUDA_PACKAGES]
-    present = [f"{name} {version}" for name, version in plugins if version]
-    return [*facts, ("CUDA plugin", ", ".join(present) or "not installed")]
+    facts = [(name, version(name) or "not installed") for name in jaxdl_packages()]
+    plugins = [f"{name} {found}" for name, found in installed(CUDA_PACKAGES).items()]
+    return [*facts, ("CUDA plugin", ", ".join(plugins) or "not installed")]
+
+
+def jaxdl_packages() -> list[str]:
+    """The packages that jaxdl requires, and those of its extras that are installed."""
+    names = list(PACKAGES)
+    for line in importlib.metadata.requires("jaxdl") or [] if version("jaxdl") else []:
+        name, _, required = _parse(line, "")
+        if required or version(name):
+            names.append(name)
+    return list(dict.fromkeys(names))
 
 
 def device_facts(devices: Devices) -> Facts:
@@ -177,7 +174,7 @@ def all_problems(devices: Devices, environ: Mapping[str, str]) -> list[Problem]:
     """Everything that is wrong, the cause before what follows from it."""
     return [
         *package_problems(),
-        *version_problems(_installed()),
+        *version_problems(_distributions()),
         *device_problems(devices, environ, nvidia=has_nvidia_driver()),
         *arithmetic_problems(devices.found),
         *folder_problems(Path()),
@@ -186,7 +183,7 @@ def all_problems(devices: Devices, environ: Mapping[str, str]) -> list[Problem]:
 
 def package_problems() -> list[Problem]:
     """Packages that are missing or too old for jaxdl, or that do not fit the installed JAX."""
-    if installed_version("jaxdl") is None:
+    if version("jaxdl") is None:
         return [
             Problem(
                 "jaxdl is not installed, so its requirements are unknown.",
@@ -194,10 +191,10 @@ def package_problems() -> list[Problem]:
             )
         ]
     problems = unmet_requirements("jaxdl")
-    if installed_version("jax"):
+    if version("jax"):
         problems += unmet_requirements("jax")
         for cuda in ("cuda12", "cuda13"):
-            if installed_version(f"jax-{cuda}-plugin"):
+            if version(f"jax-{cuda}-plugin"):
                 problems += unmet_requirements("jax", extra=cuda)
     return list(dict.fromkeys(problems))
 
@@ -215,13 +212,13 @@ def unmet_requirements(package: str, *, extra: str = "") -> list[Problem]:
         if not applies:
             continue
         remedy = f"pip install --upgrade '{name}{specifier}'"
-        version = installed_version(name)
-        if version is None:
+        found = version(name)
+        if found is None:
             problems.append(
                 Problem(f"{name} is missing; {package} needs {name}{specifier}.", remedy)
             )
-        elif not _satisfies(version, specifier):
-            what = f"{name} {version} does not fit; {package} needs {name}{specifier}."
+        elif not _satisfies(found, specifier):
+            what = f"{name} {found} does not fit; {package} needs {name}{specifier}."
             problems.append(Problem(what, remedy))
     return problems
 
@@ -254,7 +251,7 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
-def _installed() -> list[tuple[str, str, str]]:
+def _distributions() -> list[tuple[str, str, str]]:
     """(name, version, folder) of every installed distribution, on the whole search path."""
     return [
         (found.metadata["Name"] or "", found.version or "", str(found.locate_file("")))
@@ -262,21 +259,21 @@ def _installed() -> list[tuple[str, str, str]]:
     ]
 
 
-def version_problems(installed: Iterable[tuple[str, str, str]]) -> list[Problem]:
+def version_problems(distributions: Iterable[tuple[str, str, str]]) -> list[Problem]:
     """Packages that are there in two versions, of which Python imports only one.
 
     Args:
-        installed: (name, version, folder) of every distribution.
+        distributions: (name, version, folder) of every distribution.
     """
-    watched = {_normalise(name) for name in PACKAGES + CUDA_PACKAGES}
+    watched = {_normalise(name) for name in [*jaxdl_packages(), *CUDA_PACKAGES]}
     places: dict[str, dict[str, str]] = {}
-    for name, version, folder in installed:
+    for name, number, folder in distributions:
         if _normalise(name) in watched:
-            places.setdefault(_normalise(name), {}).setdefault(version, folder)
+            places.setdefault(_normalise(name), {}).setdefault(number, folder)
     problems = []
     for name, versions in places.items():
         if len(versions) > 1:
-            listed = " and ".join(f"{version} in {folder}" for version, folder in versions.items())
+            listed = " and ".join(f"{number} in {folder}" for number, folder in versions.items())
             remedy = f"pip uninstall {name} until none is left, then install jaxdl again"
             problems.append(Problem(f"{name} is installed in two versions: {listed}.", remedy))
     if {"jax-cuda12-plugin", "jax-cuda13-plugin"} <= places.keys():
@@ -311,7 +308,7 @@ def device_problems(devices: Devices, environ: Mapping[str, str], *, nvidia: boo
     """
     wanted = environ.get("JAX_PLATFORMS", "")
     if not devices.imported:
-        if installed_version("jax") is None:
+        if version("jax") is None:
             return []  # already named as missing
         what = f"jax is installed and cannot be imported: {devices.error}"
         return [Problem(what, "pip install --force-reinstall jax jaxlib")]
@@ -326,7 +323,7 @@ def device_problems(devices: Devices, environ: Mapping[str, str], *, nvidia: boo
         return [Problem(what, "set JAX_PLATFORMS=cpu to go on without the accelerator")]
     hidden = wanted == "cpu" or environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1")
     if nvidia and not hidden and all(device.platform == "cpu" for device in devices.found):
-        if any(installed_version(name) for name in CUDA_PACKAGES):
+        if any(version(name) for name in CUDA_PACKAGES):
             remedy = (
                 "look for the reason in the warning that JAX prints at import; most often the "
                 "driver is too old (CUDA 12 needs 525 or newer, CUDA 13 needs 580 or newer)"

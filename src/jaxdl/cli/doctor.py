@@ -2,7 +2,9 @@
 
 import argparse
 import os
+import textwrap
 
+from jaxdl._text import align_table, plural
 from jaxdl.cli import _doctor
 
 
@@ -30,13 +32,9 @@ def run(options: argparse.Namespace) -> int:
         ("environment", _doctor.environment_facts(environ)),
     ):
         print(title)
-        width = max(len(name) for name, _ in facts)
-        for name, value in facts:
-            print(f"  {name:{width}}  {value}")
-        print()
+        print(textwrap.indent(align_table((), facts), "  "), end="\n\n")
     problems = _doctor.all_problems(devices, environ)
     for problem in problems:
         print(f"PROBLEM: {problem.what}\n  remedy: {problem.remedy}\n")
-    number = len(problems)
-    print("nothing is wrong" if not number else f"{number} problem{'s' * (number > 1)}")
+    print(plural(len(problems), "problem") if problems else "nothing is wrong")
     return 1 if problems else 0

@@ -1,12 +1,13 @@
 """``python -m jaxdl inspect``: what a run, checkpoint, bundle or file of weights holds."""
 
 import argparse
-import json
 import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from jaxdl._text import align_table, parse_form
 
 Forms = dict[str, tuple[str, tuple[int, ...]]]
 """Dtype and shape by name."""
@@ -72,7 +73,7 @@ def make_tree(forms: Forms, depth: int | None = None) -> str:
         short = depth is not None and len(parts) > depth
         key = mark.join(parts[:depth]) + f"{mark}…" if short else name
         groups.setdefault(key, []).append(form)
-    rows = [["name", "dtype", "shape", "numbers", "bytes"]]
+    rows = []
     for name, inside in groups.items():
         dtypes = ", ".join(dict.fromkeys(dtype for dtype, _ in inside))
         shape = str(inside[0][1]) if len(inside) == 1 else f"{len(inside)} arrays"
@@ -84,11 +85,7 @@ def make_tree(forms: Forms, depth: int | None = None) -> str:
     if len(parts_of) > 1:
         rows += [[f"all of {name}", "", "", *_sums(inside)] for name, inside in parts_of.items()]
     rows.append(["all", "", "", *_sums(list(forms.values()))])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    marks = ["<", "<", "<", ">", ">"]
-    return "\n".join(
-        "  ".join(f"{c:{m}{w}}" for c, m, w in zip(row, marks, widths, strict=True)) for row in rows
-    )
+    return align_table(["name", "dtype", "shape", "numbers", "bytes"], rows, align="<<<>>")
 
 
 def _sums(forms: list[tuple[str, tuple[int, ...]]]) -> tuple[str, str]:
@@ -147,13 +144,7 @@ def _inspect_folder(path: Path, which: str | None) -> Forms:
         contents = checkpoint.describe(path if which is None else path / "checkpoints" / which)
     print(f"checkpoint {contents.folder}: step {contents.step:,}")
     _print_facts(from_run.row_of(contents.metadata, contents.step))
-    return {name: _form(text) for name, text in contents.structure.items()}
-
-
-def _form(text: str) -> tuple[str, tuple[int, ...]]:
-    """Dtype and shape of ``"float32[3, 2]"``."""
-    dtype, bracket, sizes = text.partition("[")
-    return dtype, tuple(json.loads(bracket + sizes))
+    return {name: parse_form(text) for name, text in contents.structure.items()}
 
 
 def _print_facts(facts: Mapping[str, Any], indent: int = 2) -> None:

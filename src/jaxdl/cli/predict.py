@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jaxdl._text import align_table, shorten
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -56,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--top_k must lie in 1 to {len(names)}, got {top_k}.")
     if bundle.preprocessing.vocabulary:
         texts = read_texts(options.inputs)
-        shown = [_shorten(each, 60) for each in texts]
+        shown = [shorten(each, 60) for each in texts]
         probabilities = bundle.predict(texts)
         print(make_table(shown, probabilities, names, [""] * len(texts), top_k, "text"))
         return 0
@@ -113,19 +115,16 @@ def make_table(
         top_k: classes a line.
         kind: of the inputs, in the first line.
     """
-    rows = [[kind, *(f"{i + 1}." for i in range(top_k)), "converted"]]
+    header = [kind, *(f"{i + 1}." for i in range(top_k)), "converted"]
+    rows = []
     for each, row, note in zip(inputs, probabilities, notes, strict=True):
         best = (-row).argsort(kind="stable")[:top_k]
         rows.append(
             [str(each), *(f"{class_names[i]} {100 * row[i]:.1f} %" for i in best), note or "-"]
         )
     if not any(notes):
-        rows = [row[:-1] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(f"{cell:{width}}" for cell, width in zip(r, widths, strict=True)) for r in rows
-    ]
-    return "\n".join(line.rstrip() for line in lines)
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    return align_table(header, rows)
 
 
 def _labels(paths: Sequence[Path], class_names: Sequence[str]) -> "np.ndarray | None":
@@ -153,12 +152,8 @@ def _draw(
     else:
         best = probabilities.argmax(axis=1)
         titles = [
-            f"{_shorten(class_names[index])}\n{100 * row[index]:.0f} %"
+            f"{shorten(class_names[index])}\n{100 * row[index]:.0f} %"
             for index, row in zip(best, probabilities, strict=True)
         ]
         figure = plots.image_grid(images, titles=titles)
     plots.save(figure, out)
-
-
-def _shorten(name: str, length: int = 14) -> str:
-    return name if len(name) <= length else name[: length - 1] + "…"

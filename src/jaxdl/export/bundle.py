@@ -13,7 +13,6 @@ Nothing in it is executed: the constructor is looked up in ``jaxdl.models``.
 import dataclasses
 import functools
 import hashlib
-import importlib.metadata
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,8 +23,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl import _versions, tree
 from jaxdl import metrics as metrics_of
-from jaxdl import tree
 from jaxdl._checks import check_positive
 from jaxdl._files import read_json, replacing, write_json
 from jaxdl.export.from_run import describe_run, is_described, read_run
@@ -44,9 +43,6 @@ CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
 TIMING = re.compile(r"_seconds$|_per_second$")
 """Metrics that say nothing of the model."""
-
-
-PACKAGES = ("jaxdl", "jax", "flax", "numpy", "safetensors")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -156,7 +152,7 @@ def make_bundle(
         "step": step,
         "metrics": {k: v for k, v in (metrics or {}).items() if not TIMING.search(k)},
         "by_class": by_class,
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": _versions.installed(),
     }
     return Bundle(model, transfer(variables), preprocessing, class_names, config)
 

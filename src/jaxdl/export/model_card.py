@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxdl._text import align_table
+
 
 class ClassResult(NamedTuple):
     """How a classifier does on one class.
@@ -131,18 +133,17 @@ def _limits(config: Mapping[str, Any], results: Sequence[ClassResult], given: st
 
 
 def _table(results: Sequence[ClassResult]) -> list[str]:
-    rows = ["| class | examples | recall | precision | most often taken for |"]
-    rows.append("|---|---|---|---|---|")
+    rows: list[list[object]] = []
     for name, number, recall, precision, confused in results:
-        cells = [name.replace("|", "\\|"), f"{number:,}"]
-        cells += [f"{share:.1%}" if share is not None else "-" for share in (recall, precision)]
-        other = f"{confused[0]} ({confused[1]:,})".replace("|", "\\|") if confused else "-"
-        rows.append(f"| {' | '.join([*cells, other])} |")
+        shares = [f"{share:.1%}" if share is not None else "-" for share in (recall, precision)]
+        other = f"{confused[0]} ({confused[1]:,})" if confused else "-"
+        rows.append([name, number, *shares, other])
     total = sum(each.number for each in results)
     right = sum(each.number * (each.recall or 0.0) for each in results)
     if total:
-        rows.append(f"| **all** | {total:,} | {right / total:.1%} | | |")
-    return rows
+        rows.append(["**all**", total, f"{right / total:.1%}", "", ""])
+    header = ["class", "examples", "recall", "precision", "most often taken for"]
+    return align_table(header, rows, align="<>>><", markdown=True).splitlines()
 
 
 def _is_result(name: str) -> bool:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import importlib
+import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -43,7 +45,7 @@ def describe_model(model: nn.Module) -> dict[str, Any]:
     {'name': 'MLP', 'fields': {'features': [30, 20, 3], 'activation': {'function': 'tanh'}}}
     """
     name = type(model).__name__
-    if getattr(models, name, None) is not type(model):
+    if _constructors().get(name) is not type(model):
         raise ValueError(
             f"{name} is no model of jaxdl.models, so another machine could not make it; there are "
             f"{', '.join(_constructors())}."
@@ -88,10 +90,18 @@ def make_model(description: Mapping[str, Any]) -> nn.Module:
     return constructor(**values)
 
 
+@functools.cache
 def _constructors() -> dict[str, Any]:
-    """The classes of modules, and partials of them, that ``jaxdl.models`` offers."""
-    offered = {name: getattr(models, name) for name in models.__all__}
-    return {name: value for name, value in offered.items() if _class_of(value) is not None}
+    """The public classes of modules, and partials of them, in the modules of ``jaxdl.models``."""
+    found = {}
+    for info in pkgutil.iter_modules(models.__path__):
+        for name, value in vars(importlib.import_module(f"{models.__name__}.{info.name}")).items():
+            cls = _class_of(value)
+            if not name.startswith("_") and getattr(cls, "__module__", "").startswith(
+                "jaxdl.models."
+            ):
+                found[name] = value
+    return found
 
 
 def _class_of(constructor: Any) -> Any:
@@ -137,14 +147,13 @@ def _encode(where: str, value: Any) -> Any:
 
 
 def _is_public_module(value: Any) -> bool:
-    name = getattr(value, "__name__", "")
-    return isinstance(value, type) and name in models.__all__ and getattr(models, name) is value
+    return isinstance(value, type) and _constructors().get(value.__name__) is value
 
 
 def _is_dtype(value: type) -> bool:
     try:
         return np.dtype(value).kind in "fiubV" and value is not object
-    except TypeError:
+    except (TypeError, ValueError):
         return False
 
 
@@ -157,7 +166,7 @@ def _decode(where: str, value: Any) -> Any:
         function = FUNCTIONS[value["function"]]
         return functools.partial(function, **value["keywords"]) if "keywords" in value else function
     if "module" in value and value["module"] in _constructors():
-        return getattr(models, value["module"])
+        return _constructors()[value["module"]]
     if "dtype" in value and value["dtype"] in ("float32", "bfloat16", "float16", "float64"):
         return jnp.dtype(value["dtype"])
     raise ValueError(

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from jaxdl._text import align_table
 from jaxdl.nn import features
 from jaxdl.types import PyTree
 
@@ -100,15 +101,15 @@ def describe(differences: Sequence[Difference], tolerance: float) -> tuple[str, 
 
     >>> text, agree = describe([Difference("fc", "Linear", 0.5)], 1e-4)
     >>> print(text.split(". The usual")[0])
-    fc   5.0e-01  Linear  <- differs
+    fc  5.0e-01  Linear  <- differs
     The first layer that differs is fc
     """
-    width = max(len(difference.layer) for difference in differences)
-    lines = []
+    rows = []
     for layer, kind, value, note in differences:
         number = "not compared" if value is None else f"{value:.1e}"
         mark = "  <- differs" if value is not None and not value <= tolerance else ""
-        lines.append(f"{layer:{width}}  {number:>8}  {kind}{note}{mark}")
+        rows.append([layer, number, f"{kind}{note}{mark}"])
+    lines = [align_table((), rows, align="<><")]
     wrong = [each for each in differences if each.value is not None and not each.value <= tolerance]
     if wrong:
         first = wrong[0]

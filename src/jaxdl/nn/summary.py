@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 
 from jaxdl import tree
+from jaxdl._text import align_table, format_form
 from jaxdl.types import Array, PyTree
 
 
@@ -78,13 +79,12 @@ def shapes(model: nn.Module, *inputs: Any, **options: Any) -> str:
 
     >>> model = nn.Sequential([nn.Dense(3), nn.relu])
     >>> print(shapes(model, jax.ShapeDtypeStruct((1, 4), "float32")))
-    layer       module      output       parameters
-    (input)                 float32[1,4]
-    layers_0    Dense       float32[1,3]         15
-    (the model) Sequential  float32[1,3]          0
+    layer        module      output         parameters
+    (input)                  float32[1, 4]
+    layers_0     Dense       float32[1, 3]          15
+    (the model)  Sequential  float32[1, 3]           0
     """
-    rows = [("layer", "module", "output", "parameters")]
-    rows += [("(input)", "", _form(value), "") for value in jax.tree.leaves(inputs)]
+    rows = [("(input)", "", _form(value), "") for value in jax.tree.leaves(inputs)]
     counted: set[tuple[str, ...]] = set()
 
     def intercept(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
@@ -107,12 +107,8 @@ def shapes(model: nn.Module, *inputs: Any, **options: Any) -> str:
         variables = jax.eval_shape(call, *inputs)
     for name, leaf in tree.named_leaves(variables.get("intermediates", {})).items():
         rows.append((name.removesuffix("/0"), "(sown)", _form(leaf), ""))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return "\n".join(
-        f"{a:{widths[0]}} {b:{widths[1]}}  {c:{widths[2]}} {d:>{widths[3]}}".rstrip()
-        for a, b, c, d in rows
-    )
+    return align_table(("layer", "module", "output", "parameters"), rows, align="<<<>")
 
 
 def _form(value: Any) -> str:
-    return f"{value.dtype}[{','.join(map(str, value.shape))}]"
+    return format_form(value.dtype, value.shape)

@@ -121,7 +121,3 @@ def check_distributions(probabilities: np.ndarray) -> None:
             f"{probabilities.min():.4g} to {probabilities.max():.4g} and sums from "
             f"{sums.min():.4g} to {sums.max():.4g}. Logits become them by jax.nn.softmax."
         )
-
-
-def shorten(name: str, length: int = 14) -> str:
-    return name if len(name) <= length else name[: length - 1] + "…"

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jaxdl._checks import check_labels, check_positive, check_shape
+from jaxdl._text import shorten
 from jaxdl.data.source import ArraySource, Source, examples_of
 from jaxdl.plots._style import (
     OTHERS,
@@ -19,7 +20,6 @@ from jaxdl.plots._style import (
     check_images,
     label_axes,
     new_figure,
-    shorten,
     tidy_axes,
 )
 from jaxdl.types import Array

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from jaxdl._checks import check_shape
-from jaxdl.plots._style import TEST, label_axes, new_figure, shorten, tidy_axes
+from jaxdl._text import shorten
+from jaxdl.plots._style import TEST, label_axes, new_figure, tidy_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

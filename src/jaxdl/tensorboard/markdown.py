@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 from jaxdl import tree
+from jaxdl._text import align_table
 from jaxdl.tensorboard.writer import plugin_metadata, write_values
 from jaxdl.types import PyTree
 
@@ -34,8 +34,19 @@ def write_text(writer: Any, tag: str, text: str, step: int = 0) -> None:
 def write_table(
     writer: Any, tag: str, header: Sequence[str], rows: Sequence[Sequence[Any]], step: int = 0
 ) -> None:
-    """Writes a table as Markdown, see :func:`markdown_table`."""
-    write_text(writer, tag, markdown_table(header, rows), step)
+    """Writes a table as Markdown, numbers to the right.
+
+    Args:
+        writer: from :func:`~jaxdl.tensorboard.open_writer`.
+        tag: ``"results"``.
+        header: names of the columns.
+        rows: one entry per column; integers get commas, the rest is ``str(entry)``.
+        step: in updates.
+
+    Raises:
+        ValueError: a row of another length than the header.
+    """
+    write_text(writer, tag, align_table(header, rows, markdown=True), step)
 
 
 def write_parameter_table(writer: Any, tag: str, params: PyTree, step: int = 0) -> None:
@@ -50,39 +61,12 @@ def write_parameter_table(writer: Any, tag: str, params: PyTree, step: int = 0) 
     write_text(writer, tag, parameter_table(params), step)
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table in Markdown; numbers stand to the right.
-
-    Args:
-        header: names of the columns.
-        rows: each with one entry a column; written with ``str``, integers with commas.
-
-    Raises:
-        ValueError: a row of another length than the header.
-
-    >>> print(markdown_table(["name", "count"], [["Dense_0/bias", 4640]]))
-    | name | count |
-    | --- | ---: |
-    | Dense_0/bias | 4,640 |
-    """
-    for index, row in enumerate(rows):
-        if len(row) != len(header):
-            raise ValueError(
-                f"row {index} must have {len(header)} entries, one for each of {list(header)}, "
-                f"got {len(row)}."
-            )
-    columns = list(zip(*rows, strict=True)) or [()] * len(header)
-    is_number = [bool(column) and all(map(_is_number, column)) for column in columns]
-    lines = [list(header), ["---:" if right else "---" for right in is_number], *rows]
-    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
-
-
 def parameter_table(params: PyTree) -> str:
     """Name, shape, dtype, count and bytes of every parameter in Markdown, and their sums.
 
     >>> import jax.numpy as jnp
     >>> print(parameter_table({"Conv_0": {"kernel": jnp.ones((3, 3, 1, 16))}}).splitlines()[2])
-    | Conv_0/kernel | 3 × 3 × 1 × 16 | float32 | 144 | 576 |
+    | Conv_0/kernel | 3 × 3 × 1 × 16 | float32 |   144 |   576 |
     """
     rows: list[list[Any]] = [
         [
@@ -96,14 +80,4 @@ def parameter_table(params: PyTree) -> str:
     ]
     leaves = len(jax.tree.leaves(params))
     rows.append([f"**{leaves} tensors**", "", "", *(sum(row[i] for row in rows) for i in (3, 4))])
-    return markdown_table(["name", "shape", "dtype", "count", "bytes"], rows)
-
-
-def _is_number(entry: Any) -> bool:
-    return isinstance(entry, int | float | np.number) and not isinstance(entry, bool)
-
-
-def _cell(entry: Any) -> str:
-    if isinstance(entry, int | np.integer) and not isinstance(entry, bool):
-        return f"{entry:,}"
-    return " ".join(str(entry).replace("|", "\\|").split("\n"))
+    return align_table(["name", "shape", "dtype", "count", "bytes"], rows, markdown=True)
