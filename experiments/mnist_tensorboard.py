@@ -31,7 +31,7 @@ import jax.numpy as jnp
 from jaxdl import config, data, export, losses, metrics, models, optim
 from jaxdl import train as training
 from jaxdl._checks import check_batch_size
-from jaxdl.nn import kaiming_normal
+from jaxdl.nn.initializers import kaiming_normal
 
 
 @dataclasses.dataclass(frozen=True)

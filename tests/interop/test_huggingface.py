@@ -73,7 +73,7 @@ def as_transformers(variables):
 @pytest.mark.parametrize("table", [{}, TO_FIVE], ids=["transformers 4", "transformers 5"])
 def test_a_vit_is_read_under_both_spellings(table, tmp_path):
     model, size = make_classifier(VIT)
-    assert (model.epsilon, model.num_classes, size) == (1e-5, 2, 8)
+    assert (model.eps, model.num_classes, size) == (1e-5, 2, 8)
     variables = draw_variables(model, jnp.zeros((1, 8, 8, 3)))
     state = spell(as_transformers(variables), table)
     assert len(state) == len(jax.tree.leaves(variables)) + 2 * 2 * 2

@@ -12,6 +12,7 @@ from helpers.small_models import SMALL, convolve, dense, draw, draw_variables, p
 from jaxdl import models, nn, tree
 from jaxdl.interop import params_from_torch
 from jaxdl.models import tutorial
+from jaxdl.nn import initializers
 
 
 def intermediates(model, variables, x):
@@ -273,7 +274,7 @@ def test_resnet_starts_from_kaiming_and_perhaps_from_its_shortcuts():
 def test_initialisers_can_be_chosen():
     x = jnp.zeros((1, 10, 10, 1))
     model = models.ConvNet(
-        conv_init=nn.kaiming_normal("fan_out"),
+        conv_init=initializers.kaiming_normal("fan_out"),
         dense_init=linen.initializers.normal(0.01),
         bias_init=linen.initializers.zeros,
     )
@@ -288,7 +289,11 @@ def test_initialisers_can_be_chosen():
         assert kernel.std() == pytest.approx(deviation, rel=5 / np.sqrt(2 * kernel.size))
         assert (bias == 0).all()
     model = models.BatchNormConvNet(
-        16, (16,), 3, conv_init=nn.kaiming_normal("fan_out"), dense_init=nn.xavier_normal()
+        16,
+        (16,),
+        3,
+        conv_init=initializers.kaiming_normal("fan_out"),
+        dense_init=initializers.xavier_normal(),
     )
     params = quick_jit(model.init)(jax.random.key(0), x)["params"]
     for name, deviation in (("layer1_0", np.sqrt(2 / (16 * 9))), ("fc", np.sqrt(2 / (400 + 16)))):

@@ -26,7 +26,7 @@ def values_and_gradients(function, *arguments):
 @pytest.mark.parametrize("case", [name for name in CASES if name.startswith("conv_transpose")])
 def test_transposed_convolution(case, implementation):
     arrays = CASES[case]
-    strides, padding, output_padding = {
+    stride, padding, output_padding = {
         "k3s1p0": (1, 0, 0),
         "k4s2p1": (2, 1, 0),
         "k8s2p0": (2, 0, 0),
@@ -39,7 +39,7 @@ def test_transposed_convolution(case, implementation):
         return nn.transposed_convolution(
             inputs,
             kernel,
-            strides=strides,
+            stride=stride,
             padding=padding,
             output_padding=output_padding,
             implementation=implementation,
@@ -53,17 +53,17 @@ def test_transposed_convolution(case, implementation):
 
 SPREAD = {
     "conv d2": {"dilation": 2},
-    "conv s2p2d2g2": {"strides": 2, "padding": 2, "dilation": 2, "groups": 2},
+    "conv s2p2d2g2": {"stride": 2, "padding": 2, "dilation": 2, "groups": 2},
     "conv p1g4": {"padding": 1, "groups": 4},
     "spread conv_transpose p1d2": {"padding": 1, "dilation": 2},
     "spread conv_transpose s2p1o1g4": {
-        "strides": 2,
+        "stride": 2,
         "padding": 1,
         "output_padding": 1,
         "groups": 4,
     },
     "spread conv_transpose s2p2o2d3g2": {
-        "strides": 2,
+        "stride": 2,
         "padding": 2,
         "output_padding": 2,
         "dilation": 3,
@@ -93,8 +93,8 @@ def test_dilation_and_groups(case):
 
 
 POOLS = {
-    "max_pool 3s2p1": lambda x: nn.max_pool(x, 3, strides=2, padding=1),
-    "max_pool 2s1": lambda x: nn.max_pool(x, 2, strides=1),
+    "max_pool 3s2p1": lambda x: nn.max_pool(x, 3, stride=2, padding=1),
+    "max_pool 2s1": lambda x: nn.max_pool(x, 2, stride=1),
     "avg_pool 2": nn.avg_pool,
     "adaptive_avg_pool 7x5to3x2": lambda x: nn.adaptive_avg_pool(x, (3, 2)),
     "adaptive_avg_pool 7x5to1x1": lambda x: nn.adaptive_avg_pool(x, 1),

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl import nn
+from jaxdl.nn import initializers
 
 CASES = {
-    "dense": (nn.uniform_fan_in(), (64, 4000), 64),
-    "convolution": (nn.uniform_fan_in(), (3, 3, 16, 2000), 144),
-    "bias": (nn.uniform_fan_in_bias(25), (100_000,), 25),
+    "dense": (initializers.uniform_fan_in(), (64, 4000), 64),
+    "convolution": (initializers.uniform_fan_in(), (3, 3, 16, 2000), 144),
+    "bias": (initializers.uniform_fan_in_bias(25), (100_000,), 25),
 }
 
 
@@ -58,24 +58,42 @@ def test_dtype_is_the_one_that_is_asked_for(name):
 
 SCALED = {
     # (initialiser, shape, deviation) by the formulas of torch.nn.init
-    "kaiming_normal": (nn.kaiming_normal(), (64, 500), np.sqrt(2 / 64)),
-    "kaiming_normal conv": (nn.kaiming_normal("fan_out"), (3, 3, 20, 200), np.sqrt(2 / 1800)),
+    "kaiming_normal": (initializers.kaiming_normal(), (64, 500), np.sqrt(2 / 64)),
+    "kaiming_normal conv": (
+        initializers.kaiming_normal("fan_out"),
+        (3, 3, 20, 200),
+        np.sqrt(2 / 1800),
+    ),
     "kaiming_normal leaky": (
-        nn.kaiming_normal(negative_slope=0.2),
+        initializers.kaiming_normal(negative_slope=0.2),
         (64, 500),
         np.sqrt(2 / 1.04 / 64),
     ),
-    "kaiming_uniform": (nn.kaiming_uniform(), (64, 500), np.sqrt(2 / 64)),
-    "kaiming_uniform conv": (nn.kaiming_uniform("fan_out"), (3, 3, 20, 200), np.sqrt(2 / 1800)),
+    "kaiming_uniform": (initializers.kaiming_uniform(), (64, 500), np.sqrt(2 / 64)),
+    "kaiming_uniform conv": (
+        initializers.kaiming_uniform("fan_out"),
+        (3, 3, 20, 200),
+        np.sqrt(2 / 1800),
+    ),
     "kaiming_uniform leaky": (
-        nn.kaiming_uniform(negative_slope=np.sqrt(5)),  # torch.nn.Linear's own: ±1/√fan_in
+        initializers.kaiming_uniform(
+            negative_slope=np.sqrt(5)
+        ),  # torch.nn.Linear's own: ±1/√fan_in
         (64, 500),
         np.sqrt(1 / 3 / 64),
     ),
-    "xavier_normal": (nn.xavier_normal(), (64, 500), np.sqrt(2 / 564)),
-    "xavier_normal gain": (nn.xavier_normal(5 / 3), (64, 500), 5 / 3 * np.sqrt(2 / 564)),
-    "xavier_uniform": (nn.xavier_uniform(), (3, 3, 20, 200), np.sqrt(2 / 1980)),
-    "xavier_uniform gain": (nn.xavier_uniform(5 / 3), (64, 500), 5 / 3 * np.sqrt(2 / 564)),
+    "xavier_normal": (initializers.xavier_normal(), (64, 500), np.sqrt(2 / 564)),
+    "xavier_normal gain": (
+        initializers.xavier_normal(5 / 3),
+        (64, 500),
+        5 / 3 * np.sqrt(2 / 564),
+    ),
+    "xavier_uniform": (initializers.xavier_uniform(), (3, 3, 20, 200), np.sqrt(2 / 1980)),
+    "xavier_uniform gain": (
+        initializers.xavier_uniform(5 / 3),
+        (64, 500),
+        5 / 3 * np.sqrt(2 / 564),
+    ),
 }
 
 

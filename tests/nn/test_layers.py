@@ -56,11 +56,9 @@ def convolve_both(inputs, kernel, cotangents=None, **options):
     return both(inputs, kernel)
 
 
-@pytest.mark.parametrize(("size", "strides", "padding"), CONVOLUTIONS)
-def test_the_two_implementations_agree_in_values_and_gradients(size, strides, padding):
-    matmul, lax = convolve_both(
-        draw(2, 7, 6, 3), draw(*size, 3, 4), strides=strides, padding=padding
-    )
+@pytest.mark.parametrize(("size", "stride", "padding"), CONVOLUTIONS)
+def test_the_two_implementations_agree_in_values_and_gradients(size, stride, padding):
+    matmul, lax = convolve_both(draw(2, 7, 6, 3), draw(*size, 3, 4), stride=stride, padding=padding)
     for ours, expected in zip(matmul, lax, strict=True):
         assert ours.shape == expected.shape
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
@@ -77,7 +75,7 @@ def test_convolution_by_hand(implementation):
 
 def test_same_padding_with_stride_2_is_not_symmetric():
     outputs = nn.convolution(
-        jnp.arange(4.0).reshape(1, 1, 4, 1), jnp.ones((1, 3, 1, 1)), strides=2, padding="SAME"
+        jnp.arange(4.0).reshape(1, 1, 4, 1), jnp.ones((1, 3, 1, 1)), stride=2, padding="SAME"
     )
     np.testing.assert_array_equal(outputs.ravel(), [0 + 1 + 2, 2 + 3])
 
@@ -86,7 +84,7 @@ def test_same_padding_with_stride_2_is_not_symmetric():
 def test_convolution_check_grads(implementation):
     def convolve(inputs, kernel):
         return nn.convolution(
-            inputs, kernel, strides=2, padding="SAME", implementation=implementation
+            inputs, kernel, stride=2, padding="SAME", implementation=implementation
         )
 
     check_grads(jax.jit(convolve), (draw(1, 4, 5, 2), draw(3, 2, 2, 2)), 1, modes=["rev"])
@@ -217,13 +215,14 @@ def test_dense_and_that_of_linen_exchange_parameters(shape, use_bias):
 
 
 @pytest.mark.parametrize(
-    ("strides", "padding", "use_bias"),
+    ("stride", "padding", "use_bias"),
     [(1, "SAME", False), (2, "SAME", True), (3, ((0, 2), (1, 0)), True)],
 )
-def test_conv_and_that_of_linen_exchange_parameters(strides, padding, use_bias):
+def test_conv_and_that_of_linen_exchange_parameters(stride, padding, use_bias):
     inputs = draw(2, 6, 5, 2)
-    options = {"strides": strides, "padding": padding, "use_bias": use_bias}
-    ours, other = nn.Conv(4, (3, 2), **options), linen.Conv(4, (3, 2), **options)
+    options = {"padding": padding, "use_bias": use_bias}
+    ours = nn.Conv(4, (3, 2), stride=stride, **options)
+    other = linen.Conv(4, (3, 2), strides=stride, **options)
     abstract = jax.eval_shape(ours.init, jax.random.key(0), inputs)
     expected = jax.eval_shape(other.init, jax.random.key(0), inputs)
     assert tree.describe(abstract) == tree.describe(expected)
@@ -276,13 +275,13 @@ def normalise(mask):
     ("call", "message"),
     [
         (lambda: nn.max_pool(IMAGE, 0), "window must be greater than 0, got 0"),
-        (lambda: nn.max_pool(IMAGE, strides=-1), "strides must be greater than 0, got -1"),
+        (lambda: nn.max_pool(IMAGE, stride=-1), "stride must be greater than 0, got -1"),
         (lambda: nn.max_pool(IMAGE[0]), r"inputs must have shape \(B, H, W, C\), got \(4, 4, 2\)"),
         (lambda: nn.avg_pool(IMAGE, 0), "window must be greater than 0, got 0"),
         (lambda: nn.avg_pool(IMAGE[0]), r"inputs must have shape \(B, H, W, C\)"),
         (lambda: nn.adaptive_avg_pool(IMAGE[0], 2), r"inputs must have shape \(B, H, W, C\)"),
         (lambda: nn.adaptive_max_pool(IMAGE[0], 2), r"inputs must have shape \(B, H, W, C\)"),
-        (lambda: nn.convolution(IMAGE, KERNEL, strides=0), "strides must be greater than 0"),
+        (lambda: nn.convolution(IMAGE, KERNEL, stride=0), "stride must be greater than 0"),
         (lambda: nn.convolution(IMAGE, KERNEL, pool=0), "pool must be greater than 0"),
         (lambda: nn.convolution(IMAGE, KERNEL, dilation=0), "dilation must be greater than 0"),
         (lambda: nn.convolution(IMAGE, KERNEL[..., :3], groups=0), "groups must be greater than 0"),
@@ -322,8 +321,8 @@ def test_what_makes_no_sense_is_refused_in_words(call, message):
 
 
 @pytest.mark.parametrize("implementation", ["matmul", "lax"])
-@pytest.mark.parametrize(("pool", "strides", "padding"), [(2, 1, 0), (2, 2, "SAME"), (3, 1, 1)])
-def test_pooling_with_the_convolution_is_pooling_after_it(implementation, pool, strides, padding):
+@pytest.mark.parametrize(("pool", "stride", "padding"), [(2, 1, 0), (2, 2, "SAME"), (3, 1, 1)])
+def test_pooling_with_the_convolution_is_pooling_after_it(implementation, pool, stride, padding):
     generator = np.random.default_rng(0)
     images = jnp.array(generator.normal(size=(2, 13, 15, 3)), jnp.float32)
     kernel = jnp.array(generator.normal(size=(3, 2, 3, 4)), jnp.float32)
@@ -332,7 +331,7 @@ def test_pooling_with_the_convolution_is_pooling_after_it(implementation, pool, 
         return nn.convolution(
             images,
             kernel,
-            strides=strides,
+            stride=stride,
             padding=padding,
             pool=pool,
             implementation=implementation,
@@ -340,7 +339,7 @@ def test_pooling_with_the_convolution_is_pooling_after_it(implementation, pool, 
 
     def apart(images, kernel):
         outputs = nn.convolution(
-            images, kernel, strides=strides, padding=padding, implementation="lax"
+            images, kernel, stride=stride, padding=padding, implementation="lax"
         )
         return nn.max_pool(outputs, pool)
 

@@ -9,7 +9,7 @@ from jaxdl import nn
 
 def size_of_outputs(layer, size, kernel, *, stride=1, **options):
     """The side of what a layer makes of a square image."""
-    layer = layer(1, (kernel, kernel), strides=stride, **options)
+    layer = layer(1, (kernel, kernel), stride=stride, **options)
     image = jnp.zeros((1, size, size, 1))
     outputs, _ = jax.eval_shape(layer.init_with_output, jax.random.key(0), image)
     side = outputs.shape[1]

@@ -20,7 +20,7 @@ quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimizati
 LAYERS = {
     "dense": (nn.Dense(3), (4, 5)),
     "conv": (nn.Conv(4, (3, 3)), (2, 6, 5, 2)),
-    "transposed": (nn.ConvTranspose(3, (4, 4), strides=2, padding=1), (2, 4, 3, 2)),
+    "transposed": (nn.ConvTranspose(3, (4, 4), stride=2, padding=1), (2, 4, 3, 2)),
     "embed": (Embed(6, 3), None),
     "twice": (nn.Dense(3), (4, 5)),
 }

@@ -155,7 +155,7 @@ def test_convolution_and_its_gradients(stride, padding, implementation):
 
     def ours(images, kernel):
         return jnn.convolution(
-            images, kernel, strides=stride, padding=padding, implementation=implementation
+            images, kernel, stride=stride, padding=padding, implementation=implementation
         )
 
     gradients = jax.grad(lambda *args: (ours(*args) ** 2).sum(), (0, 1))(images, kernel)
@@ -202,19 +202,19 @@ def test_kaiming_and_xavier_have_torchs_distribution(mode, slope):
     options = {"a": slope, "mode": mode}
     pairs = {
         "kaiming_uniform": (
-            jnn.kaiming_uniform(mode, negative_slope=slope),
+            jnn.initializers.kaiming_uniform(mode, negative_slope=slope),
             lambda weight: init.kaiming_uniform_(weight, **options),
         ),
         "kaiming_normal": (
-            jnn.kaiming_normal(mode, negative_slope=slope),
+            jnn.initializers.kaiming_normal(mode, negative_slope=slope),
             lambda weight: init.kaiming_normal_(weight, **options),
         ),
         "xavier_uniform": (
-            jnn.xavier_uniform(1 + slope),
+            jnn.initializers.xavier_uniform(1 + slope),
             lambda weight: init.xavier_uniform_(weight, 1 + slope),
         ),
         "xavier_normal": (
-            jnn.xavier_normal(1 + slope),
+            jnn.initializers.xavier_normal(1 + slope),
             lambda weight: init.xavier_normal_(weight, 1 + slope),
         ),
     }

@@ -2,7 +2,7 @@
 
 ============================ ================================================================
 ``ResNetForImageClassification``  :class:`jaxdl.models.ResNet` with the "imagenet" stem
-``ViTForImageClassification``     :class:`jaxdl.models.VisionTransformer`, ``epsilon=1e-12``
+``ViTForImageClassification``     :class:`jaxdl.models.VisionTransformer`, ``eps=1e-12``
 ============================ ================================================================
 
 Nothing here needs transformers or torch.
@@ -156,7 +156,7 @@ def make_classifier(config: Mapping[str, Any]) -> tuple[nn.Module, int]:
             num_layers=config.get("num_hidden_layers", 12),
             num_heads=config.get("num_attention_heads", 12),
             mlp_size=config.get("intermediate_size", 3072),
-            epsilon=config.get("layer_norm_eps", 1e-12),
+            eps=config.get("layer_norm_eps", 1e-12),
         )
         return model, config.get("image_size", 224)
     raise ValueError(f'model_type must be "resnet" or "vit", got {kind!r}.')

@@ -172,13 +172,13 @@ class ConvVAE(_Variational):
             )
         first, second = self.features
         self.small = (height // 4, width // 4, second)
-        self.conv1 = Conv(first, (3, 3), strides=2, padding=1, dtype=self.dtype)
-        self.conv2 = Conv(second, (3, 3), strides=2, padding=1, dtype=self.dtype)
+        self.conv1 = Conv(first, (3, 3), stride=2, padding=1, dtype=self.dtype)
+        self.conv2 = Conv(second, (3, 3), stride=2, padding=1, dtype=self.dtype)
         self.fc_mean = Dense(self.num_latents, dtype=self.dtype)
         self.fc_log_variance = Dense(self.num_latents, dtype=self.dtype)
         self.fc_code = Dense(math.prod(self.small), dtype=self.dtype)
-        self.deconv1 = ConvTranspose(first, (4, 4), strides=2, padding=1, dtype=self.dtype)
-        self.deconv2 = ConvTranspose(channels, (4, 4), strides=2, padding=1, dtype=self.dtype)
+        self.deconv1 = ConvTranspose(first, (4, 4), stride=2, padding=1, dtype=self.dtype)
+        self.deconv2 = ConvTranspose(channels, (4, 4), stride=2, padding=1, dtype=self.dtype)
 
     def encode(self, x: Array) -> tuple[Array, Array]:
         check_shape("x", x, ("B", *self.shape))

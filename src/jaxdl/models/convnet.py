@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
 from jaxdl._checks import check_fraction
-from jaxdl.nn import BatchNorm, Conv, Dense, flatten, max_pool, uniform_fan_in
+from jaxdl.nn import BatchNorm, Conv, Dense, flatten, max_pool
+from jaxdl.nn.initializers import uniform_fan_in
 from jaxdl.types import Array
 
 
@@ -263,7 +264,7 @@ class StridedConvNet(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, mask: Array | None = None, train: bool = False) -> Array:
         for index, (features, size) in enumerate(zip(self.features, (5, 3), strict=True), 1):
-            conv = Conv(features, (size, size), strides=2, dtype=self.dtype, name=f"conv{index}")
+            conv = Conv(features, (size, size), stride=2, dtype=self.dtype, name=f"conv{index}")
             x = nn.leaky_relu(conv(x), self.negative_slope)
             x = BatchNorm(dtype=self.dtype, name=f"bn{index}")(x, mask=mask, train=train)
         x = flatten(x)

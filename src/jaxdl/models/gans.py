@@ -180,7 +180,7 @@ class ConvGenerator(nn.Module):
             x = ConvTranspose(
                 features,
                 (8, 8),
-                strides=2,
+                stride=2,
                 padding=padding,
                 dtype=self.dtype,
                 name=f"model_{3 * index}",
@@ -217,7 +217,7 @@ class ConvDiscriminator(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, mask: Array | None = None, train: bool = False) -> Array:
         for index, features in enumerate(self.features):
-            x = Conv(features, (8, 8), strides=2, dtype=self.dtype, name=f"model_{3 * index}")(x)
+            x = Conv(features, (8, 8), stride=2, dtype=self.dtype, name=f"model_{3 * index}")(x)
             if index < 2:
                 norm = BatchNorm(dtype=self.dtype, name=f"model_{3 * index + 1}")
                 x = norm(x, mask=mask, train=train)
@@ -288,7 +288,7 @@ class DCGANGenerator(nn.Module):
             x = ConvTranspose(
                 self.shape[2] if last else self.features * 2 ** (len(sizes) - 2 - index),
                 size if index == 0 else _kernel(size),
-                strides=1 if index == 0 else 2,
+                stride=1 if index == 0 else 2,
                 padding=0 if index == 0 else 1,
                 use_bias=False,
                 dtype=self.dtype,
@@ -363,7 +363,7 @@ class DCGANDiscriminator(nn.Module):
                 kernel_size,
                 f"main_{place}",
                 train,
-                strides=2,
+                stride=2,
                 padding=1,
             )
             if self.norm == "batch" and index > 0:
@@ -383,13 +383,13 @@ class DCGANDiscriminator(nn.Module):
         name: str,
         train: bool,
         *,
-        strides: int = 1,
+        stride: int = 1,
         padding: int = 0,
     ) -> Array:
         conv = Conv(
             features,
             kernel_size,
-            strides=strides,
+            stride=stride,
             padding=padding,
             use_bias=self.norm != "batch",
             dtype=self.dtype,

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
 from jaxdl._checks import check_fraction
-from jaxdl.nn import Dense, flatten, uniform_fan_in
+from jaxdl.nn import Dense, flatten
+from jaxdl.nn.initializers import uniform_fan_in
 from jaxdl.types import Array
 
 Activation = Callable[[Array], Array]

@@ -12,7 +12,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxdl._checks import check_positive
-from jaxdl.nn import BatchNorm, Conv, Dense, kaiming_normal, max_pool
+from jaxdl.nn import BatchNorm, Conv, Dense, max_pool
+from jaxdl.nn.initializers import kaiming_normal
 from jaxdl.types import Array
 
 
@@ -26,7 +27,7 @@ class BasicBlock(nn.Module):
 
     Attributes:
         features: channels.
-        strides: of the first convolution and of the shortcut.
+        stride: of the first convolution and of the shortcut.
         dtype: of the computation; None infers it.
         zero_last: the last norm starts from scale 0: the block starts as its shortcut.
 
@@ -34,7 +35,7 @@ class BasicBlock(nn.Module):
     """
 
     features: int
-    strides: int = 1
+    stride: int = 1
     dtype: jnp.dtype | None = None
     zero_last: bool = False
 
@@ -43,7 +44,7 @@ class BasicBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array, mask: Array | None, train: bool) -> Array:
         conv, norm = _layers(self.dtype)
-        y = conv(self.features, (3, 3), strides=self.strides, padding=1, name="conv1")(x)
+        y = conv(self.features, (3, 3), stride=self.stride, padding=1, name="conv1")(x)
         y = nn.relu(norm(name="bn1")(y, mask=mask, train=train))
         y = conv(self.features, (3, 3), padding=1, name="conv2")(y)
         y = norm(name="bn2", scale_init=_last_scale(self.zero_last))(y, mask=mask, train=train)
@@ -61,7 +62,7 @@ class Bottleneck(nn.Module):
     """
 
     features: int
-    strides: int = 1
+    stride: int = 1
     dtype: jnp.dtype | None = None
     zero_last: bool = False
 
@@ -72,7 +73,7 @@ class Bottleneck(nn.Module):
         conv, norm = _layers(self.dtype)
         y = conv(self.features, (1, 1), name="conv1")(x)
         y = nn.relu(norm(name="bn1")(y, mask=mask, train=train))
-        y = conv(self.features, (3, 3), strides=self.strides, padding=1, name="conv2")(y)
+        y = conv(self.features, (3, 3), stride=self.stride, padding=1, name="conv2")(y)
         y = nn.relu(norm(name="bn2")(y, mask=mask, train=train))
         y = conv(self.expansion * self.features, (1, 1), name="conv3")(y)
         y = norm(name="bn3", scale_init=_last_scale(self.zero_last))(y, mask=mask, train=train)
@@ -133,21 +134,21 @@ class ResNet(nn.Module):
         check_positive(width=self.width, num_classes=self.num_classes)
         conv, norm = _layers(self.dtype)
         if self.stem == "imagenet":
-            x = conv(self.width, (7, 7), strides=2, padding=3, name="conv1")(x)
+            x = conv(self.width, (7, 7), stride=2, padding=3, name="conv1")(x)
         elif self.stem == "cifar":
             x = conv(self.width, (3, 3), padding=1, name="conv1")(x)
         else:
             raise ValueError(f'stem must be "imagenet" or "cifar", got {self.stem!r}.')
         x = nn.relu(norm(name="bn1")(x, mask=mask, train=train))
         if self.stem == "imagenet":
-            x = max_pool(x, 3, strides=2, padding=1)
+            x = max_pool(x, 3, stride=2, padding=1)
         # `train` is the third argument after the module itself
         block: Any = nn.remat(self.block, static_argnums=(3,)) if self.remat else self.block
         for stage, size in enumerate(self.stage_sizes):
             for index in range(size):
                 x = block(
                     self.width * 2**stage,
-                    strides=2 if stage > 0 and index == 0 else 1,
+                    stride=2 if stage > 0 and index == 0 else 1,
                     dtype=self.dtype,
                     zero_last=self.zero_init_residual,
                     name=f"layer{stage + 1}_{index}",
@@ -185,8 +186,8 @@ def _shortcut(
     block: BasicBlock | Bottleneck, x: Array, y: Array, mask: Array | None, train: bool
 ) -> Array:
     """x in the shape of y; inside the compact call of ``block``."""
-    if x.shape == y.shape and block.strides == 1:
+    if x.shape == y.shape and block.stride == 1:
         return x
     conv, norm = _layers(block.dtype)
-    x = conv(y.shape[-1], (1, 1), strides=block.strides, name="downsample_0")(x)
+    x = conv(y.shape[-1], (1, 1), stride=block.stride, name="downsample_0")(x)
     return norm(name="downsample_1")(x, mask=mask, train=train)

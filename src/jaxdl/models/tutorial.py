@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from jaxdl._checks import check_positive, check_shape
 from jaxdl.models.mlp import MLP
-from jaxdl.nn import Dense, convolution, flatten, uniform_fan_in, uniform_fan_in_bias
+from jaxdl.nn import Dense, convolution, flatten
+from jaxdl.nn.initializers import uniform_fan_in, uniform_fan_in_bias
 from jaxdl.types import Array, PyTree
 
 

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 
 from jaxdl._checks import check_fraction, check_positive
 from jaxdl.models.convnet import conv_relu_pool
-from jaxdl.nn import BatchNorm, Conv, Dense, adaptive_avg_pool, flatten, kaiming_normal, max_pool
+from jaxdl.nn import BatchNorm, Conv, Dense, adaptive_avg_pool, flatten, max_pool
+from jaxdl.nn.initializers import kaiming_normal
 from jaxdl.types import Array
 
 

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
 from jaxdl._checks import check_fraction, check_positive, check_shape
-from jaxdl.nn import Dense, xavier_uniform
+from jaxdl.nn import Dense
+from jaxdl.nn.initializers import xavier_uniform
 from jaxdl.types import Array
 
 
@@ -101,7 +102,7 @@ class EncoderLayer(nn.Module):
     mlp_size: int
     dropout_rate: float = 0.0
     dtype: jnp.dtype | None = None
-    epsilon: float = 1e-6
+    eps: float = 1e-6
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
@@ -114,10 +115,10 @@ class EncoderLayer(nn.Module):
             kernel_init=xavier_uniform(),
             bias_init=nn.initializers.normal(1e-6),
         )
-        y = _layer_norm(self.dtype, self.epsilon, "ln_1")(x)
+        y = _layer_norm(self.dtype, self.eps, "ln_1")(x)
         y = SelfAttention(self.num_heads, dtype=self.dtype, name="self_attention")(y)
         x = x + dropout(y)
-        y = _layer_norm(self.dtype, self.epsilon, "ln_2")(x)
+        y = _layer_norm(self.dtype, self.eps, "ln_2")(x)
         y = dropout(nn.gelu(dense(self.mlp_size, name="mlp_0")(y), approximate=False))
         return x + dropout(dense(x.shape[-1], name="mlp_3")(y))
 
@@ -136,7 +137,7 @@ class Encoder(nn.Module):
     dropout_rate: float = 0.0
     remat: bool = False
     dtype: jnp.dtype | None = None
-    epsilon: float = 1e-6
+    eps: float = 1e-6
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
@@ -151,10 +152,10 @@ class Encoder(nn.Module):
                 self.mlp_size,
                 dropout_rate=self.dropout_rate,
                 dtype=self.dtype,
-                epsilon=self.epsilon,
+                eps=self.eps,
                 name=f"layers_encoder_layer_{index}",
             )(x, train)
-        return _layer_norm(self.dtype, self.epsilon, "ln")(x)
+        return _layer_norm(self.dtype, self.eps, "ln")(x)
 
 
 class VisionTransformer(nn.Module):
@@ -180,7 +181,7 @@ class VisionTransformer(nn.Module):
         remat: gradient checkpointing: each layer is computed again in the backward pass, which
             keeps only the layers' inputs in memory. The numbers stay the same.
         dtype: of the computation; None infers it. Parameters stay float32.
-        epsilon: of every LayerNorm; torchvision's is the default, transformers has 1e-12.
+        eps: of every LayerNorm; torchvision's is the default, transformers has 1e-12.
 
     Raises:
         ValueError: another rank, sizes that are no multiples.
@@ -198,7 +199,7 @@ class VisionTransformer(nn.Module):
     dropout_rate: float = 0.0
     remat: bool = False
     dtype: jnp.dtype | None = None
-    epsilon: float = 1e-6
+    eps: float = 1e-6
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
@@ -230,7 +231,7 @@ class VisionTransformer(nn.Module):
             dropout_rate=self.dropout_rate,
             remat=self.remat,
             dtype=self.dtype,
-            epsilon=self.epsilon,
+            eps=self.eps,
             name="encoder",
         )
         x = encoder(x, train)[:, 0]
@@ -245,6 +246,6 @@ class VisionTransformer(nn.Module):
         return head(x)
 
 
-def _layer_norm(dtype: jnp.dtype | None, epsilon: float, name: str) -> nn.LayerNorm:
+def _layer_norm(dtype: jnp.dtype | None, eps: float, name: str) -> nn.LayerNorm:
     # the variance by two passes, as PyTorch: E[x²] − E[x]² loses digits
-    return nn.LayerNorm(epsilon=epsilon, dtype=dtype, use_fast_variance=False, name=name)
+    return nn.LayerNorm(epsilon=eps, dtype=dtype, use_fast_variance=False, name=name)

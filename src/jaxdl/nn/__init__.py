@@ -3,18 +3,11 @@
 What is not here (``Dropout``, ``LayerNorm``, attention, ``Sequential``, …) is Linen's.
 """
 
+from jaxdl.nn import initializers
 from jaxdl.nn._conv_ops import convolution, transposed_convolution
 from jaxdl.nn._output_size import conv_output_size, conv_transpose_output_size
 from jaxdl.nn.conv import Conv, ConvTranspose
 from jaxdl.nn.embedding import Embed
-from jaxdl.nn.initializers import (
-    kaiming_normal,
-    kaiming_uniform,
-    uniform_fan_in,
-    uniform_fan_in_bias,
-    xavier_normal,
-    xavier_uniform,
-)
 from jaxdl.nn.linear import Bilinear, Dense, bilinear_pool, flatten
 from jaxdl.nn.norm import BatchNorm, SpectralNorm
 from jaxdl.nn.pooling import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool
@@ -41,13 +34,8 @@ __all__ = [
     "convolution",
     "features",
     "flatten",
-    "kaiming_normal",
-    "kaiming_uniform",
+    "initializers",
     "max_pool",
     "shapes",
     "transposed_convolution",
-    "uniform_fan_in",
-    "uniform_fan_in_bias",
-    "xavier_normal",
-    "xavier_uniform",
 ]

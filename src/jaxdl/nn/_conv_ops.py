@@ -51,7 +51,7 @@ def convolution(
     inputs: Array,
     kernel: Array,
     *,
-    strides: int = 1,
+    stride: int = 1,
     padding: Padding = "VALID",
     dilation: int = 1,
     groups: int = 1,
@@ -63,7 +63,7 @@ def convolution(
     Args:
         inputs: (B, H, W, C).
         kernel: (h, w, C / groups, features).
-        strides: step of the window.
+        stride: step of the window.
         padding: "SAME", "VALID", one number for all four sides, or ((top, bottom), (left, right)).
         dilation: distance of two pixels under the kernel.
         groups: parts into which the channels are cut; each part of the outputs sees one part of the
@@ -85,25 +85,25 @@ def convolution(
 
     Source: ``torch.nn.functional.conv2d``.
     """
-    check_positive(strides=strides, dilation=dilation, groups=groups, pool=pool)
+    check_positive(stride=stride, dilation=dilation, groups=groups, pool=pool)
     _check_arrays(inputs, kernel, groups)
     height, width, channels, features = kernel.shape
     _check_groups(inputs.shape[-1], features, groups)
     reach = dilation * (height - 1) + 1, dilation * (width - 1) + 1
-    pads = _explicit_padding(padding, inputs.shape[1:3], reach, strides)
+    pads = _explicit_padding(padding, inputs.shape[1:3], reach, stride)
     padded = tuple(n + sum(pad) for n, pad in zip(inputs.shape[1:3], pads, strict=True))
     if padded[0] < reach[0] or padded[1] < reach[1]:
         raise ValueError(
             f"a {reach[0]}x{reach[1]} kernel does not fit into {padded[0]}x{padded[1]} pixels "
             f"(input {inputs.shape[1:3]}, padding {pads}): the images are too small for this model."
         )
-    rows, columns = ((n - k) // strides + 1 for n, k in zip(padded, reach, strict=True))
+    rows, columns = ((n - k) // stride + 1 for n, k in zip(padded, reach, strict=True))
     rows, columns = pooled_size(rows, columns, pool)
     if _use_lax(implementation, dilation, groups):
         outputs = jax.lax.conv_general_dilated(
             inputs,
             kernel,
-            (strides, strides),
+            (stride, stride),
             pads,
             rhs_dilation=(dilation, dilation),
             feature_group_count=groups,
@@ -114,14 +114,14 @@ def convolution(
     if rows * pool == columns * pool == 1:  # the kernel covers the image
         outputs = images[:, :height, :width].reshape(len(images), -1) @ kernel.reshape(-1, features)
         return outputs.reshape(-1, 1, 1, features)
-    if pool == 1 and strides > 1 and height % strides == 0 and width % strides == 0:
-        # blocks of strides x strides pixels as channels, under a kernel of stride 1: fewer slices
+    if pool == 1 and stride > 1 and height % stride == 0 and width % stride == 0:
+        # blocks of stride x stride pixels as channels, under a kernel of stride 1: fewer slices
         return convolution(
-            _to_blocks(images, strides),
-            _kernel_of_blocks(kernel, strides),
+            _to_blocks(images, stride),
+            _kernel_of_blocks(kernel, stride),
             implementation="matmul",
         )
-    step = strides * pool
+    step = stride * pool
 
     def shifted(i: int, j: int) -> Array:
         stops = i + (rows - 1) * step + 1, j + (columns - 1) * step + 1
@@ -130,7 +130,7 @@ def convolution(
     def product(top: int, left: int) -> Array:
         """The outputs at place (top, left) of every pool."""
         patches = [
-            shifted(top * strides + i, left * strides + j)
+            shifted(top * stride + i, left * stride + j)
             for i in range(height)
             for j in range(width)
         ]
@@ -173,10 +173,10 @@ def _kernel_of_blocks(kernel: Array, side: int) -> Array:
 
 
 def _explicit_padding(
-    padding: Padding, size: Sequence[int], kernel: Sequence[int], strides: int
+    padding: Padding, size: Sequence[int], kernel: Sequence[int], stride: int
 ) -> tuple[tuple[int, int], ...]:
     if isinstance(padding, str) and padding.upper() in ("SAME", "VALID"):
-        pads = jax.lax.padtype_to_pads(size, kernel, (strides, strides), padding)
+        pads = jax.lax.padtype_to_pads(size, kernel, (stride, stride), padding)
         return tuple((int(low), int(high)) for low, high in pads)
     try:
         sides: Any = ((padding, padding),) * 2 if isinstance(padding, int) else padding
@@ -219,7 +219,7 @@ def transposed_convolution(
     inputs: Array,
     kernel: Array,
     *,
-    strides: int = 1,
+    stride: int = 1,
     padding: int = 0,
     output_padding: int = 0,
     dilation: int = 1,
@@ -231,10 +231,10 @@ def transposed_convolution(
     Args:
         inputs: (B, H, W, C).
         kernel: (h, w, C, features / groups).
-        strides: how far two inputs lie apart in the output.
+        stride: how far two inputs lie apart in the output.
         padding: rows and columns cut off at each side of the full output.
         output_padding: rows and columns added at the bottom and the right; less than the larger of
-            ``strides`` and ``dilation``.
+            ``stride`` and ``dilation``.
         dilation: distance of two pixels that an input pixel's kernel reaches.
         groups: see :func:`convolution`.
         implementation: "lax" is XLA's convolution of the input with holes between its pixels.
@@ -255,7 +255,7 @@ def transposed_convolution(
     height, width, channels, features = kernel.shape
     _check_groups(channels, features * groups, groups)
     options = {
-        "stride": strides,
+        "stride": stride,
         "padding": padding,
         "output_padding": output_padding,
         "dilation": dilation,
@@ -275,16 +275,16 @@ def transposed_convolution(
             kernel,
             (1, 1),
             [(rim, rim + output_padding) for rim in rims],
-            lhs_dilation=(strides, strides),
+            lhs_dilation=(stride, stride),
             rhs_dilation=(dilation, dilation),
             feature_group_count=groups,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
-    # Cut into blocks of strides x strides, the kernel adds whole blocks to the output: as many sums
+    # Cut into blocks of stride x stride, the kernel adds whole blocks to the output: as many sums
     # of images as the kernel has blocks, and one interleaving at the end.
-    down, across = -(-height // strides), -(-width // strides)
-    edges = ((0, down * strides - height), (0, across * strides - width), (0, 0), (0, 0))
-    kernel = jnp.pad(kernel, edges).reshape(down, strides, across, strides, channels, features)
+    down, across = -(-height // stride), -(-width // stride)
+    edges = ((0, down * stride - height), (0, across * stride - width), (0, 0), (0, 0))
+    kernel = jnp.pad(kernel, edges).reshape(down, stride, across, stride, channels, features)
     kernel = kernel.transpose(4, 0, 2, 1, 3, 5).reshape(channels, -1)
     number, rows, columns = inputs.shape[:3]
     parts = inputs.reshape(-1, channels) @ kernel
@@ -303,7 +303,7 @@ def transposed_convolution(
                 for j in range(across)
             ],
         )
-    full = _from_blocks(blocks, strides)
+    full = _from_blocks(blocks, stride)
     missing = [max(padding + n - m, 0) for n, m in zip(size, full.shape[1:3], strict=True)]
     full = jnp.pad(full, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)))
     return full[:, padding : padding + size[0], padding : padding + size[1]]

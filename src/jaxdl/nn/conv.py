@@ -28,7 +28,7 @@ class Conv(nn.Module):
     Attributes:
         features: number of output channels.
         kernel_size: (height, width).
-        strides: step of the window, one number for both axes.
+        stride: step of the window, one number for both axes.
         padding: "SAME", "VALID", one number for all four sides, or ((top, bottom), (left, right)).
         dilation: see :func:`convolution`.
         groups: see :func:`convolution`.
@@ -47,7 +47,7 @@ class Conv(nn.Module):
 
     features: int
     kernel_size: tuple[int, int]
-    strides: int = 1
+    stride: int = 1
     padding: Padding = "VALID"
     dilation: int = 1
     groups: int = 1
@@ -74,7 +74,7 @@ class Conv(nn.Module):
         outputs = convolution(
             inputs,
             kernel,
-            strides=self.strides,
+            stride=self.stride,
             padding=self.padding,
             dilation=self.dilation,
             groups=self.groups,
@@ -93,7 +93,7 @@ class ConvTranspose(nn.Module):
     Attributes:
         features: number of output channels.
         kernel_size: (height, width).
-        strides: how far two inputs lie apart in the output.
+        stride: how far two inputs lie apart in the output.
         padding: rows and columns cut off at each side of the full output.
         output_padding: rows and columns added at the bottom and the right.
         dilation: distance of two pixels that an input pixel's kernel reaches.
@@ -110,7 +110,7 @@ class ConvTranspose(nn.Module):
 
     features: int
     kernel_size: tuple[int, int]
-    strides: int = 1
+    stride: int = 1
     padding: int = 0
     output_padding: int = 0
     dilation: int = 1
@@ -136,7 +136,7 @@ class ConvTranspose(nn.Module):
         outputs = transposed_convolution(
             inputs,
             kernel,
-            strides=self.strides,
+            stride=self.stride,
             padding=self.padding,
             output_padding=self.output_padding,
             dilation=self.dilation,

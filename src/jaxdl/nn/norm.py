@@ -27,7 +27,7 @@ class BatchNorm(nn.Module):
     Attributes:
         momentum: what a batch weighs in the running statistics, PyTorch's momentum (Linen's is one
             minus it).
-        epsilon: added to the variance.
+        eps: added to the variance.
         axis_name: of ``vmap`` or ``shard_map``: statistics are those of all its members together,
             as ``torch.nn.SyncBatchNorm``. Under ``jit`` with a sharded batch they are anyway.
         dtype: of the result; None keeps that of x, float32 for integers.
@@ -43,7 +43,7 @@ class BatchNorm(nn.Module):
     """
 
     momentum: float = 0.1
-    epsilon: float = 1e-5
+    eps: float = 1e-5
     axis_name: str | None = None
     dtype: jnp.dtype | None = None
     scale_init: Initializer = nn.initializers.ones
@@ -66,7 +66,7 @@ class BatchNorm(nn.Module):
             var.value = var.value + weight * (unbiased - var.value)
         else:
             batch_mean, batch_var = mean.value, var.value
-        factor = scale.astype(jnp.float32) * jax.lax.rsqrt(batch_var + self.epsilon)
+        factor = scale.astype(jnp.float32) * jax.lax.rsqrt(batch_var + self.eps)
         wide = x.astype(jnp.float32) - trailing(batch_mean, x.ndim)
         outputs = wide * trailing(factor, x.ndim) + trailing(bias.astype(jnp.float32), x.ndim)
         return outputs.astype(self.dtype or floating_dtype(x))
@@ -116,7 +116,7 @@ class SpectralNorm(nn.Module):
     Attributes:
         layer: the module around which this stands, ``SpectralNorm(Conv(64, (4, 4)))``.
         num_iterations: steps of the power method a call in training.
-        epsilon: least length that u and v are divided by.
+        eps: least length that u and v are divided by.
 
     Collection ``spectral_norm`` with ``kernel_u`` and ``kernel_v``; the layer's parameters stand
     where they would without the wrapper.
@@ -138,7 +138,7 @@ class SpectralNorm(nn.Module):
 
     layer: nn.Module
     num_iterations: int = 1
-    epsilon: float = 1e-12
+    eps: float = 1e-12
 
     @nn.compact
     def __call__(self, *args: Any, train: bool = False, **kwargs: Any) -> Any:
@@ -171,13 +171,13 @@ class SpectralNorm(nn.Module):
         elif train:
             steps = self.num_iterations
         for _ in range(steps):
-            u.value = _normalised(fixed @ v.value, self.epsilon)
-            v.value = _normalised(fixed.T @ u.value, self.epsilon)
+            u.value = _normalised(fixed @ v.value, self.eps)
+            v.value = _normalised(fixed.T @ u.value, self.eps)
         sigma = u.value @ (matrix @ v.value)
         return (weight / sigma).astype(weight.dtype)
 
     def _start(self, size: int) -> Array:
-        return _normalised(jax.random.normal(self.make_rng("params"), (size,)), self.epsilon)
+        return _normalised(jax.random.normal(self.make_rng("params"), (size,)), self.eps)
 
 
 def _matrix(name: str, weight: Array) -> Array:
@@ -192,5 +192,5 @@ def _matrix(name: str, weight: Array) -> Array:
     )
 
 
-def _normalised(vector: Array, epsilon: float) -> Array:
-    return vector / jnp.maximum(jnp.linalg.norm(vector), epsilon)
+def _normalised(vector: Array, eps: float) -> Array:
+    return vector / jnp.maximum(jnp.linalg.norm(vector), eps)

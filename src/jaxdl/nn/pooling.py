@@ -12,7 +12,7 @@ from jaxdl.types import Array
 
 @jax.named_scope("max_pool")
 def max_pool(
-    inputs: Array, window: int = 2, *, strides: int | None = None, padding: int = 0
+    inputs: Array, window: int = 2, *, stride: int | None = None, padding: int = 0
 ) -> Array:
     """The maximum over ``window`` x ``window`` squares.
 
@@ -22,7 +22,7 @@ def max_pool(
     Args:
         inputs: (B, H, W, C).
         window: side of the square.
-        strides: distance of two squares; None is ``window``, squares that do not overlap.
+        stride: distance of two squares; None is ``window``, squares that do not overlap.
         padding: pixels of minus infinity on each side; at most half the window.
 
     Returns:
@@ -36,8 +36,8 @@ def max_pool(
     gradient goes to the first of them, as there.
     """
     check_shape("inputs", inputs, ("B", "H", "W", "C"))
-    strides = window if strides is None else strides
-    check_positive(window=window, strides=strides)
+    stride = window if stride is None else stride
+    check_positive(window=window, stride=stride)
     if not 0 <= padding <= window // 2:
         raise ValueError(f"padding must lie in 0 to {window // 2} (window / 2), got {padding}.")
     if padding:
@@ -46,15 +46,15 @@ def max_pool(
         pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
         inputs = jnp.pad(inputs, pads, constant_values=lowest)
     batch, height, width, channels = inputs.shape
-    rows, columns = pooled_size(height, width, window, strides)
-    if strides == window:
+    rows, columns = pooled_size(height, width, window, stride)
+    if stride == window:
         inside = inputs[:, : rows * window, : columns * window]
         windows = inside.reshape(batch, rows, window, columns, window, channels)
         row = functools.reduce(first_maximum, [windows[:, :, :, :, j] for j in range(window)])
         return functools.reduce(first_maximum, [row[:, :, i] for i in range(window)])
     places = [
-        inputs[:, i : i + (rows - 1) * strides + 1 : strides][
-            :, :, j : j + (columns - 1) * strides + 1 : strides
+        inputs[:, i : i + (rows - 1) * stride + 1 : stride][
+            :, :, j : j + (columns - 1) * stride + 1 : stride
         ]
         for i in range(window)
         for j in range(window)
@@ -141,17 +141,15 @@ def _regions(pixels: int, regions: int) -> list[tuple[int, int]]:
     return [(i * pixels // regions, -(-(i + 1) * pixels // regions)) for i in range(regions)]
 
 
-def pooled_size(
-    height: int, width: int, window: int, strides: int | None = None
-) -> tuple[int, int]:
+def pooled_size(height: int, width: int, window: int, stride: int | None = None) -> tuple[int, int]:
     """Rows and columns of windows in an image."""
     if min(height, width) < window:
         raise ValueError(
             f"pooling over {window}x{window} pixels needs at least that many, got images of "
             f"{height}x{width}: the images are too small for this model."
         )
-    strides = strides or window
-    return (height - window) // strides + 1, (width - window) // strides + 1
+    stride = stride or window
+    return (height - window) // stride + 1, (width - window) // stride + 1
 
 
 def first_maximum(a: Array, b: Array) -> Array:
