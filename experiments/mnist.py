@@ -1,0 +1,85 @@
+"""Classify handwritten digits with a small convolutional network.
+
+    python experiments/mnist.py
+    python experiments/mnist.py --data_dir DIR --num_epochs 3
+
+The first command needs no download: scikit-learn's 8x8 digits, about 98 % of the test images right
+after 5 epochs, in a few seconds. With --data_dir the images are MNIST's, read from
+DIR/mnist/train-images-idx3-ubyte.gz and so on: about 98.8 % after 3 epochs. The run folder gets
+config.json, metrics.jsonl, TensorBoard events and checkpoints.
+
+Source: the MNIST example of pytorch/examples and the one of Flax, in one file.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxdl import config, data, losses, metrics, optim, transforms
+from jaxdl.train import init_state, make_eval, make_step, run, supervised
+from jaxdl.types import Array, TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of a run; every field is a flag."""
+
+    data_dir: Path | None = None
+    """Folder that holds MNIST's; scikit-learn's digits without it."""
+    learning_rate: float = 1e-3
+    batch_size: int = 32
+    num_epochs: int = 5
+    seed: int = 0
+    workdir: Path | None = None
+    """Run folder; runs/mnist_TIME by default."""
+
+
+class CNN(nn.Module):
+    """Two convolutions and two dense layers: images (B, H, W, C) to logits (B, 10)."""
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool = False) -> Array:
+        x = nn.relu(nn.Conv(32, (3, 3))(x))
+        x = nn.relu(nn.Conv(64, (3, 3))(x))
+        x = nn.max_pool(x, (2, 2), strides=(2, 2)).reshape(x.shape[0], -1)
+        x = nn.relu(nn.Dense(128)(x))
+        x = nn.Dropout(0.25, deterministic=not train)(x)
+        return nn.Dense(10)(x)
+
+
+def train(cfg: Config, digits: data.Dataset) -> tuple[TrainState, list[dict[str, Any]]]:
+    """Trains the network; returns the state and the history, one row per epoch."""
+    preprocess = transforms.normalize(*data.mean_and_std(digits.train["image"]))
+    model, tx = CNN(), optim.adam(cfg.learning_rate)
+    init_key, order_key = jax.random.split(jax.random.key(cfg.seed))
+    example = preprocess(jnp.asarray(digits.train["image"][:1]))
+    loss_fn = supervised(
+        model, losses.cross_entropy, metrics={"accuracy": metrics.accuracy}, preprocess=preprocess
+    )
+    return run(
+        make_step(loss_fn, tx),
+        init_state(model, tx, init_key, example),
+        digits.train,
+        num_epochs=cfg.num_epochs,
+        batch_size=cfg.batch_size,
+        key=order_key,
+        eval_fn=make_eval(loss_fn),
+        eval_data=digits.test,
+        workdir=cfg.workdir,
+        config=cfg,
+    )
+
+
+def main(cfg: Config) -> None:
+    digits = data.load("digits" if cfg.data_dir is None else "mnist", cfg.data_dir)
+    cfg = dataclasses.replace(cfg, workdir=cfg.workdir or config.new_run_dir("mnist"))
+    _, history = train(cfg, digits)
+    print(f"test accuracy {history[-1]['test/accuracy']:.4f}, run folder {cfg.workdir}")
+
+
+if __name__ == "__main__":
+    config.main(main, Config, description=__doc__)

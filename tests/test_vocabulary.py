@@ -1,0 +1,132 @@
+"""One word for one thing: the parameters of everything public, and the examples' first words."""
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import jaxdl
+
+SOURCE = Path(jaxdl.__file__).parent
+DOCS = SOURCE.parents[1] / "docs"
+
+INSTEAD_OF = {
+    "like": "target",
+    "template": "target",
+    "strides": "stride",
+    "epsilon": "eps",
+    "lr": "learning_rate",
+    "rng": "key",
+    "n": "num_*",
+    "number": "num_*",
+    "columns": "num_columns",
+    "run_dir": "workdir",
+    "logdir": "workdir",
+    "folder": "workdir or path",
+    "directory": "workdir or path",
+    "root": "workdir or path",
+    "file": "path",
+    "filename": "path",
+    "better": "mode",
+}
+
+
+def packages() -> list[str]:
+    found = ["jaxdl.metrics", "jaxdl.tree", "jaxdl.config"]
+    for path in SOURCE.rglob("__init__.py"):
+        found.append(".".join(("jaxdl", *path.relative_to(SOURCE).parts[:-1])))
+    return sorted(found)
+
+
+def public() -> dict[str, object]:
+    """Everything public by its dotted name, modules left out."""
+    found = {}
+    for package in packages():
+        module = importlib.import_module(package)
+        names = getattr(module, "__all__", None)
+        if names is None:
+            names = [
+                name
+                for name, value in vars(module).items()
+                if not name.startswith("_") and getattr(value, "__module__", "") == package
+            ]
+        for name in names:
+            value = getattr(module, name)
+            if not isinstance(value, ModuleType):
+                found[f"{package}.{name}"] = value
+    return found
+
+
+PUBLIC = public()
+
+
+def parameters(value: object) -> list[str]:
+    """The parameters of a function, of a class and of its public methods."""
+    if inspect.isclass(value):
+        names = [field.name for field in dataclasses.fields(value)] if is_record(value) else []
+        methods = [
+            method
+            for name, method in vars(value).items()
+            if inspect.isfunction(method) and (not name.startswith("_") or name == "__call__")
+        ]
+        if not is_record(value) and "__init__" in vars(value):
+            methods.append(value.__init__)
+        return names + [name for method in methods for name in parameters(method)]
+    if not callable(value):
+        return []
+    try:
+        return list(inspect.signature(value).parameters)
+    except (TypeError, ValueError):
+        return []
+
+
+def is_record(value: type) -> bool:
+    return dataclasses.is_dataclass(value)
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_parameters_follow_the_vocabulary(name):
+    wrong = {word: INSTEAD_OF[word] for word in parameters(PUBLIC[name]) if word in INSTEAD_OF}
+    assert not wrong, f"{name}: use {wrong}"
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_everything_public_is_documented(name):
+    value = PUBLIC[name]
+    if inspect.isclass(value) or inspect.isfunction(value):
+        first = (inspect.getdoc(value) or "").split("\n")[0]
+        assert first, f"{name} has no docstring"
+        assert not re.match(r"(What|How|Which|Where|Whether|Why)\b", first), first
+
+
+def modules() -> list[Path]:
+    return sorted(SOURCE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_calls_of_layers_are_documented(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef) and node.name == "__call__":
+            assert ast.get_docstring(node), f"{path}:{node.lineno}"
+
+
+DIALECT = re.compile(
+    r"\bis no (?!longer|more|less)[a-z]+\b|, say[,.)\s]|\bthose who\b|\bwants to be\b|"
+    r"\bof (your|its|their) own\b|\bgoes on\b|\bshall\b|\bCounterpart\b"
+)
+BRITISH = re.compile(
+    r"\b(normalis|initialis|colour|grey|neighbour|serialis|optimis|behaviour|centre|labell)\w*",
+    re.IGNORECASE,
+)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_plain_american_english(path):
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        found = DIALECT.search(line) or BRITISH.search(line)
+        assert not found, f"{path}:{number}: {found[0]!r}"
