@@ -158,7 +158,7 @@ def draw(cfg: Config, model: Any, state: Any, dataset: Any, key: Any, workdir: P
     if variational and cfg.num_latents == 2:
         ticks = [NormalDist().inv_cdf((i + 0.5) / 16) for i in range(16)]
         plane = np.array([(x, -y) for y in ticks for x in ticks], np.float32)
-        plots.save(plots.image_grid(decode(plane), columns=16), workdir / "plane.png")
+        plots.save(plots.image_grid(decode(plane), num_columns=16), workdir / "plane.png")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ INSTEAD_OF = {
     "rng": "key",
     "n": "num_*",
     "number": "num_*",
-    "columns": "num_columns",
     "run_dir": "workdir",
     "logdir": "workdir",
     "folder": "workdir or path",

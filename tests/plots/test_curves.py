@@ -19,7 +19,7 @@ def test_the_best_cell_is_framed_and_one_that_is_not_finite_says_so():
     norm = axes.images[0].norm
     assert norm.vmin == 0.25
     assert norm.vmax < 10  # 1e30 does not make all others look alike
-    highest = plots.heat_map(values, [0, 1], [1, 2, 3], better="max").axes[0].patches[0]
+    highest = plots.heat_map(values, [0, 1], [1, 2, 3], mode="max").axes[0].patches[0]
     assert highest.get_xy() == (1.5, 0.5)
 
 

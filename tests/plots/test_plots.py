@@ -139,7 +139,7 @@ def test_a_history_without_scalars_is_refused(history):
 
 @pytest.mark.parametrize(("number", "columns", "rows"), [(8, 3, 3), (8, None, 1), (9, None, 2)])
 def test_the_grid_rounds_its_rows_up(number, columns, rows):
-    figure = plots.image_grid(np.zeros((number, 4, 4, 1), np.uint8), columns=columns)
+    figure = plots.image_grid(np.zeros((number, 4, 4, 1), np.uint8), num_columns=columns)
     assert len(figure.axes) == number
     expected = (rows, columns or min(number, 8))
     assert figure.axes[-1].get_gridspec().get_geometry() == expected
@@ -183,10 +183,10 @@ def test_images_that_cannot_be_drawn_are_refused(images, message):
 
 def test_the_grid_wants_one_title_an_image():
     images = np.zeros((2, 4, 4, 1), np.uint8)
-    with pytest.raises(ValueError, match=r"titles must have one entry an image \(2\), got 1"):
+    with pytest.raises(ValueError, match=r"titles must have one entry per image \(2\), got 1"):
         plots.image_grid(images, titles=["a"])
     with pytest.raises(ValueError, match="columns must be at least 1, got 0"):
-        plots.image_grid(images, columns=0)
+        plots.image_grid(images, num_columns=0)
 
 
 def test_predictions_are_green_if_right_and_red_with_the_true_class_if_wrong():
@@ -278,7 +278,7 @@ def test_points_and_curves_shows_what_it_was_given_over_the_range_of_the_points(
     assert line(axes, "a").get_color() != line(axes, "b").get_color()
     assert line(axes, "fit").get_linestyle() != line(axes, "best").get_linestyle()
     older, newer = (one for one in axes.get_lines() if list(one.get_ydata()) in ([9, 9], [8, 8]))
-    assert float(older.get_color()) > float(newer.get_color())  # grey levels, 1 is white
+    assert float(older.get_color()) > float(newer.get_color())  # gray levels, 1 is white
     assert newer.get_zorder() < line(axes, "a").get_zorder() < line(axes, "fit").get_zorder()
 
 
@@ -324,7 +324,7 @@ def test_decision_regions_are_coloured_by_class_and_paler_where_unsure(tmp_path)
     size = pixels.shape[1]
     middle = int((0 - left) / (right - left) * size)
     row = pixels[0]
-    assert row[0, 2] > row[0, 0]  # blue, the colour of class 0
+    assert row[0, 2] > row[0, 0]  # blue, the color of class 0
     assert row[-1, 1] > row[-1, 0]  # green
     assert row[middle].mean() > max(row[0].mean(), row[-1].mean())
     np.testing.assert_allclose(pixels[-1], row)  # nothing changes upwards
@@ -386,10 +386,10 @@ def test_the_file_is_a_picture_of_the_expected_size(tmp_path, make, size):
     with Image.open(path) as picture:
         inches = figure.get_size_inches()
         assert picture.size == (size or tuple((inches * plots._style.DPI).astype(int)))
-        grey = np.asarray(picture.convert("L"))
-    assert grey.max() > 240  # background
-    assert grey.min() < 100  # ink
-    assert grey[0].mean() > 200 or size == (150, 150)  # text does not run over the edge
+        gray = np.asarray(picture.convert("L"))
+    assert gray.max() > 240  # background
+    assert gray.min() < 100  # ink
+    assert gray[0].mean() > 200 or size == (150, 150)  # text does not run over the edge
     assert [file.name for file in path.parent.iterdir()] == ["picture.png"]
 
 

@@ -34,7 +34,7 @@ def test_vectors_labels_and_images_come_back(tmp_path):
     assert (tmp_path / embedding.metadata_path).read_text().split() == ["7", "2", "1", "0", "4"]
     sprite = np.asarray(Image.open(tmp_path / embedding.sprite.image_path))
     assert list(embedding.sprite.single_image_dim) == [4, 4]
-    assert sprite.shape == (8, 12)  # five grey images in rows of three
+    assert sprite.shape == (8, 12)  # five gray images in rows of three
     np.testing.assert_array_equal(sprite[:4, 8:12], IMAGES[2, ..., 0])
     np.testing.assert_array_equal(sprite[4:8, 4:8], IMAGES[4, ..., 0])
     assert not sprite[4:8, 8:12].any()

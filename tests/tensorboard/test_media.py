@@ -71,22 +71,22 @@ def test_a_figure_is_drawn_in_its_size(tmp_path):
 
 def test_every_frame_of_a_film_is_there_and_lasts(tmp_path):
     frames = RNG.random((5, 6, 8, 1)).astype(np.float32)
-    colours = np.zeros((2, 4, 4, 3), np.uint8)
-    colours[0, ..., 0], colours[1, ..., 2] = 200, 100
+    colors = np.zeros((2, 4, 4, 3), np.uint8)
+    colors[0, ..., 0], colors[1, ..., 2] = 200, 100
     with tensorboard.open_writer(tmp_path) as writer:
-        tensorboard.write_video(writer, "grey", frames, 9)
-        tensorboard.write_video(writer, "colours", colours, 9, fps=20)
+        tensorboard.write_video(writer, "gray", frames, 9)
+        tensorboard.write_video(writer, "colors", colors, 9, fps=20)
     accumulator = accumulate(tmp_path)
-    (event,) = accumulator.Images("grey")
+    (event,) = accumulator.Images("gray")
     film = Image.open(io.BytesIO(event.encoded_image_string))
     assert (event.step, film.format, film.n_frames, film.info["loop"]) == (9, "GIF", 5, 0)
     for index, frame in enumerate(frames):
         film.seek(index)
         assert film.info["duration"] == 250
         np.testing.assert_array_equal(film.convert("L"), np.round(frame[..., 0] * 255.0))
-    (event,) = accumulator.Images("colours")
+    (event,) = accumulator.Images("colors")
     film = Image.open(io.BytesIO(event.encoded_image_string))
-    for index, frame in enumerate(colours):
+    for index, frame in enumerate(colors):
         film.seek(index)
         assert film.info["duration"] == 50
         np.testing.assert_array_equal(film.convert("RGB"), frame)
@@ -115,7 +115,7 @@ def test_a_sound_comes_back_to_one_part_in_30000(channels, tmp_path):
         (np.zeros((28, 28, 2)), r"with 1, 3 or 4 channels, got \(28, 28, 2\)\.$"),
         (np.zeros((1, 28, 28, 1)), "image must have shape"),
         (np.full((4, 4), 255.0), r"must lie in 0 to 1, got 255 to 255\. Divide by 255"),
-        (np.full((4, 4), -0.42), r"got -0.42 to -0.42.*undo the normalisation"),
+        (np.full((4, 4), -0.42), r"got -0.42 to -0.42.*undo the normalization"),
         (np.full((4, 4), np.nan), r"must lie in 0 to 1, got nan"),
         (np.zeros((4, 4), np.int32), r"uint8 \(0 to 255\) or floating point .*got dtype int32"),
         (np.zeros((0, 4)), "must have pixels"),

@@ -1,4 +1,4 @@
-"""Colours: equal to Pillow's, level by level, or computed by hand; and the random forms."""
+"""Colors: equal to Pillow's, level by level, or computed by hand; and the random forms."""
 
 import colorsys
 import functools

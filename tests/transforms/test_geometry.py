@@ -92,7 +92,7 @@ def test_shear_by_hand():
 
 
 def test_random_shears_lie_in_their_ranges():
-    # The middle column of the row above the centre shows the shear in x: its place is tan a.
+    # The middle column of the row above the center shows the shear in x: its place is tan a.
     image = jnp.zeros((21, 41, 1)).at[0, 20].set(1.0)
     shear = transforms.random_affine(0, shear=(-30.0, 10.0, 0.0, 0.0))
     sheared = jax.jit(jax.vmap(shear, (0, None)))(jax.random.split(jax.random.key(0), 300), image)
@@ -242,7 +242,7 @@ def test_random_blur_draws_its_width():
     image = jnp.zeros((9, 9, 1)).at[4, 4].set(1.0)
     blur = jax.jit(jax.vmap(transforms.random_blur((1, 9), (0.5, 1.5)), (0, None)))
     rows = np.asarray(blur(jax.random.split(jax.random.key(0), 200), image))[:, 4, :, 0]
-    # neighbour / middle = exp(-1 / 2σ²)
+    # neighbor / middle = exp(-1 / 2σ²)
     sigma = np.sqrt(-0.5 / np.log(rows[:, 3] / rows[:, 4]))
     assert 0.5 <= sigma.min() < 0.55
     assert 1.45 < sigma.max() <= 1.5
@@ -261,3 +261,11 @@ def test_random_blur_draws_its_width():
 def test_blur_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_uint8_resize_rounds_halves_up():
+    """As Pillow and torch: the mean of 0 and 5 is 3, that of 1 and 2 is 2."""
+    image = jnp.array([[0, 5], [1, 2]], jnp.uint8)[..., None]
+    assert transforms.resize(image, (2, 1)).ravel().tolist() == [3, 2]
+    theirs = Image.fromarray(np.asarray(image[..., 0])).resize((1, 2), Image.Resampling.BILINEAR)
+    assert np.asarray(theirs).ravel().tolist() == [3, 2]

@@ -376,7 +376,7 @@ def test_affine_shifts_by_whole_pixels_up_to_the_fraction():
 
 
 def test_affine_angle_is_uniform_between_its_limits():
-    # A white pixel right of the centre moves along a circle; its angle shows the rotation.
+    # A white pixel right of the center moves along a circle; its angle shows the rotation.
     image = jnp.zeros((41, 41, 1)).at[20, 35].set(1.0)
     turned = draws(transforms.random_affine(45), image, 400)[..., 0]
     offset = np.arange(41.0) - 20

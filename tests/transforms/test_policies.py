@@ -203,14 +203,14 @@ def test_imagenet_evaluation_chain_is_that_of_torchvision_with_pillow():
     assert jax.eval_shape(transforms.imagenet_eval(), large).shape == (2, 224, 224, 3)
 
 
-def test_imagenet_training_chain_crops_flips_and_normalises():
+def test_imagenet_training_chain_crops_flips_and_normalizes():
     # A picture whose columns brighten to the right: the chain shows the crop's ends and the flip.
     ramp = np.broadcast_to(np.arange(200, dtype=np.uint8).reshape(1, -1, 1), (150, 200, 3))
     chain = jax.jit(jax.vmap(transforms.imagenet_train(16), (0, None)))
     images = np.asarray(chain(jax.random.split(jax.random.key(0), 400), jnp.asarray(ramp)))
     assert images.shape == (400, 16, 16, 3)
     pixels = (images * STD[None, None, None] + MEAN[None, None, None]) * 255
-    # grey stays grey, but for halves, which the last bit rounds up or down
+    # gray stays gray, but for halves, which the last bit rounds up or down
     np.testing.assert_allclose(pixels[..., 0], pixels[..., 2], atol=1.001)
     slope = pixels[:, 8, -1, 0] - pixels[:, 8, 0, 0]
     assert abs((slope < 0).mean() - 0.5) < 4 * 0.5 / np.sqrt(400)

@@ -1,4 +1,4 @@
-"""What all pictures share: colours, an empty figure, writing a PNG, checks of images."""
+"""Colors, empty figures, writing of PNG files and checks shared by all plots."""
 
 import functools
 import io
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-# Colours that differ for colour-blind readers too (after Okabe and Ito, 2008).
+# Colors that differ for color-blind readers too (after Okabe and Ito, 2008).
 TRAIN, TEST = "#0072B2", "#D55E00"
 
 
@@ -38,7 +38,7 @@ def save(figure: "Figure", path: str | os.PathLike[str], *, dpi: int = DPI) -> P
     Args:
         figure: what a function of this module returned, or any Matplotlib figure.
         path: a file name ending in ``.png``; missing folders are made.
-        dpi: dots an inch.
+        dpi: dots per inch.
 
     Returns:
         The path written.
@@ -108,7 +108,7 @@ def check_images(images: Any) -> np.ndarray:
     if not (low >= 0 and high <= 1):
         raise ValueError(
             f"floating-point images must lie in [0, 1], got {low:.4g} to {high:.4g}. "
-            "Undo the normalisation first: images * std + mean."
+            "Undo the normalization first: images * std + mean."
         )
     return images
 

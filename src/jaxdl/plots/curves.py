@@ -22,7 +22,7 @@ NOT_DRAWN = re.compile(r"(^|/)(epoch|step|epoch_seconds|eval_seconds)$|_per_seco
 
 
 def learning_curves(history: Sequence[Mapping[str, Any]]) -> "Figure":
-    """Draws every quantity of a run over its epochs, one panel a quantity.
+    """Draws every quantity of a run over its epochs, one panel per quantity.
 
     ``train/loss`` and ``test/loss`` share the panel "loss", in which the best test value is marked:
     the highest of an accuracy, the lowest of a loss. Learning rates come last, on a logarithmic
@@ -30,7 +30,7 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> "Figure":
     values that are not scalars are left out; NaN and infinity leave a gap and are named.
 
     Args:
-        history: one mapping an epoch, as the lines of ``metrics.jsonl``; a key may be absent from
+        history: one mapping per epoch, as the lines of ``metrics.jsonl``; a key may be absent from
             some rows. A row without ``epoch`` counts as its position, from 1.
 
     Returns:
@@ -183,10 +183,10 @@ DASHES = ("-", "--", ":", "-.")
 
 
 def run_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> "Figure":
-    """Draws the curves of several runs over their epochs, one panel a metric, one colour a run.
+    """Draws the curves of several runs over their epochs, one panel per metric, one color per run.
 
     Args:
-        histories: by the name of the run, one mapping an epoch, as the lines of ``metrics.jsonl``.
+        histories: by the name of the run, one mapping per epoch, as the lines of ``metrics.jsonl``.
             A metric that some runs lack is drawn for the others.
 
     Returns:

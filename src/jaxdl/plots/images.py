@@ -32,24 +32,24 @@ def image_grid(
     images: Any,
     *,
     titles: Sequence[str] | None = None,
-    columns: int | None = None,
+    num_columns: int | None = None,
     title_colors: Sequence[str] | None = None,
 ) -> "Figure":
     """Draws images side by side in rows, as ``torchvision.utils.make_grid`` but with titles.
 
     Args:
-        images: (N, H, W, C) with C 1 (grey) or 3 (colour); uint8, or floating point in [0, 1].
+        images: (N, H, W, C) with C 1 (gray) or 3 (color); uint8, or floating point in [0, 1].
         titles: N texts to stand above the images.
-        columns: images a row; 8, or N if that is fewer, by default. The last row may be shorter.
-        title_colors: N Matplotlib colours.
+        num_columns: images per row; by default 8, or N if that is fewer. The last may be shorter.
+        title_colors: N Matplotlib colors.
 
     Returns:
-        A figure with one axes an image.
+        A figure with one axes per image.
 
     Raises:
-        ValueError: wrong shape, dtype or range, or not one title and colour an image.
+        ValueError: wrong shape, dtype or range, or not one title and color per image.
 
-    >>> figure = image_grid(np.zeros((8, 28, 28, 1), np.uint8), columns=3)
+    >>> figure = image_grid(np.zeros((8, 28, 28, 1), np.uint8), num_columns=3)
     >>> len(figure.axes)
     8
     """
@@ -57,18 +57,18 @@ def image_grid(
     number, height, width, _ = images.shape
     for name, given in (("titles", titles), ("title_colors", title_colors)):
         if given is not None and len(given) != number:
-            raise ValueError(f"{name} must have one entry an image ({number}), got {len(given)}.")
-    columns = min(number, 8) if columns is None else columns
-    if columns < 1:
-        raise ValueError(f"columns must be at least 1, got {columns}.")
-    rows = math.ceil(number / columns)
+            raise ValueError(f"{name} must have one entry per image ({number}), got {len(given)}.")
+    num_columns = min(number, 8) if num_columns is None else num_columns
+    if num_columns < 1:
+        raise ValueError(f"num_columns must be at least 1, got {num_columns}.")
+    rows = math.ceil(number / num_columns)
     lines = max((title.count("\n") + 1 for title in titles), default=0) if titles else 0
     cell = 1.35 if titles else 1.0
-    figure = new_figure(cell * columns, (cell * height / width + 0.15 * lines) * rows)
+    figure = new_figure(cell * num_columns, (cell * height / width + 0.15 * lines) * rows)
     pad = 0.05 if titles else 0.02
     figure.set_layout_engine("constrained", w_pad=0.02, h_pad=pad, wspace=0, hspace=0)
     for index, image in enumerate(images):
-        axes = figure.add_subplot(rows, columns, index + 1)
+        axes = figure.add_subplot(rows, num_columns, index + 1)
         axes.imshow(
             image[..., 0] if image.shape[-1] == 1 else image,
             cmap="gray",
@@ -88,11 +88,11 @@ def predictions(
     probabilities: Any,
     class_names: Sequence[str],
     *,
-    columns: int = 8,
+    num_columns: int = 8,
 ) -> "Figure":
     """Draws images with the predicted class and its probability: green if right, else red.
 
-    A wrong one names the true class as well, so the colour is never the only sign.
+    A wrong one names the true class as well, so the color is never the only sign.
 
     Args:
         images: (N, H, W, C) with C 1 or 3; uint8, or floating point in [0, 1].
@@ -100,13 +100,13 @@ def predictions(
         probabilities: (N, C) floating point, the model's distribution over the classes (softmax of
             its logits).
         class_names: C names.
-        columns: images a row.
+        num_columns: images per row.
 
     Returns:
-        A figure with one axes an image.
+        A figure with one axes per image.
 
     Raises:
-        ValueError: shapes that disagree, a label out of range, or rows that are no distribution.
+        ValueError: shapes that disagree, a label out of range, or rows that are not a distribution.
     """
     images, labels = np.asarray(images), np.asarray(labels)
     probabilities = np.asarray(probabilities).astype(np.float32)
@@ -122,7 +122,9 @@ def predictions(
         for guess, label, percent in zip(predicted, labels, 100 * probabilities.max(1), strict=True)
     ]
     colors = [RIGHT if right else WRONG for right in predicted == labels]
-    return image_grid(images, titles=titles, columns=min(columns, len(images)), title_colors=colors)
+    return image_grid(
+        images, titles=titles, num_columns=min(num_columns, len(images)), title_colors=colors
+    )
 
 
 def samples(
@@ -131,7 +133,7 @@ def samples(
     *,
     num_examples: int = 32,
     class_names: Sequence[str] | None = None,
-    columns: int = 8,
+    num_columns: int = 8,
 ) -> "Figure":
     """Draws random examples of a set of images, each with its class.
 
@@ -140,10 +142,10 @@ def samples(
         key: chooses the examples; none comes twice.
         num_examples: how many; all, where the set has fewer.
         class_names: a name for every label; those of the source by default.
-        columns: images a row.
+        num_columns: images per row.
 
     Returns:
-        A figure with one axes an image. Images of other sizes are shown at that of the first.
+        A figure with one axes per image. Images of other sizes are shown at that of the first.
 
     Raises:
         ValueError: there is no ``"image"``, or no pictures can be made of it.
@@ -166,7 +168,7 @@ def samples(
     if "label" in examples[0] and examples[0]["label"].ndim == 0:
         labels = [int(one["label"]) for one in examples]
         titles = [shorten(str(names[i]) if names else str(i)) for i in labels]
-    return image_grid(images, titles=titles, columns=min(columns, number))
+    return image_grid(images, titles=titles, num_columns=min(num_columns, number))
 
 
 def _fit(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -219,7 +221,7 @@ def augmentations(
         for image in (_fit(original, row.shape[1:]), *row)
     ]
     titles = ["original", "augmented"] + [""] * (len(rows) - 2)
-    return image_grid(np.stack(rows), titles=titles, columns=1 + num_copies)
+    return image_grid(np.stack(rows), titles=titles, num_columns=1 + num_copies)
 
 
 def class_balance(
@@ -228,7 +230,7 @@ def class_balance(
     *,
     title: str = "examples a class",
 ) -> "Figure":
-    """Draws how many examples each class has, a bar a class and split.
+    """Draws the number of examples of each class, one bar per class and split.
 
     Args:
         counts: name of a split → (C,) counts.
@@ -282,7 +284,7 @@ def class_balance(
 
 
 def histogram(values: Any, *, label: str, title: str = "", num_bins: int = 40) -> "Figure":
-    """Draws how often values occur: lengths of texts, entries of a column.
+    """Draws a histogram, e.g. of text lengths or of a column.
 
     Args:
         values: (N,) numbers; NaN is left out.

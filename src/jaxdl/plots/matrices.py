@@ -10,13 +10,14 @@ from jaxdl._text import shorten
 from jaxdl.plots._style import TEST, label_axes, new_figure, tidy_axes
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
 def confusion_matrix(matrix: Any, class_names: Sequence[str]) -> "Figure":
-    """Draws how often each true class was predicted as each class.
+    """Draws a confusion matrix with the recall of each class.
 
-    A cell's colour is its share of the row's true class; up to 20 classes the counts stand in the
+    A cell's color is its share of the row's true class; up to 20 classes the counts stand in the
     cells. The right edge gives every class's recall, the title the overall accuracy.
 
     Args:
@@ -24,7 +25,7 @@ def confusion_matrix(matrix: Any, class_names: Sequence[str]) -> "Figure":
         class_names: C names.
 
     Returns:
-        A figure with one axes, and a colour bar where the cells hold no counts.
+        A figure with one axes, and a color bar where the cells hold no counts.
 
     Raises:
         ValueError: the matrix is not (C, C), or holds something other than counts.
@@ -59,41 +60,21 @@ def confusion_matrix(matrix: Any, class_names: Sequence[str]) -> "Figure":
     figure.set_layout_engine("compressed")
     axes = figure.add_subplot()
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
-    ticks = range(number)
-    slant = 45 if numbered else 90
-    axes.set_xticks(ticks, class_names, fontsize=font, parse_math=False)
-    axes.tick_params(axis="x", rotation=slant)
-    for label in axes.get_xticklabels():
-        label.set(ha="right", va="center", rotation_mode="anchor")
-    axes.set_yticks(ticks, class_names, fontsize=font, parse_math=False)
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class")
+    _label_classes(axes, class_names, font, slant=45 if numbered else 90)
+    right = axes.secondary_yaxis("right")
+    right.set_yticks(range(number), recalls, fontsize=font)
+    right.tick_params(length=0)
+    offset = {"xytext": (4, 4), "textcoords": "offset points"}
+    axes.annotate("recall", (1, 1), xycoords="axes fraction", fontsize=9, **offset)
+    title = "no examples"
     if totals.sum():
         title = f"{np.trace(counts) / totals.sum():.2%} accuracy on {totals.sum():,.0f} examples"
-    else:
-        title = "no examples"
     axes.set_title(title, fontsize=11, fontweight="bold", pad=20)
-    if numbered:
-        for row, column in np.ndindex(number, number):
-            count, share = counts[row, column], shares[row, column]
-            color = "white" if share > 0.5 else "black" if count else "#AAAAAA"
-            axes.text(
-                column, row, f"{count:.0f}", ha="center", va="center", color=color, fontsize=9
-            )
-    right = axes.secondary_yaxis("right")
-    right.set_yticks(ticks, recalls, fontsize=font)
-    right.tick_params(length=0)
-    axes.annotate(
-        "recall",
-        (1, 1),
-        xycoords="axes fraction",
-        xytext=(4, 4),
-        textcoords="offset points",
-        fontsize=9,
-    )
     for spine in (*axes.spines.values(), *right.spines.values()):
         spine.set_visible(False)
-    if not numbered:
+    if numbered:
+        _write_counts(axes, counts, shares)
+    else:
         bar = figure.colorbar(
             picture, ax=axes, shrink=0.5, aspect=30, format=PercentFormatter(1), ticks=[0, 0.5, 1]
         )
@@ -103,6 +84,24 @@ def confusion_matrix(matrix: Any, class_names: Sequence[str]) -> "Figure":
     return figure
 
 
+def _label_classes(axes: "Axes", class_names: Sequence[str], font: float, *, slant: int) -> None:
+    ticks = range(len(class_names))
+    axes.set_xticks(ticks, class_names, fontsize=font, parse_math=False)
+    axes.tick_params(axis="x", rotation=slant)
+    for label in axes.get_xticklabels():
+        label.set(ha="right", va="center", rotation_mode="anchor")
+    axes.set_yticks(ticks, class_names, fontsize=font, parse_math=False)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+
+
+def _write_counts(axes: "Axes", counts: np.ndarray, shares: np.ndarray) -> None:
+    for row, column in np.ndindex(counts.shape):
+        count, share = counts[row, column], shares[row, column]
+        color = "white" if share > 0.5 else "black" if count else "#AAAAAA"
+        axes.text(column, row, f"{count:.0f}", ha="center", va="center", color=color, fontsize=9)
+
+
 def heat_map(
     values: Any,
     rows: Sequence[Any],
@@ -110,12 +109,12 @@ def heat_map(
     *,
     labels: tuple[str, str] = ("", ""),
     title: str = "",
-    better: Literal["min", "max"] = "min",
+    mode: Literal["min", "max"] = "min",
 ) -> "Figure":
     """Draws a value for every pair of two settings: the better, the darker; the best is framed.
 
-    Where the values span more than 10×, the colours are logarithmic; one far worse than the median
-    is as pale as the palest. A cell whose value is not finite is grey and says so.
+    Where the values span more than 10×, the colors are logarithmic; one far worse than the median
+    is as pale as the palest. A cell whose value is not finite is gray and says so.
 
     Args:
         values: (R, C) numbers.
@@ -123,10 +122,10 @@ def heat_map(
         columns: C values of the second.
         labels: names of the two settings.
         title: above the picture.
-        better: whether less or more is better.
+        mode: "min" or "max": whether smaller or larger values are better.
 
     Returns:
-        A figure with one axes and a colour bar.
+        A figure with one axes and a color bar.
 
     Raises:
         ValueError: values that are not (R, C), or none.
@@ -148,10 +147,10 @@ def heat_map(
     axes = figure.add_subplot()
     axes.set_facecolor("#DDDDDD")
     if shown.size:
-        low, high = _color_range(shown, better)
+        low, high = _color_range(shown, mode)
         logarithmic = low > 0 and high > 10 * low
         norm = LogNorm(low, high, True) if logarithmic else Normalize(low, high, True)
-        cmap = "Blues" if better == "max" else "Blues_r"
+        cmap = "Blues" if mode == "max" else "Blues_r"
         masked = np.ma.masked_where(~finite, values)
         picture = axes.imshow(masked, cmap=cmap, norm=norm, aspect="auto", interpolation="nearest")
         bar = figure.colorbar(picture, ax=axes, aspect=30)
@@ -165,10 +164,10 @@ def heat_map(
         if finite[row, column]:
             shade = float(norm(value))
             text = f"{value:.3g}"
-            color = "white" if (shade if better == "max" else 1 - shade) > 0.55 else "black"
+            color = "white" if (shade if mode == "max" else 1 - shade) > 0.55 else "black"
         axes.text(column, row, text, ha="center", va="center", color=color, fontsize=9)
     if shown.size:
-        signed = np.where(finite, values if better == "min" else -values, np.inf)
+        signed = np.where(finite, values if mode == "min" else -values, np.inf)
         row, column = divmod(int(signed.argmin()), values.shape[1])
         frame = Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=TEST, linewidth=3)
         frame.set_clip_on(False)
@@ -190,11 +189,11 @@ def scattered_values(
     *,
     labels: tuple[str, str] = ("x", "y"),
     title: str = "",
-    better: Literal["min", "max"] = "min",
+    mode: Literal["min", "max"] = "min",
 ) -> "Figure":
     """Draws settings that are on no grid as points, the better the darker; the best has a ring.
 
-    An axis whose values are positive and span more than 20× is logarithmic, and so are the colours
+    An axis whose values are positive and span more than 20× is logarithmic, and so are the colors
     beyond 10×. A cross is a setting whose value is not finite.
 
     Args:
@@ -203,10 +202,10 @@ def scattered_values(
         values: (N,).
         labels: names of the two settings.
         title: above the picture.
-        better: whether less or more is better.
+        mode: "min" or "max": whether smaller or larger values are better.
 
     Returns:
-        A figure with one axes and a colour bar.
+        A figure with one axes and a color bar.
 
     Raises:
         ValueError: shapes that disagree.
@@ -223,14 +222,14 @@ def scattered_values(
     if not finite.all():
         axes.scatter(x[~finite], y[~finite], marker="x", color="#888888", label="not finite")
     if finite.any():
-        low, high = _color_range(values[finite], better)
+        low, high = _color_range(values[finite], mode)
         norm = LogNorm(low, high) if low > 0 and high > 10 * low else Normalize(low, high)
-        cmap = "Blues" if better == "max" else "Blues_r"
+        cmap = "Blues" if mode == "max" else "Blues_r"
         points = axes.scatter(
             x[finite], y[finite], c=values[finite], cmap=cmap, norm=norm, edgecolors="#666666", s=60
         )
         figure.colorbar(points, ax=axes, aspect=30).outline.set_visible(False)
-        signed = np.where(finite, values if better == "min" else -values, np.inf)
+        signed = np.where(finite, values if mode == "min" else -values, np.inf)
         best = int(signed.argmin())
         axes.scatter(
             x[best], y[best], s=220, facecolors="none", edgecolors=TEST, linewidths=2.5,
@@ -245,10 +244,10 @@ def scattered_values(
     return figure
 
 
-def _color_range(values: np.ndarray, better: str) -> tuple[float, float]:
+def _color_range(values: np.ndarray, mode: str) -> tuple[float, float]:
     """Least and largest value, but none so bad that it makes all others look alike."""
     low, high, middle = float(values.min()), float(values.max()), float(np.median(values))
-    if better == "min":
+    if mode == "min":
         return low, min(high, middle + 10 * (middle - low)) if middle > low else high
     return max(low, middle - 10 * (high - middle)) if middle < high else low, high
 

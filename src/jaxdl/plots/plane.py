@@ -1,4 +1,4 @@
-"""Pictures of the plane: points and the curves through them, decision regions."""
+"""Plots of the plane: points, curves and decision regions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -32,13 +32,13 @@ def points_and_curves(
 ) -> "Figure":
     """Draws points of the plane and curves through them: a fit and its data, a boundary.
 
-    The points alone decide what part of the plane is shown; a curve that leaves it is cut off.
+    The points alone decide the part of the plane that is shown; a curve that leaves it is cut off.
     Without points the curves decide.
 
     Args:
-        points: (x (N,), y (N,)) by name, one colour and marker a group; {} shows curves only.
-        curves: (x (M,), y (M,)) by name, one colour and dash a curve.
-        trace: earlier curves, oldest first, thin and grey, the latest darkest.
+        points: (x (N,), y (N,)) by name, one color and marker per group; {} shows curves only.
+        curves: (x (M,), y (M,)) by name, one color and dash per curve.
+        trace: earlier curves, oldest first, thin and gray, the latest darkest.
         trace_name: what the legend calls them.
         labels: of the two axes.
         title: above the picture.
@@ -70,9 +70,9 @@ def points_and_curves(
         axes.plot(x, y, color=color, linestyle=dash, linewidth=2.0, label=name, zorder=3)
     for index, pair in enumerate(trace):
         x, y = _check_curve(f"trace[{index}]", pair)
-        grey = 0.88 - 0.38 * (index + 1) / len(trace)
+        gray = 0.88 - 0.38 * (index + 1) / len(trace)
         label = trace_name if index == len(trace) - 1 else "_"
-        axes.plot(x, y, color=str(grey), linewidth=1.0, label=label, zorder=1)
+        axes.plot(x, y, color=str(gray), linewidth=1.0, label=label, zorder=1)
     _show_points(axes, list(shown.values()))
     _finish_plane(axes, labels, title)
     return figure
@@ -86,7 +86,7 @@ def decision_regions(
     labels: tuple[str, str] = ("x1", "x2"),
     title: str = "",
 ) -> "Figure":
-    """Draws which class a model of two inputs predicts where, and the points it was made from.
+    """Draws the decision regions of a classifier of two inputs, and points.
 
     The regions are paler where the model is less sure.
 
@@ -102,7 +102,8 @@ def decision_regions(
         A figure with one axes.
 
     Raises:
-        ValueError: points that are not in a plane, a label out of range, or no distribution.
+        ValueError: points that are not in a plane, a label out of range, or rows that
+            are not a distribution.
     """
     from matplotlib.colors import to_rgb
 
@@ -163,7 +164,7 @@ def class_map(
     """Draws many points of the plane by class, with each class's name in its middle.
 
     Args:
-        points: (N, 2), finite: embeddings after PCA or t-SNE, say.
+        points: (N, 2), finite: e.g. embeddings after PCA or t-SNE.
         classes: (N,) integers.
         class_names: C names.
         labels: of the two axes.
@@ -220,7 +221,7 @@ def _check_curve(name: str, pair: tuple[Any, Any]) -> tuple[np.ndarray, np.ndarr
 
 
 def _markers(number: int) -> list[tuple[str, str]]:
-    """(colour, marker) of so many groups of points."""
+    """(color, marker) of each group of points."""
     colors = (TRAIN, *OTHERS)
     return [(colors[i % len(colors)], "os^Dv"[i % 5]) for i in range(number)]
 

@@ -188,7 +188,7 @@ def draw(result: Any, *, monitor: str, mode: str, axes: Sequence[str] | None = N
     better: Any = mode
     if up and numeric and cells > 2 * len(settings):
         x, y = ([float(setting[name]) for setting in settings] for name in (across, up))
-        return plots.scattered_values(x, y, means, labels=(across, up), title=title, better=better)
+        return plots.scattered_values(x, y, means, labels=(across, up), title=title, mode=better)
     rows = values[up] if up else [""]
     table = np.full((len(rows), len(values[across])), np.nan)
     for setting, mean in zip(settings, means, strict=True):
@@ -202,7 +202,7 @@ def draw(result: Any, *, monitor: str, mode: str, axes: Sequence[str] | None = N
         values[across],
         labels=(up or "", across),
         title=title,
-        better=better,
+        mode=better,
     )
 
 

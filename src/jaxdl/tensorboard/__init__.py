@@ -1,4 +1,4 @@
-"""What TensorBoard shows: event files in full, without TensorFlow and torch.
+"""TensorBoard event files in full, without TensorFlow and torch.
 
 A writer comes from :func:`open_writer`; every ``write_*`` function takes it, a tag, what to show
 and the step, checks them, and returns when the event is in the queue of the thread that writes.

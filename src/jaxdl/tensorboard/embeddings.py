@@ -29,7 +29,7 @@ def write_embedding(
     metadata: Sequence[Any] | Mapping[str, Sequence[Any]] | None = None,
     images: Any = None,
 ) -> None:
-    """Writes vectors, what they stand for, and their images; TensorBoard projects them.
+    """Writes vectors with metadata and images for the projector of TensorBoard.
 
     The files lie in ``projector/TAG/STEP`` of the run folder: ``tensors.tsv``, ``metadata.tsv`` and
     ``sprite.png``; ``%20`` stands for a space of the tag, as in an address. What was written for
@@ -46,7 +46,7 @@ def write_embedding(
 
     Raises:
         ValueError: another shape, metadata or images of another length than the vectors, vectors
-            that are not finite, or images that make no sprite (see :func:`makes_sprite`).
+            that are not finite, or images that do not fit a sprite (see :func:`makes_sprite`).
 
     Source: ``SummaryWriter.add_embedding(mat, metadata, label_img, metadata_header)``.
     """
@@ -86,7 +86,7 @@ def write_embedding(
 
 
 def folder_name(tag: str) -> str:
-    """A folder's name for a tag; those of two tags differ.
+    """The folder name of a tag; distinct for distinct tags.
 
     >>> folder_name("fc1"), folder_name("net/fc 1"), folder_name("..")
     ('fc1', 'net%2Ffc%201', '%2E%2E')
@@ -97,7 +97,7 @@ def folder_name(tag: str) -> str:
 
 
 def makes_sprite(shape: Sequence[int]) -> bool:
-    """Whether :func:`write_embedding` takes images of this shape, so that they can be left out.
+    """Returns True if :func:`write_embedding` takes images of this shape.
 
     They are square, have 1 or 3 channels, and together are at most 8192 pixels wide.
 
@@ -122,7 +122,7 @@ def _columns(metadata: Any, number: int) -> dict[str, list[str]]:
         got = repr(column) if isinstance(column, str | bytes) else len(column)
         if got != number:
             raise ValueError(
-                f"metadata {name!r} must have {number} entries, one a vector, got {got}."
+                f"metadata {name!r} must have {number} entries, one per vector, got {got}."
             )
     # tabs and line breaks would end a cell
     return {
@@ -176,9 +176,9 @@ def _add_to_config(path: Path, fields: dict[str, Any]) -> None:
 
 
 def pca(vectors: Any, num_components: int = 2) -> np.ndarray:
-    r"""The coordinates along the directions of largest variance.
+    r"""Principal component analysis: coordinates along the directions of largest variance.
 
-    With the centred vectors :math:`X = U S V^\top`, :math:`X V_k`. The sign of a direction is the
+    With the centered vectors :math:`X = U S V^\top`, :math:`X V_k`. The sign of a direction is the
     one that makes its largest entry positive.
 
     Args:
@@ -201,21 +201,21 @@ def pca(vectors: Any, num_components: int = 2) -> np.ndarray:
         raise ValueError(
             f"num_components must lie in 1 to {min(array.shape)}, got {num_components}."
         )
-    centred = array - array.mean(axis=0)
-    directions = np.linalg.svd(centred, full_matrices=False)[2][:num_components]
+    centered = array - array.mean(axis=0)
+    directions = np.linalg.svd(centered, full_matrices=False)[2][:num_components]
     largest = np.abs(directions).argmax(axis=1)
     signs = np.sign(directions[np.arange(num_components), largest])
-    return (centred @ (directions * signs[:, None]).T).astype(np.float32)
+    return (centered @ (directions * signs[:, None]).T).astype(np.float32)
 
 
 def tsne(
     vectors: Any, *, perplexity: float = 30.0, num_iterations: int = 300, seed: int = 42
 ) -> np.ndarray:
-    """A plane on which neighbours stay neighbours; distances between groups mean little.
+    """t-SNE: a projection to the plane that keeps neighbors together.
 
     Args:
         vectors: (N, D), finite, N at least 4.
-        perplexity: about the number of neighbours that count; lowered to (N - 1) / 3 for few
+        perplexity: about the number of neighbors that count; lowered to (N - 1) / 3 for few
             vectors.
         num_iterations: of gradient descent, at least 250.
         seed: scikit-learn's ``random_state``.

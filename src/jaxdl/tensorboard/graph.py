@@ -42,7 +42,7 @@ def write_graph(
 
 
 def model_graph(model: nn.Module, variables: PyTree, *inputs: Any, **options: Any) -> Any:
-    """What a model computes, as a ``GraphDef`` message.
+    """The graph of a model as a ``GraphDef`` message.
 
     - Scopes are the modules, ``layer1_0/conv1``; the model's own is left out, so that its layers
       are seen first.
@@ -98,7 +98,7 @@ def model_graph(model: nn.Module, variables: PyTree, *inputs: Any, **options: An
 
 
 class _Scope(NamedTuple):
-    """Where an equation stands: the path in the graph, and the module it belongs to."""
+    """The place of an equation: its path in the graph, and the module it belongs to."""
 
     path: tuple[str, ...]
     module: str
@@ -157,7 +157,7 @@ class _Graph:
         return self.boxes[path]
 
     def group(self, scope: _Scope, name: str) -> _Scope:
-        """A scope, and so a box, of its own for what a function or a loop does."""
+        """A new scope, drawn as one box, for a function or a loop."""
         self.box(scope.path)  # what follows is not in the box before, though that has its name
         return scope.below(name)
 
@@ -296,7 +296,7 @@ def _called(equation: Any) -> Any:
 
 
 def _has_scopes(jaxpr: Any) -> bool:
-    """Whether modules (or ``jax.named_scope``) made equations of a jaxpr."""
+    """Returns True if modules (or ``jax.named_scope``) made equations of a jaxpr."""
     called = [_called(equation) for equation in jaxpr.eqns]
     return any(equation.source_info.name_stack.stack for equation in jaxpr.eqns) or any(
         _has_scopes(inner.jaxpr) for inner in called if inner is not None
@@ -304,7 +304,7 @@ def _has_scopes(jaxpr: Any) -> bool:
 
 
 def _settings(params: dict[str, Any]) -> dict[str, str]:
-    """What is worth reading of an equation's parameters."""
+    """The readable parameters of an equation."""
     texts = {key: str(value) for key, value in params.items() if value is not None}
     return {
         key: text

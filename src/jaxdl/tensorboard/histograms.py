@@ -1,4 +1,4 @@
-"""Histograms: of values on the host, or of buckets that were counted on the device."""
+"""Histograms of values on the host, or of buckets counted on the device."""
 
 from typing import Any, NamedTuple
 
@@ -37,8 +37,8 @@ class Buckets(NamedTuple):
 def bucket_counts(values: Array, num_buckets: int = 30) -> Buckets:
     """Counts values in equal buckets from the smallest to the largest; pure, to be jitted.
 
-    Counting happens where the values are, so that a few numbers travel to the host and not the
-    array. Equal values get buckets around them, of width 1 in all, or 2e-6 of a large value.
+    Counting on the device keeps the array there; only a few numbers travel to the host. Equal
+    values get buckets around them, of width 1 in all, or 2e-6 of a large value.
 
     Args:
         values: any shape, floating point or integer; NaN and infinity are counted apart.

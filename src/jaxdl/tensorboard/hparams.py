@@ -1,4 +1,4 @@
-"""Hyperparameters, for TensorBoard's tab HPARAMS, in the run's own folder."""
+"""Hyperparameters for the HPARAMS tab of TensorBoard, in the run folder."""
 
 import math
 import numbers
@@ -26,7 +26,7 @@ def write_hparams(
     metrics: Sequence[str] | None = None,
     group: str = "",
 ) -> None:
-    """Says what a run was started with; its scalars, in the same file, say what came of it.
+    """Writes the hyperparameters of a run.
 
     Every run folder below the log folder is a row of the table, with the last value of each metric.
 
@@ -37,13 +37,13 @@ def write_hparams(
         metrics: tags of the scalars to show. TensorBoard takes the columns, hyperparameters too,
             from the first run that gives them, so runs that are compared must give the same. With
             None it shows all hyperparameters and all scalars of all runs.
-        group: runs of the same group, seeds of one setting say, share a row, averaged.
+        group: runs of the same group, e.g. seeds of one setting, share a row, averaged.
 
     Raises:
         ValueError: no hyperparameter, one that is none of these, or an odd name.
 
-    Source: ``SummaryWriter.add_hparams``, which writes into a folder of its own and wants the
-    metrics' values at once.
+    Source: ``SummaryWriter.add_hparams``, which writes into a separate folder and needs the values
+    of the metrics at once.
     """
     from tensorboardX.proto import api_pb2, plugin_hparams_pb2
 
@@ -68,11 +68,11 @@ def write_hparams(
 
 
 def write_hparams_end(writer: Any, *, succeeded: bool = True) -> None:
-    """Says that the run has ended, and whether well; before that its status is unknown.
+    """Writes the status of a run that has ended; before that it is unknown.
 
-    Of several in a run folder TensorBoard shows the first that it reads. So the end is a file of
-    its own, beside the event file, and a run that goes on (:func:`write_hparams`) or ends again
-    empties it. A TensorBoard that has read it before shows it until it is started again.
+    Of several in a run folder TensorBoard shows the first that it reads. So the status is a
+    separate file beside the event file, and a run that resumes (:func:`write_hparams`) or ends
+    again empties it. A TensorBoard that has read it before shows it until it is started again.
 
     Args:
         writer: from :func:`~jaxdl.tensorboard.open_writer`; it is flushed.
@@ -116,7 +116,7 @@ _KINDS = {
 
 
 def flatten(hparams: Mapping[str, Any], prefix: str = "") -> dict[str, str | bool | float]:
-    """Hyperparameters as the text, truth values and numbers that TensorBoard knows.
+    """Hyperparameters as the text, bools and numbers that TensorBoard accepts.
 
     >>> flatten({"rate": 1, "sizes": (32, 64), "optimizer": {"nesterov": True, "decay": None}})
     {'rate': 1.0, 'sizes': '32, 64', 'optimizer/nesterov': True, 'optimizer/decay': 'None'}

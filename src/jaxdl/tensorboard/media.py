@@ -22,7 +22,7 @@ def make_grid(
     padding: int = 2,
     normalize: Literal["together", "each"] | None = None,
 ) -> np.ndarray:
-    """Puts images side by side on black, row after row.
+    """Arranges images in a grid on black.
 
     With r rows and c columns the grid has height ``r * (H + padding) + padding`` and width
     ``c * (W + padding) + padding``; fewer images than columns make fewer columns.
@@ -88,13 +88,13 @@ def feature_grid(maps: Any, *, num_maps: int = 8, num_columns: int = 2) -> np.nd
 def filter_grid(
     kernel: Any, *, num_filters: int = 16, num_columns: int = 8, channel: int = 0
 ) -> np.ndarray:
-    """The first filters of a convolution, each scaled for itself.
+    """The first filters of a convolution, each scaled separately.
 
     Args:
         kernel: (height, width, inputs, outputs), as Linen keeps it.
         num_filters: filters shown at most.
         num_columns: filters in a row.
-        channel: the input channel that is shown, unless there are 3, which are shown as colours.
+        channel: the input channel that is shown, unless there are 3, which are shown as colors.
 
     Returns:
         the grid, see :func:`make_grid`: for 16 filters of 3x3 (12, 42, 3).
@@ -113,7 +113,7 @@ def input_grid(images: Any, *, num_images: int = 8, num_columns: int = 8) -> np.
     """The first images of a batch: uint8 as they are, floating point scaled together.
 
     Args:
-        images: (B, H, W, C), C 1 or 3, normalised or not.
+        images: (B, H, W, C), C 1 or 3, normalized or not.
         num_images: images shown at most.
         num_columns: images in a row.
 
@@ -146,7 +146,7 @@ def write_image(writer: Any, tag: str, image: Any, step: int) -> None:
     Args:
         writer: from :func:`~jaxdl.tensorboard.open_writer`.
         tag: ``"input/first"``.
-        image: (H, W) or (H, W, C), C 1 (grey), 3 (RGB) or 4 (RGBA); uint8 of 0 to 255, floating
+        image: (H, W) or (H, W, C), C 1 (gray), 3 (RGB) or 4 (RGBA); uint8 of 0 to 255, floating
             point of 0 to 1, or bool.
         step: position on the slider, in updates.
 
@@ -175,11 +175,11 @@ def write_image_grid(
     Args:
         writer: from :func:`~jaxdl.tensorboard.open_writer`.
         tag: ``"inputs"``.
-        images: (N, H, W, C), C 1 or 3; uint8, or floating point of 0 to 1 unless normalised here.
+        images: (N, H, W, C), C 1 or 3; uint8, or floating point of 0 to 1 unless normalized here.
         step: position on the slider, in updates.
         num_columns: images in a row.
         padding: pixels around every image.
-        normalize: scales floating-point images to 0 to 1, "together" or "each" for itself.
+        normalize: scales floating-point images to 0 to 1, "together" or "each" separately.
 
     Raises:
         ValueError: another layout, dtype or range.
@@ -193,14 +193,14 @@ def write_image_grid(
 
 
 def write_figure(writer: Any, tag: str, figure: "Figure", step: int, *, dpi: int = 100) -> None:
-    """Writes a Matplotlib figure, one of :mod:`jaxdl.plots` say, as an image.
+    """Writes a Matplotlib figure, e.g. one of :mod:`jaxdl.plots`, as an image.
 
     Args:
         writer: from :func:`~jaxdl.tensorboard.open_writer`.
         tag: ``"confusion_matrix"``.
         figure: left open; one that pyplot made is the caller's to close.
         step: position on the slider, in updates.
-        dpi: pixels an inch.
+        dpi: pixels per inch.
 
     Source: ``SummaryWriter.add_figure``.
     """
@@ -213,20 +213,20 @@ def write_figure(writer: Any, tag: str, figure: "Figure", step: int, *, dpi: int
 
 
 def write_video(writer: Any, tag: str, frames: Any, step: int, *, fps: float = 4.0) -> None:
-    """Writes a film as an animated GIF, shown among the images.
+    """Writes a video as an animated GIF, shown among the images.
 
     Args:
         writer: from :func:`~jaxdl.tensorboard.open_writer`.
         tag: ``"samples/diffusion"``.
         frames: (T, H, W, C), C 1 or 3; uint8 of 0 to 255 or floating point of 0 to 1. Of more than
-            256 colours a frame keeps the nearest.
+            256 colors a frame keeps the nearest.
         step: position on the slider, in updates.
-        fps: frames a second, at most 50; a GIF counts hundredths of a second.
+        fps: frames per second, at most 50; a GIF counts hundredths of a second.
 
     Raises:
-        ValueError: another layout, dtype or range; too many frames a second.
+        ValueError: another layout, dtype or range; too many frames per second.
 
-    Source: ``SummaryWriter.add_video(vid_tensor (N, T, C, H, W), fps=4)``; one film, not N.
+    Source: ``SummaryWriter.add_video(vid_tensor (N, T, C, H, W), fps=4)``; one video, not N.
     """
     from PIL import Image
 
@@ -341,7 +341,7 @@ def _in_range(name: str, array: np.ndarray, low: float) -> np.ndarray:
     array = array.astype(np.float64)
     smallest, largest = array.min(), array.max()
     if not (low - TOLERANCE <= smallest and largest <= 1 + TOLERANCE):  # NaN is refused, too
-        remedy = "Divide by 255, undo the normalisation, or use make_grid(normalize=...)."
+        remedy = "Divide by 255, undo the normalization, or use make_grid(normalize=...)."
         raise ValueError(
             f"{name} must lie in {low:g} to 1, got {smallest:g} to {largest:g}. "
             + (remedy if low == 0 else "Divide by the largest absolute value.")

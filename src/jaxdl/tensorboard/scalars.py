@@ -74,7 +74,7 @@ def write_pr_curve(
 
 
 def write_layout(writer: Any, layout: Mapping[str, Mapping[str, Sequence[str] | Margin]]) -> None:
-    """Arranges scalars in charts of the tab CUSTOM SCALARS; one layout a log folder.
+    """Arranges scalars in charts of the tab CUSTOM SCALARS; one layout per log folder.
 
     Args:
         writer: from :func:`~jaxdl.tensorboard.open_writer`.

@@ -19,7 +19,7 @@ _KINDS = {"simple_value": "scalars", "histo": "histograms", "image": "images", "
 
 
 def open_writer(
-    directory: Path | str,
+    workdir: Path | str,
     *,
     resume_step: int | None = None,
     flush_seconds: float = 30.0,
@@ -31,11 +31,11 @@ def open_writer(
     ``write_*`` function returns when its event is in the thread's queue.
 
     Args:
-        directory: run folder; ``tensorboard --logdir`` on it or on any folder above shows it.
-        resume_step: of a run that goes on after this step: what an earlier event file says of
-            later steps is dropped by TensorBoard, so nothing is drawn twice.
+        workdir: run folder; ``tensorboard --logdir`` on it or on any folder above shows it.
+        resume_step: of a run that resumes after this step; TensorBoard drops events of later steps
+            from earlier files, so nothing is drawn twice.
         flush_seconds: events are on disk at the latest after this many seconds.
-        max_queue: events that may wait for the thread; a further one waits for a place.
+        max_queue: events that may wait for the thread; a further one waits for space.
 
     Raises:
         OSError: the folder cannot be made or written; the message names it.
@@ -48,9 +48,9 @@ def open_writer(
     purge_step = None if resume_step is None else resume_step + 1
     try:
         # File names have whole seconds: two writers of one second would share, and empty, a file.
-        number = len(list(Path(directory).glob("events.*")))
+        number = len(list(Path(workdir).glob("events.*")))
         writer = SummaryWriter(
-            str(directory),
+            str(workdir),
             purge_step=purge_step,
             filename_suffix=f".{number:04d}",
             flush_secs=flush_seconds,
@@ -58,7 +58,7 @@ def open_writer(
         )
     except OSError as error:
         raise type(error)(
-            f"the log folder {directory} cannot be written ({error.strerror or error}). "
+            f"the log folder {workdir} cannot be written ({error.strerror or error}). "
             "Choose another one or free some space."
         ) from error
     _flush_at_numbers(writer)
@@ -87,7 +87,7 @@ def flush_writer(writer: Any) -> None:
 def _flush_at_numbers(writer: Any) -> None:
     """Makes the thread that writes flush the file where it finds a number among the events.
 
-    So it goes on writing for other threads meanwhile. ``writer.flushes`` holds who waits.
+    Other threads may write meanwhile. ``writer.flushes`` holds who waits.
     """
     file = writer.file_writer.event_writer._ev_writer
     write = file.write_event
@@ -140,7 +140,7 @@ def write_scalars(writer: Any, values: Mapping[str, Any], step: int) -> None:
 
 
 class Gathered:
-    """Stands for a writer, and gathers what is written to it; see :func:`one_event`."""
+    """A stand-in for a writer that gathers events; see :func:`one_event`."""
 
     def __init__(self, writer: Any):
         self.writer = writer
@@ -153,8 +153,9 @@ class Gathered:
 
 @contextlib.contextmanager
 def one_event(writer: Any) -> Iterator[Gathered]:
-    """What the functions of this package write to ``with one_event(writer) as writer`` is one event
-    for each step, queued at the end: hundreds of values cost the thread little more than one.
+    """Gathers what is written inside ``with one_event(writer) as writer`` into one event per step.
+
+    It is queued at the end: hundreds of values cost the thread little more than one.
     """
     gathered = Gathered(writer)
     yield gathered
@@ -163,10 +164,10 @@ def one_event(writer: Any) -> Iterator[Gathered]:
 
 
 def write_values(writer: Any, contents: list[dict[str, Any]], step: int) -> None:
-    """Queues one event; what all other functions write through.
+    """Queues one event; all other functions write through it.
 
-    tensorboardX writes in a thread. Where that thread has died, of a full disk say, a full queue
-    would be waited for for ever; here it raises.
+    tensorboardX writes in a thread. Where that thread has died, e.g. because the disk is full, a
+    full queue would block forever; here it raises.
 
     Args:
         writer: from :func:`open_writer`.

@@ -29,7 +29,7 @@ def to_float(image: Array) -> Array:
     Raises:
         ValueError: another dtype.
 
-    Counterpart: ``torchvision.transforms.ToTensor``, which also moves the channels to the front;
+    Source: ``torchvision.transforms.ToTensor``, which also moves the channels to the front;
     here images stay NHWC. XLA divides by multiplying with 1 / 255, so every other value differs
     from PyTorch's in its last bit.
 
@@ -92,7 +92,7 @@ def check_images(image: Array, *channels: int) -> Array:
     if image.ndim < 3:
         raise ValueError(
             "expected an image (H, W, C) or a batch (B, H, W, C), got shape "
-            f"{image.shape}. A grey image has one channel: image[..., None]."
+            f"{image.shape}. A gray image has one channel: image[..., None]."
         )
     check_dtype(image)
     if channels and image.shape[-1] not in channels:

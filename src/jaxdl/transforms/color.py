@@ -21,13 +21,13 @@ from jaxdl.transforms._image import (
 from jaxdl.types import Array
 
 LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in grey, ITU-R 601."""
+"""Weights of red, green and blue in gray, ITU-R 601."""
 
 
 def invert(image: Array) -> Array:
     """The negative: 255 − x for uint8, 1 − x for floating point.
 
-    Counterpart: ``torchvision.transforms.functional.invert``, ``ImageOps.invert``.
+    Source: ``torchvision.transforms.functional.invert``, ``ImageOps.invert``.
 
     >>> invert(jnp.array([[[0], [200]]], jnp.uint8)).ravel().tolist()
     [255, 55]
@@ -37,10 +37,10 @@ def invert(image: Array) -> Array:
 
 
 def grayscale(image: Array, num_channels: int = 1) -> Array:
-    """Grey, 0.299 R + 0.587 G + 0.114 B.
+    """Gray, 0.299 R + 0.587 G + 0.114 B.
 
     Args:
-        image: (..., H, W, C) with 1 or 3 channels; one channel is grey already.
+        image: (..., H, W, C) with 1 or 3 channels; one channel is gray already.
         num_channels: 1, or 3 equal ones.
 
     Returns:
@@ -49,7 +49,7 @@ def grayscale(image: Array, num_channels: int = 1) -> Array:
     Raises:
         ValueError: other numbers of channels.
 
-    Counterpart: ``torchvision.transforms.Grayscale``, ``Image.convert("L")`` (equal);
+    Source: ``torchvision.transforms.Grayscale``, ``Image.convert("L")`` (equal);
     torchvision's tensors use 0.2989 for red and cut uint8 off.
 
     >>> grayscale(jnp.array([[[255, 0, 0]]], jnp.uint8)).ravel().tolist()
@@ -71,7 +71,7 @@ def grayscale(image: Array, num_channels: int = 1) -> Array:
 
 
 def _gray(image: Array) -> Array:
-    """Grey of a floating-point image, (..., H, W, 1)."""
+    """Gray of a floating-point image, (..., H, W, 1)."""
     if image.shape[-1] == 1:
         return image
     red, green, blue = (image[..., channel : channel + 1] for channel in range(3))
@@ -79,7 +79,7 @@ def _gray(image: Array) -> Array:
 
 
 def mean_gray(image: Array) -> Array:
-    """The mean of an image in grey, (..., 1, 1, 1), of uint8 rounded to a whole number."""
+    """The mean of an image in gray, (..., 1, 1, 1), of uint8 rounded to a whole number."""
     if image.dtype != jnp.uint8:
         # Sums of a product are several times quicker here than those of three added slices.
         weights = jnp.asarray(LUMA if image.shape[-1] == 3 else (1.0,), image.dtype)
@@ -111,7 +111,7 @@ def adjust_brightness(image: Array, factor: Any) -> Array:
     Raises:
         ValueError: a negative factor.
 
-    Counterpart: ``torchvision.transforms.functional.adjust_brightness``,
+    Source: ``torchvision.transforms.functional.adjust_brightness``,
     ``ImageEnhance.Brightness``.
 
     >>> adjust_brightness(jnp.array([[[10], [200]]], jnp.uint8), 1.5).ravel().tolist()
@@ -121,7 +121,7 @@ def adjust_brightness(image: Array, factor: Any) -> Array:
 
 
 def adjust_contrast(image: Array, factor: Any) -> Array:
-    """Blends with the mean of the image in grey: 0 is flat grey, 1 the image.
+    """Blends with the mean of the image in gray: 0 is flat gray, 1 the image.
 
     Args:
         image: (..., H, W, C) with 1 or 3 channels.
@@ -130,7 +130,7 @@ def adjust_contrast(image: Array, factor: Any) -> Array:
     Raises:
         ValueError: a negative factor, another number of channels.
 
-    Counterpart: ``torchvision.transforms.functional.adjust_contrast``, ``ImageEnhance.Contrast``.
+    Source: ``torchvision.transforms.functional.adjust_contrast``, ``ImageEnhance.Contrast``.
 
     >>> adjust_contrast(jnp.array([[[100], [200]]], jnp.uint8), 0.5).ravel().tolist()
     [125, 175]
@@ -140,7 +140,7 @@ def adjust_contrast(image: Array, factor: Any) -> Array:
 
 
 def adjust_saturation(image: Array, factor: Any) -> Array:
-    """Blends with the image in grey: 0 is grey, 1 the image, 2 more colourful.
+    """Blends with the image in gray: 0 is gray, 1 the image, 2 more colorful.
 
     Args:
         image: (..., H, W, C) with 1 or 3 channels; one channel stays as it is.
@@ -149,7 +149,7 @@ def adjust_saturation(image: Array, factor: Any) -> Array:
     Raises:
         ValueError: a negative factor, another number of channels.
 
-    Counterpart: ``torchvision.transforms.functional.adjust_saturation``, ``ImageEnhance.Color``.
+    Source: ``torchvision.transforms.functional.adjust_saturation``, ``ImageEnhance.Color``.
 
     >>> adjust_saturation(jnp.array([[[255, 0, 0]]], jnp.uint8), 0.0).ravel().tolist()
     [76, 76, 76]
@@ -159,7 +159,7 @@ def adjust_saturation(image: Array, factor: Any) -> Array:
 
 
 def adjust_hue(image: Array, factor: Any) -> Array:
-    """Turns the colours around the circle of hues; ½ is the opposite colour.
+    """Turns the colors around the circle of hues; ½ is the opposite color.
 
     The hue of HSV (0 to 1) becomes hue + factor; saturation and value stay.
 
@@ -170,7 +170,7 @@ def adjust_hue(image: Array, factor: Any) -> Array:
     Raises:
         ValueError: a factor outside its range, another number of channels.
 
-    Counterpart: ``torchvision.transforms.functional.adjust_hue`` of tensors; Pillow rounds hue,
+    Source: ``torchvision.transforms.functional.adjust_hue`` of tensors; Pillow rounds hue,
     saturation and value to eight bits between.
 
     >>> adjust_hue(jnp.array([[[255, 0, 0]]], jnp.uint8), 1 / 3).ravel().tolist()
@@ -208,7 +208,7 @@ def color_jitter(
     saturation: float | tuple[float, float] = 0.0,
     hue: float | tuple[float, float] = 0.0,
 ) -> Augment:
-    """Makes an augmentation that changes the colours by random factors, in a random order.
+    """Makes an augmentation that changes the colors by random factors, in a random order.
 
     Args:
         brightness: v draws the factor from [max(0, 1 − v), 1 + v]; a pair is the range itself.
@@ -223,7 +223,7 @@ def color_jitter(
         ValueError: a negative number, a range that is empty or reaches too far; an image that is
             not (H, W, C) with 1 or 3 channels.
 
-    Counterpart: ``torchvision.transforms.ColorJitter``. uint8 is rounded once, at the end.
+    Source: ``torchvision.transforms.ColorJitter``. uint8 is rounded once, at the end.
 
     >>> jitter = color_jitter(brightness=(2.0, 2.0))
     >>> jitter(jax.random.key(0), jnp.array([[[10], [200]]], jnp.uint8)).ravel().tolist()
@@ -286,7 +286,7 @@ def solarize(image: Array, threshold: Any) -> Array:
     Raises:
         ValueError: a threshold outside its range.
 
-    Counterpart: ``torchvision.transforms.functional.solarize``, ``ImageOps.solarize`` (equal).
+    Source: ``torchvision.transforms.functional.solarize``, ``ImageOps.solarize`` (equal).
 
     >>> solarize(jnp.array([[[10], [200]]], jnp.uint8), 128).ravel().tolist()
     [10, 55]
@@ -310,7 +310,7 @@ def posterize(image: Array, bits: Any) -> Array:
     Raises:
         ValueError: bits outside 0 to 8.
 
-    Counterpart: ``torchvision.transforms.v2.functional.posterize``, ``ImageOps.posterize`` (equal).
+    Source: ``torchvision.transforms.v2.functional.posterize``, ``ImageOps.posterize`` (equal).
 
     >>> posterize(jnp.array([[[127], [200]]], jnp.uint8), 2).ravel().tolist()
     [64, 192]
@@ -334,7 +334,7 @@ def autocontrast(image: Array) -> Array:
     Args:
         image: (..., H, W, C).
 
-    Counterpart: ``torchvision.transforms.functional.autocontrast``, ``ImageOps.autocontrast``,
+    Source: ``torchvision.transforms.functional.autocontrast``, ``ImageOps.autocontrast``,
     which computes in floating point and so is one level lower for a few values.
 
     >>> autocontrast(jnp.array([[[50], [75], [100]]], jnp.uint8)).ravel().tolist()
@@ -360,7 +360,7 @@ def equalize(image: Array) -> Array:
     Args:
         image: (..., H, W, C); floating point is rounded to 256 levels, as in torchvision.
 
-    Counterpart: ``torchvision.transforms.v2.functional.equalize``, ``ImageOps.equalize`` (equal).
+    Source: ``torchvision.transforms.v2.functional.equalize``, ``ImageOps.equalize`` (equal).
 
     >>> equalize(jnp.arange(100, 200).astype(jnp.uint8).reshape(10, 10, 1)).ravel()[-1].item()
     199

@@ -12,10 +12,10 @@ from jaxdl.types import Array
 
 
 def fixed(function: Callable[..., Array], *arguments: Any, **options: Any) -> Augment:
-    """Makes an augmentation without chance of a function of images, for :func:`compose`.
+    """Makes a deterministic augmentation from a function of images, for :func:`compose`.
 
     Args:
-        function: ``(image, *arguments, **options) -> image``, :func:`grayscale` say.
+        function: ``(image, *arguments, **options) -> image``, e.g. :func:`grayscale`.
         *arguments: passed on after the image.
         **options: likewise.
 
@@ -39,7 +39,7 @@ def fixed(function: Callable[..., Array], *arguments: Any, **options: Any) -> Au
 def compose(*transforms: Augment) -> Augment:
     """Chains augmentations from left to right; each gets its own part of the key.
 
-    Counterpart: ``torchvision.transforms.Compose``, with the randomness as an argument.
+    Source: ``torchvision.transforms.Compose``, with the randomness as an argument.
 
     >>> from jaxdl.transforms import random_crop, random_flip
     >>> augment = compose(random_crop(padding=4), random_flip())
@@ -68,7 +68,7 @@ def random_apply(transform: Augment, probability: float = 0.5) -> Augment:
     Raises:
         ValueError: a probability outside 0 to 1; when called, a shape or dtype that changes.
 
-    Counterpart: ``torchvision.transforms.RandomApply``; with :func:`fixed` also ``RandomInvert``,
+    Source: ``torchvision.transforms.RandomApply``; with :func:`fixed` also ``RandomInvert``,
     ``RandomGrayscale``, ``RandomSolarize``, ``RandomPosterize``, ``RandomEqualize``,
     ``RandomAutocontrast`` and ``RandomAdjustSharpness``.
 
@@ -102,7 +102,7 @@ def random_choice(*transforms: Augment, weights: Sequence[float] | None = None) 
         ValueError: no augmentation, weights that are not as many, negative or all 0; when called,
             results of several shapes or dtypes.
 
-    Counterpart: ``torchvision.transforms.RandomChoice(transforms, p)``.
+    Source: ``torchvision.transforms.RandomChoice(transforms, p)``.
 
     >>> from jaxdl.transforms import flip, invert
     >>> augment = random_choice(fixed(flip), fixed(invert), weights=(0, 1))

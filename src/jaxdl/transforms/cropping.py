@@ -24,7 +24,7 @@ PADDING_MODES = ("constant", "edge", "reflect", "symmetric")
 
 
 def crop(image: Array, top: Any, left: Any, height: int, width: int) -> Array:
-    """Cuts a rectangle out.
+    """Crops a rectangle.
 
     Args:
         image: (..., H, W, C).
@@ -40,7 +40,7 @@ def crop(image: Array, top: Any, left: Any, height: int, width: int) -> Array:
     Raises:
         ValueError: a rectangle larger than the image, or that reaches over its edge.
 
-    Counterpart: ``torchvision.transforms.functional.crop``, which pads with zeros over the edge.
+    Source: ``torchvision.transforms.functional.crop``, which pads with zeros over the edge.
 
     >>> crop(jnp.arange(16).astype(jnp.uint8).reshape(4, 4, 1), 1, 2, 2, 2)[..., 0].tolist()
     [[6, 7], [10, 11]]
@@ -65,7 +65,7 @@ def crop(image: Array, top: Any, left: Any, height: int, width: int) -> Array:
 
 
 def center_crop(image: Array, size: Size) -> Array:
-    """Cuts the middle out; row round((H − h) / 2) is the first, halves to even.
+    """Crops the center; row round((H − h) / 2) is the first, halves to even.
 
     Args:
         image: (..., H, W, C).
@@ -77,7 +77,7 @@ def center_crop(image: Array, size: Size) -> Array:
     Raises:
         ValueError: a size larger than the image.
 
-    Counterpart: ``torchvision.transforms.CenterCrop``, which pads a smaller image with zeros.
+    Source: ``torchvision.transforms.CenterCrop``, which pads a smaller image with zeros.
 
     >>> center_crop(jnp.zeros((218, 178, 3), jnp.uint8), 128).shape  # rows 45:173, columns 25:153
     (128, 128, 3)
@@ -116,7 +116,7 @@ def pad(
     Raises:
         ValueError: a negative padding, an unknown mode, or more pixels than there are to mirror.
 
-    Counterpart: ``torchvision.transforms.Pad(padding, fill, padding_mode)``, whose order is left,
+    Source: ``torchvision.transforms.Pad(padding, fill, padding_mode)``, whose order is left,
     top, right, bottom.
 
     >>> pad(jnp.array([[[1.0], [2.0], [3.0]]]), (0, 2), "reflect").ravel().tolist()
@@ -167,8 +167,8 @@ def random_crop(
     Raises:
         ValueError: a negative padding; an image that is not (H, W, C) or smaller than ``size``.
 
-    Counterpart: ``torchvision.transforms.RandomCrop(size, padding)``. Zero is black in uint8 and
-    float images before :func:`normalize`; augment first, then normalise.
+    Source: ``torchvision.transforms.RandomCrop(size, padding)``. Zero is black in uint8 and
+    float images before :func:`normalize`; augment first, then normalize.
 
     >>> random_crop(padding=2)(jax.random.key(0), jnp.ones((8, 8, 1))).shape
     (8, 8, 1)
@@ -196,7 +196,7 @@ def flip(image: Array, *, vertical: bool = False) -> Array:
         image: (..., H, W, C).
         vertical: swap top and bottom.
 
-    Counterpart: ``torchvision.transforms.functional.hflip`` and ``vflip``.
+    Source: ``torchvision.transforms.functional.hflip`` and ``vflip``.
 
     >>> flip(jnp.array([[[1.0], [2.0], [3.0]]])).ravel().tolist()
     [3.0, 2.0, 1.0]
@@ -215,7 +215,7 @@ def random_flip(probability: float = 0.5, *, vertical: bool = False) -> Augment:
     Raises:
         ValueError: a probability outside 0 to 1; an image that is not (H, W, C).
 
-    Counterpart: ``torchvision.transforms.RandomHorizontalFlip(p)`` and ``RandomVerticalFlip(p)``.
+    Source: ``torchvision.transforms.RandomHorizontalFlip(p)`` and ``RandomVerticalFlip(p)``.
 
     >>> print(random_flip(1.0)(jax.random.key(0), jnp.array([[[1.0], [2.0], [3.0]]])).ravel())
     [3. 2. 1.]
@@ -231,7 +231,7 @@ def random_flip(probability: float = 0.5, *, vertical: bool = False) -> Augment:
 
 
 def erase(image: Array, top: Any, left: Any, height: Any, width: Any, value: Any = 0.0) -> Array:
-    """Overwrites a rectangle with a value; what of it lies outside the image is nothing.
+    """Overwrites a rectangle with a value; the part outside the image is ignored.
 
     Args:
         image: (..., H, W, C).
@@ -244,7 +244,7 @@ def erase(image: Array, top: Any, left: Any, height: Any, width: Any, value: Any
     Raises:
         ValueError: a value of another shape.
 
-    Counterpart: ``torchvision.transforms.functional.erase``.
+    Source: ``torchvision.transforms.functional.erase``.
 
     >>> erase(jnp.ones((2, 3, 1)), 0, 1, 1, 2)[..., 0].tolist()
     [[1.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
@@ -285,7 +285,7 @@ def random_erase(
         ValueError: a range that is empty, or a number outside its range; an image that is not
             (H, W, C).
 
-    Source: Zhong et al. 2017, "Random Erasing Data Augmentation", algorithm 1. Counterpart:
+    Source: Zhong et al. 2017, "Random Erasing Data Augmentation", algorithm 1;
     ``torchvision.transforms.RandomErasing``, which draws up to ten times until the rectangle
     fits; this draws once and shortens a side that is longer than the image's.
 

@@ -38,7 +38,7 @@ def gaussian_blur(image: Array, kernel_size: Size, sigma: Any) -> Array:
     Raises:
         ValueError: an even size, one that is twice the image's or more, a sigma of 0 or less.
 
-    Counterpart: ``torchvision.transforms.functional.gaussian_blur``. Pillow's ``GaussianBlur``
+    Source: ``torchvision.transforms.functional.gaussian_blur``. Pillow's ``GaussianBlur``
     approximates with boxes.
 
     >>> gaussian_blur(jnp.array([[[0], [250], [0]]], jnp.uint8), (1, 3), 1.0).ravel().tolist()
@@ -82,7 +82,7 @@ def random_blur(kernel_size: Size, sigma: tuple[float, float] = (0.1, 2.0)) -> A
         ValueError: an even size, a range that is empty or not above 0; an image that is not
             (H, W, C) or too small.
 
-    Counterpart: ``torchvision.transforms.GaussianBlur``.
+    Source: ``torchvision.transforms.GaussianBlur``.
 
     >>> random_blur(3)(jax.random.key(0), jnp.ones((8, 8, 1))).round(3).min().item()
     1.0
@@ -124,7 +124,7 @@ def adjust_sharpness(image: Array, factor: Any) -> Array:
     Raises:
         ValueError: a negative factor.
 
-    Counterpart: ``torchvision.transforms.functional.adjust_sharpness``, ``ImageEnhance.Sharpness``
+    Source: ``torchvision.transforms.functional.adjust_sharpness``, ``ImageEnhance.Sharpness``
     (equal).
 
     >>> image = jnp.zeros((3, 3, 1), jnp.uint8).at[1, 1].set(130)

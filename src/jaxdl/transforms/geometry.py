@@ -1,4 +1,4 @@
-"""Rotating, scaling, shearing, shifting: every new pixel is read at a place of the old image."""
+"""Affine transforms: rotation, scaling, shear and translation."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ def affine(
         scale: above 1 enlarges.
         shear: a and b, degrees.
         center: c as (x, y) in pixels from the upper left corner; the image's middle by default.
-        interpolation: ``bilinear`` between pixel centres, or ``nearest``.
+        interpolation: ``bilinear`` between pixel centers, or ``nearest``.
         fill: what lies outside the image, on its scale.
 
     Returns:
@@ -58,7 +58,7 @@ def affine(
     Raises:
         ValueError: a scale of 0 or less, a shear of 90 degrees or more, an unknown interpolation.
 
-    Counterpart: ``torchvision.transforms.functional.affine``, which reads like
+    Source: ``torchvision.transforms.functional.affine``, which reads like
     ``torch.nn.functional.grid_sample(align_corners=False)``. At the edge this blends once with
     ``fill``, torchvision twice where ``fill`` is not 0.
 
@@ -149,7 +149,7 @@ def rotate(
     Raises:
         ValueError: an unknown interpolation.
 
-    Counterpart: ``torchvision.transforms.functional.rotate`` and Pillow's ``Image.rotate``, whose
+    Source: ``torchvision.transforms.functional.rotate`` and Pillow's ``Image.rotate``, whose
     default interpolation is nearest. Mind the sign: :func:`affine` turns clockwise, as in
     torchvision.
 
@@ -189,7 +189,7 @@ def random_affine(
     interpolation: str = "bilinear",
     fill: float = 0.0,
 ) -> Augment:
-    """Makes an augmentation that rotates, scales, shears and shifts an image about its centre.
+    """Makes an augmentation that rotates, scales, shears and shifts an image about its center.
 
     Args:
         degrees: smallest and largest angle, clockwise; one number d means (−d, d).
@@ -205,7 +205,7 @@ def random_affine(
         ValueError: a range that is empty, a fraction outside 0 to 1, a factor of 0 or less, an
             unknown interpolation; an image that is not (H, W, C).
 
-    Counterpart: ``torchvision.transforms.RandomAffine``, whose default interpolation is nearest.
+    Source: ``torchvision.transforms.RandomAffine``, whose default interpolation is nearest.
 
     >>> turn = random_affine(degrees=(90, 90))
     >>> print(turn(jax.random.key(0), jnp.array([[[1], [2]], [[3], [4]]], jnp.uint8))[..., 0])
@@ -255,7 +255,7 @@ def random_rotation(
         ValueError: a range that is empty, an unknown interpolation; an image that is not
             (H, W, C).
 
-    Counterpart: ``torchvision.transforms.RandomRotation``, whose default interpolation is nearest.
+    Source: ``torchvision.transforms.RandomRotation``, whose default interpolation is nearest.
 
     >>> random_rotation(15)(jax.random.key(0), jnp.zeros((28, 28, 1), jnp.uint8)).shape
     (28, 28, 1)

@@ -1,4 +1,4 @@
-"""Two images in one: mixup and cutmix, for a batch."""
+"""Mixup, cutmix and differentiable augmentation."""
 
 from collections.abc import Callable
 
@@ -54,7 +54,7 @@ def mixup(alpha: float = 0.2) -> Mix:
 def cutmix(alpha: float = 1.0) -> Mix:
     r"""Makes the function that pastes a rectangle of another image into every image of a batch.
 
-    The rectangle has :math:`\sqrt{1 - \lambda}` of height and width, λ from Beta(a, a), its centre
+    The rectangle has :math:`\sqrt{1 - \lambda}` of height and width, λ from Beta(a, a), its center
     anywhere; where it reaches over the edge it is cut, and the weight is what is left of the image.
 
     Args:
@@ -82,10 +82,10 @@ def cutmix(alpha: float = 1.0) -> Mix:
         partner = jax.random.permutation(partner_key, images.shape[0])
         inside = []
         for axis_key, size in ((row_key, images.shape[1]), (column_key, images.shape[2])):
-            centre = jax.random.randint(axis_key, (), 0, size)
+            center = jax.random.randint(axis_key, (), 0, size)
             half = (size * share / 2).astype(jnp.int32)
             pixels = jnp.arange(size)
-            inside.append((pixels >= centre - half) & (pixels < centre + half))
+            inside.append((pixels >= center - half) & (pixels < center + half))
         box = inside[0].reshape(1, -1, 1, 1) & inside[1].reshape(1, 1, -1, 1)
         weight = 1 - box.mean(dtype=jnp.float32)
         return jnp.where(box, images[partner], images), partner, weight
@@ -104,10 +104,10 @@ def _check_batch(images: Array) -> None:
 def differentiable_augment(
     *, translation: float = 0.125, cutout: float = 0.5, color: bool = True
 ) -> Augment:
-    """Colours, moves and cuts an image so that gradients pass through, for real and fake alike.
+    """Makes an augmentation through which gradients pass: color, shift and cutout.
 
-    With few images a discriminator learns them by heart; one that sees each only in random
-    disguise cannot.
+    Applied to real and generated images alike, it keeps a discriminator from memorizing a small
+    training set.
 
     Args:
         translation: largest shift up, down, left or right, a fraction of height and width; what
@@ -149,7 +149,7 @@ def differentiable_augment(
 def _recolor(key: Array, image: Array) -> Array:
     brightness_key, saturation_key, contrast_key = jax.random.split(key, 3)
     image = image + jax.random.uniform(brightness_key, (), image.dtype, -0.5, 0.5)
-    grey = image.mean(axis=-1, keepdims=True)
-    image = grey + (image - grey) * jax.random.uniform(saturation_key, (), image.dtype, 0.0, 2.0)
+    gray = image.mean(axis=-1, keepdims=True)
+    image = gray + (image - gray) * jax.random.uniform(saturation_key, (), image.dtype, 0.0, 2.0)
     middle = image.mean()
     return middle + (image - middle) * jax.random.uniform(contrast_key, (), image.dtype, 0.5, 1.5)

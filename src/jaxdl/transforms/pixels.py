@@ -27,7 +27,7 @@ def normalize(mean: Any, std: Any) -> Callable[[Array], Array]:
     Raises:
         ValueError: a std of 0 or less; mean or std of rank above 1; when called, C that differs.
 
-    Counterpart: ``torchvision.transforms.Normalize`` after ``ToTensor``.
+    Source: ``torchvision.transforms.Normalize`` after ``ToTensor``.
 
     >>> print(normalize(0.5, 0.25)(jnp.array([[[0.0], [1.0]]])).ravel())
     [-2.  2.]
@@ -112,7 +112,7 @@ def to_pil(image: Any) -> "Image.Image":
     Raises:
         ValueError: another shape or dtype, or floating point outside 0 to 1.
 
-    Counterpart: ``torchvision.transforms.ToPILImage``, channels last.
+    Source: ``torchvision.transforms.ToPILImage``, channels last.
 
     >>> image = to_pil(np.zeros((2, 3, 3), np.uint8))
     >>> image.mode, image.size
@@ -152,7 +152,7 @@ def from_pil(image: "Image.Image") -> np.ndarray:
     Raises:
         ValueError: another mode (1 bit, palette, CMYK, 16 bits …); the message has the remedy.
 
-    Counterpart: ``torchvision.transforms.PILToTensor``, channels last.
+    Source: ``torchvision.transforms.PILToTensor``, channels last.
 
     >>> from PIL import Image
     >>> from_pil(Image.new("L", (3, 2), 7))[..., 0].tolist()

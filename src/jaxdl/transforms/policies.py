@@ -1,4 +1,4 @@
-"""Chains that people train with: RandAugment, TrivialAugment, ImageNet's."""
+"""Augmentation policies: RandAugment, TrivialAugment and the ImageNet recipe."""
 
 from collections.abc import Callable
 
@@ -67,7 +67,7 @@ def rand_augment(
         num_ops: how many, one after the other.
         magnitude: the strength, a column of the table of magnitudes, from 0.
         num_bins: columns of the table; shears reach a slope of 0.3, shifts 150 / 331 of the side,
-            rotations 30 degrees, blends a factor of 1 ± 0.9, posterising four bits.
+            rotations 30 degrees, blends a factor of 1 ± 0.9, posterizing four bits.
         interpolation: ``nearest`` or ``bilinear``, for shears and rotations.
         fill: what comes in from outside, 0 to 255.
 
@@ -77,7 +77,7 @@ def rand_augment(
     Raises:
         ValueError: a magnitude outside the table; an image that is not uint8 (H, W, C).
 
-    Source: Cubuk et al. 2019 (RandAugment). Counterpart: ``torchvision.transforms.RandAugment``.
+    Source: Cubuk et al. 2019 (RandAugment); ``torchvision.transforms.RandAugment``.
 
     >>> rand_augment()(jax.random.key(0), jnp.zeros((32, 32, 3), jnp.uint8)).shape
     (32, 32, 3)
@@ -107,7 +107,7 @@ def trivial_augment(
 
     Args:
         num_bins: strengths to draw from; shears reach a slope of 0.99, shifts 32 pixels, rotations
-            135 degrees, blends a factor of 1 ± 0.99, posterising two bits.
+            135 degrees, blends a factor of 1 ± 0.99, posterizing two bits.
         interpolation: as for :func:`rand_augment`.
         fill: likewise.
 
@@ -117,7 +117,7 @@ def trivial_augment(
     Raises:
         ValueError: as :func:`rand_augment`.
 
-    Source: Müller and Hutter 2021 (TrivialAugment). Counterpart:
+    Source: Müller and Hutter 2021 (TrivialAugment);
     ``torchvision.transforms.TrivialAugmentWide``.
 
     >>> trivial_augment()(jax.random.key(0), jnp.zeros((32, 32, 3), jnp.uint8)).shape
@@ -234,16 +234,16 @@ def _check_uint8(image: Array) -> Array:
 
 
 def imagenet_train(size: int = 224) -> Augment:
-    """Makes ImageNet's chain for training: random resized crop, random flip, normalise.
+    """Makes ImageNet's chain for training: random resized crop, random flip, normalize.
 
     Args:
         size: side of the result.
 
     Returns:
-        ``(key, image (H, W, 3)) -> image (size, size, 3)``, float32. It normalises already: pass it
+        ``(key, image (H, W, 3)) -> image (size, size, 3)``, float32. It normalizes already: pass it
         as ``augment`` of ``train.supervised`` without a ``preprocess``.
 
-    Counterpart: torchvision's ``RandomResizedCrop(224)``, ``RandomHorizontalFlip()``,
+    Source: torchvision's ``RandomResizedCrop(224)``, ``RandomHorizontalFlip()``,
     ``ToTensor()``, ``Normalize(...)``.
 
     >>> imagenet_train(32)(jax.random.key(0), jnp.zeros((40, 48, 3), jnp.uint8)).shape
@@ -257,7 +257,7 @@ def imagenet_train(size: int = 224) -> Augment:
 
 
 def imagenet_eval(size: int = 224, resize_to: int | None = None) -> Callable[[Array], Array]:
-    """Makes ImageNet's chain for evaluation: resize, central crop, normalise.
+    """Makes ImageNet's chain for evaluation: resize, central crop, normalize.
 
     Args:
         size: side of the result.
@@ -270,7 +270,7 @@ def imagenet_eval(size: int = 224, resize_to: int | None = None) -> Callable[[Ar
     Raises:
         ValueError: ``resize_to`` is less than ``size``.
 
-    Counterpart: torchvision's ``Resize(256)``, ``CenterCrop(224)``, ``ToTensor()``,
+    Source: torchvision's ``Resize(256)``, ``CenterCrop(224)``, ``ToTensor()``,
     ``Normalize(...)``.
 
     >>> imagenet_eval()(jnp.zeros((300, 400, 3), jnp.uint8)).shape

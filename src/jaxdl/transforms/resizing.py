@@ -1,4 +1,4 @@
-"""Resizing as Pillow does it: every new pixel is a weighted mean of the old ones it covers."""
+"""Resizing with the antialiasing filters of Pillow."""
 
 import math
 from typing import Any
@@ -16,7 +16,6 @@ from jaxdl.transforms._image import (
     is_known,
     one_image,
     pair,
-    rounded_like,
 )
 from jaxdl.transforms.cropping import crop
 from jaxdl.types import Array
@@ -48,7 +47,7 @@ def resize(image: Array, size: Size, method: str = "bilinear") -> Array:
     Raises:
         ValueError: a size that is not above 0, an unknown method.
 
-    Counterpart: ``torchvision.transforms.Resize(size, antialias=True)``, ``Image.resize``; since
+    Source: ``torchvision.transforms.Resize(size, antialias=True)``, ``Image.resize``; since
     Pillow 13 that takes the rows first where it is less work, which bicubic uint8 can show.
 
     >>> resize(jnp.array([[[0], [7], [14], [21]]], jnp.uint8), (1, 2)).ravel().tolist()
@@ -84,7 +83,7 @@ def resized_crop(
         ValueError: a rectangle that is not within the image, where it is not traced; an unknown
             method.
 
-    Counterpart: ``torchvision.transforms.functional.resized_crop``.
+    Source: ``torchvision.transforms.functional.resized_crop``.
 
     >>> resized_crop(jnp.array([[[0.0], [9.0], [1.0], [3.0]]]), 0, 2, 1, 2, (1, 4)).ravel().tolist()
     [1.0, 1.5, 2.5, 3.0]
@@ -134,7 +133,12 @@ def _resample(image: Array, axis: int, size: int, start: Any, length: Any, metho
     new_shape = (*image.shape[: image.ndim + axis], size, *image.shape[image.ndim + axis + 1 :])
     zeros = jnp.zeros(new_shape, jnp.float32)
     total, _ = jax.lax.scan(add, zeros, (index.T, weights.T))
-    return rounded_like(total, image)
+    return _round_half_up(total) if image.dtype == jnp.uint8 else total.astype(image.dtype)
+
+
+def _round_half_up(values: Array) -> Array:
+    """Values as uint8; halves round up, as in Pillow and in torch's antialiased resize."""
+    return jnp.clip(jnp.floor(values + 0.5), 0, 255).astype(jnp.uint8)
 
 
 def _triangle(distance: Array) -> Array:
@@ -172,7 +176,7 @@ def random_resized_crop(
         ValueError: a range that is empty, or a number outside its range; an image that is not
             (H, W, C).
 
-    Source: Szegedy et al. 2015 (Inception), section 6. Counterpart:
+    Source: Szegedy et al. 2015 (Inception), section 6;
     ``torchvision.transforms.RandomResizedCrop``.
 
     >>> random_resized_crop(224)(jax.random.key(0), jnp.zeros((250, 300, 3), jnp.uint8)).shape

@@ -40,7 +40,7 @@ def test_eight_images_in_rows_of_any_length_are_all_there():
         assert grid[grid > 0].tolist() == list(range(1, 9))
 
 
-def test_normalising_together_and_each():
+def test_normalizing_together_and_each():
     images = np.array([[0.0, 2.0], [2.0, 6.0]]).reshape(2, 1, 2, 1)
     together = tensorboard.make_grid(images, padding=0, normalize="together")[..., 0]
     each = tensorboard.make_grid(images, padding=0, normalize="each")[..., 0]
@@ -71,11 +71,11 @@ def test_filters_are_scaled_each_and_three_inputs_are_colours():
     np.testing.assert_allclose(
         grid[7:10, 7:10, 1], (one - one.min()) / (one.max() - one.min()), 1e-5, 1e-6
     )
-    colours = tensorboard.filter_grid(kernel[:, :, :3])
-    assert not np.array_equal(colours[..., 0], colours[..., 1])
+    colors = tensorboard.filter_grid(kernel[:, :, :3])
+    assert not np.array_equal(colors[..., 0], colors[..., 1])
 
 
-def test_raw_images_are_shown_as_they_are_and_normalised_ones_scaled():
+def test_raw_images_are_shown_as_they_are_and_normalized_ones_scaled():
     raw = RNG.integers(0, 256, (12, 6, 6, 1)).astype(np.uint8)
     grid = tensorboard.media.input_grid(raw)
     assert grid.dtype == np.uint8
