@@ -12,7 +12,6 @@ Source: the MNIST example of pytorch/examples and the one of Flax, in one file.
 """
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -25,17 +24,11 @@ from jaxdl.types import Array, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(config.Run):
     """Settings of a run; every field is a flag."""
 
-    data_dir: Path | None = None
-    """Folder that holds MNIST's; scikit-learn's digits without it."""
-    learning_rate: float = 1e-3
-    batch_size: int = 32
     num_epochs: int = 5
-    seed: int = 0
-    workdir: Path | None = None
-    """Run folder; runs/mnist_TIME by default."""
+    learning_rate: float = 1e-3
 
 
 class CNN(nn.Module):
@@ -70,6 +63,7 @@ def train(cfg: Config, digits: data.Dataset) -> tuple[TrainState, list[dict[str,
         eval_fn=make_eval(loss_fn),
         eval_data=digits.test,
         workdir=cfg.workdir,
+        resume=cfg.resume,
         config=cfg,
     )
 

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jaxdl._extras import require
+
 
 def attach_stub(
-    package: str, file: str
+    package: str, file: str, *, needs: str | None = None
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """``__getattr__``, ``__dir__`` and ``__all__`` of a package whose names load when used.
 
@@ -18,6 +20,7 @@ def attach_stub(
     Args:
         package: ``__name__`` of the package.
         file: ``__file__`` of the package; its stub is the same path with the suffix ``.pyi``.
+        needs: an optional module without which nothing in the package works; see ``_extras``.
 
     Returns:
         the three attributes.
@@ -40,6 +43,8 @@ def attach_stub(
             raise AttributeError(
                 f"module {package!r} has no attribute {name!r}; it has {', '.join(names)}."
             )
+        if needs is not None:
+            require(needs, package)
         module = modules[name]
         if module == package:
             return importlib.import_module(f"{package}.{name}")

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jaxdl._checks import check_labels, check_positive, check_shape
+from jaxdl._extras import require
 from jaxdl._text import shorten
 from jaxdl.data.source import ArraySource, Source, examples_of
 from jaxdl.plots._style import (
@@ -174,6 +175,7 @@ def samples(
 def _fit(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if image.shape == shape or image.dtype != np.uint8:
         return image
+    require("PIL", "showing images of several sizes")
     from PIL import Image
 
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import numpy as np
 
 from jaxdl._checks import check_shape
+from jaxdl._extras import require
 from jaxdl._files import write_bytes, write_text
 from jaxdl.tensorboard.media import make_grid, png, to_pixels
 from jaxdl.tensorboard.writer import check_step, check_tag
@@ -159,6 +160,7 @@ def _check_sprite(shape: tuple[int, ...]) -> int:
 
 
 def _add_to_config(path: Path, fields: dict[str, Any]) -> None:
+    require("tensorboard", "write_embedding")
     from google.protobuf import text_format  # type: ignore[import-untyped]
     from tensorboard.plugins.projector import (  # type: ignore[import-untyped]
         projector_config_pb2,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl._checks import check_positive, check_shape
+from jaxdl._extras import require
 from jaxdl.tensorboard.writer import write_values
 
 if TYPE_CHECKING:
@@ -204,6 +205,7 @@ def write_figure(writer: Any, tag: str, figure: "Figure", step: int, *, dpi: int
 
     Source: ``SummaryWriter.add_figure``.
     """
+    require("PIL", "writing images")
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -228,6 +230,7 @@ def write_video(writer: Any, tag: str, frames: Any, step: int, *, fps: float = 4
 
     Source: ``SummaryWriter.add_video(vid_tensor (N, T, C, H, W), fps=4)``; one video, not N.
     """
+    require("PIL", "writing images")
     from PIL import Image
 
     if not 0 < fps <= 50:
@@ -322,6 +325,7 @@ def to_pixels(name: str, images: np.ndarray, num_axes: int) -> np.ndarray:
 
 def png(pixels: np.ndarray) -> bytes:
     """An image (H, W, 1, 3 or 4), uint8, as a PNG file."""
+    require("PIL", "writing images")
     from PIL import Image
 
     buffer = io.BytesIO()

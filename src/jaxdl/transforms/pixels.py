@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl._extras import require
 from jaxdl.transforms._image import to_float
 from jaxdl.types import Array
 
 if TYPE_CHECKING:
+    require("PIL", "conversion to Pillow images")
     from PIL import Image
 
 
@@ -118,6 +120,7 @@ def to_pil(image: Any) -> "Image.Image":
     >>> image.mode, image.size
     ('RGB', (3, 2))
     """
+    require("PIL", "conversion to Pillow images")
     from PIL import Image
 
     array = np.asarray(image)
