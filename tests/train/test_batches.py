@@ -255,5 +255,5 @@ def test_arrays_need_a_batch_size_and_a_key(parts):
 
 def test_resuming_with_another_order_is_refused(parts, tmp_path):
     run(parts, make_loader(), num_epochs=1, workdir=tmp_path)
-    with pytest.raises(ValueError, match="made with order"):
+    with pytest.raises(ValueError, match="trained with order"):
         run(parts, make_loader(key=9), workdir=tmp_path, resume=True)

@@ -290,9 +290,9 @@ def test_more_epochs_can_be_asked_of_a_finished_run(parts, uninterrupted, tmp_pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_size": 8}, "made with batch size 16, this run has 8"),
-        ({"key": jax.random.key(7)}, "made with order key"),
-        ({"data": make_data(60)}, "made with number of examples 70, this run has 60"),
+        ({"batch_size": 8}, "trained with batch size 16, got 8"),
+        ({"key": jax.random.key(7)}, "trained with order key"),
+        ({"data": make_data(60)}, "trained with number of examples 70, got 60"),
     ],
 )
 def test_resuming_with_another_order_is_refused(parts, tmp_path, change, message):

@@ -473,7 +473,7 @@ def test_an_error_in_the_thread_that_writes_stops_the_run(parts, tmp_path, monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(tensorboard, "write_buckets", full)
-    with pytest.raises(OSError, match="cannot be written any more: No space left on device"):
+    with pytest.raises(OSError, match="can no longer be written: No space left on device"):
         run(parts, workdir=tmp_path, watch=train.Watch(every=4, parameters=True))
 
 

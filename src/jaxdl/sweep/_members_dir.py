@@ -17,7 +17,7 @@ from jaxdl import plots, tensorboard
 from jaxdl._files import replacing
 from jaxdl.sweep import _plan
 from jaxdl.sweep.result import Ended, as_json, ended
-from jaxdl.train._run_dir import Record, to_json, write_lines
+from jaxdl.train._run_dir import RunFolder, to_json, write_lines
 from jaxdl.types import Array
 
 Order = Callable[[Array, dict[str, Any]], tuple[int, int, Array]]
@@ -146,7 +146,9 @@ def write_best(
     sign = -1.0 if mode == "max" else 1.0
     finite = [row for row in rows if math.isfinite(row[monitor])]
     best_row = min(finite, key=lambda row: sign * row[monitor])
-    with Record(folder, result.state, resume=False, fingerprint=fingerprint, config=made) as record:
+    with RunFolder(
+        folder, result.state, resume=False, fingerprint=fingerprint, config=made
+    ) as record:
         for row in rows:
             record.add_row(row)
         if best_row is rows[-1]:  # of earlier epochs there is no state

@@ -14,6 +14,10 @@ import numpy as np
 from jaxdl import metrics
 
 Row = dict[str, Any]
+"""A row of the history: floats and counts by name."""
+
+Unfinished = dict[str, Any] | None
+"""JSON values of an unfinished epoch, see :meth:`Epoch.progress`; None between two epochs."""
 
 
 class Epoch:
@@ -24,7 +28,7 @@ class Epoch:
         progress: what :meth:`progress` gave, or None.
     """
 
-    def __init__(self, form: Any, progress: dict[str, Any] | None = None):
+    def __init__(self, form: Any, progress: Unfinished = None):
         self._structure = jax.tree.structure(dict(form))
         self._sums, self._seconds = None, 0.0
         if progress is not None:
@@ -37,7 +41,7 @@ class Epoch:
         self._sums = metrics.sum_over_steps(stacked, self._sums)
         self._seconds += seconds
 
-    def progress(self) -> dict[str, Any] | None:
+    def progress(self) -> Unfinished:
         """JSON values from which an epoch goes on; None between two epochs."""
         if self._sums is None:
             return None

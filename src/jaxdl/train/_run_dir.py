@@ -1,4 +1,4 @@
-"""The run folder: metrics, events and checkpoints."""
+"""The run folder: lock, metrics, TensorBoard events and checkpoints."""
 
 import contextlib
 import json
@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -15,23 +15,27 @@ import jax
 
 from jaxdl import checkpoint, metrics, tensorboard, tree
 from jaxdl import config as configs
-from jaxdl._files import write_text
-from jaxdl.train._progress import Row
-from jaxdl.types import PyTree
+from jaxdl._files import write_json, write_text
+from jaxdl.train._lock import FolderInUse, locked
+from jaxdl.train._progress import Row, Unfinished
+from jaxdl.types import Metrics, PyTree
 
 
 class EpochEnd(NamedTuple):
-    """What a hook is told after each epoch. A hook that returns True ends the training.
+    """Argument of a hook, which is called after each epoch and returns True to stop training.
 
     Attributes:
-        state: the state after the epoch; not to be kept, its buffers are used again.
+        state: the state after the epoch; valid until the hook returns, copy it to keep it.
         row: this epoch's row of ``metrics.jsonl``.
         history: all rows so far.
         workdir: the run folder, or None.
         writer: the TensorBoard writer, or None.
+
+    >>> def stop_at_full_accuracy(end: EpochEnd) -> bool:
+    ...     return end.row["test/accuracy"] == 1.0
     """
 
-    state: Any
+    state: PyTree
     row: Row
     history: list[Row]
     workdir: Path | None
@@ -39,7 +43,7 @@ class EpochEnd(NamedTuple):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was stopped by Ctrl-C or SIGTERM after the state had been saved.
+    """Training was stopped by Ctrl-C or SIGTERM; the state has been saved.
 
     Attributes:
         exit_status: 130 after Ctrl-C, 143 after SIGTERM, as shells count.
@@ -50,25 +54,30 @@ class Interrupted(KeyboardInterrupt):
         self.exit_status = 128 + int(number)
 
 
-class Record:
-    """A run folder that is being written; with workdir None, only a history in memory.
+class RunFolder:
+    """A run folder that is being written; without workdir, only a history in memory.
+
+    A context manager: the folder is locked, checked and opened at its beginning.
 
     Args:
-        workdir: folder of the run; created where it does not exist.
-        state: the initial state: its size, and the form of what is restored.
-        resume: go on with what the folder holds, if anything.
+        workdir: folder of the run, created if needed; or None.
+        state: the initial state, whose size and structure count.
+        resume: continue the run in the folder, if there is one.
         fingerprint: JSON values that a resumed run must share (batch size, order key, …).
-        config: instance of a dataclass for ``config.json``, or None.
+        config: dataclass instance for ``config.json``, or None.
+        description: JSON values for ``model.json``, or None.
 
     Attributes:
-        state, history, progress: what training starts from: the newest checkpoint, or the initial
-            state, no rows and None.
-        workdir, writer: the folder and its TensorBoard writer, or None.
+        state: the newest checkpoint, or the initial state.
+        history: its rows.
+        progress: its unfinished epoch, or None; see :meth:`save`.
+        workdir: the folder, absolute, or None.
+        writer: its TensorBoard writer, or None.
 
     Raises:
         ValueError: the folder holds a run and ``resume`` is False; or a run with another model,
             optimizer or fingerprint.
-        OSError: the folder cannot be written or has too little space.
+        OSError: another process uses the folder, it cannot be written, or its disk is too small.
     """
 
     def __init__(
@@ -77,80 +86,94 @@ class Record:
         state: PyTree,
         *,
         resume: bool,
-        fingerprint: dict[str, Any],
-        config: Any = None,
+        fingerprint: Mapping[str, object],
+        config: configs.Dataclass | None = None,
+        description: Mapping[str, object] | None = None,
     ):
-        self.state, self.progress = state, None
-        self.writer: Any = None
-        self.history: list[Row] = []
         self.workdir = None if workdir is None else Path(workdir).absolute()
-        self._fingerprint = fingerprint
+        self.state, self.progress = state, None
+        self.history: list[Row] = []
+        self.writer: Any = None
+        self._fingerprint = dict(fingerprint)
         self._best: tuple[PyTree, Row] | None = None
-        if self.workdir is None:
-            return
-        last = self.workdir / "checkpoints" / "last"
-        # a folder whose name is more than a number is a checkpoint that was never finished
-        started = any(path.name.isdigit() for path in last.glob("*"))
-        if started and not resume:
-            raise ValueError(
-                f"{self.workdir} already holds a run. Resume it (resume=True, --resume) or choose "
-                "another folder."
-            )
-        # three checkpoints and one being written; a resumed run has most of them already
-        _check_writable(self.workdir, (2 if started else 4) * tree.num_bytes(state))
-        folder = self.workdir / "checkpoints"
-        self._last_manager = checkpoint.CheckpointManager(folder / "last", keep=2)
-        self._best_manager = checkpoint.CheckpointManager(folder / "best", keep=1)
-        try:
-            if started:
-                self._resume()
-            with self.writing():
-                if config is not None:
-                    configs.save(config, self.workdir / "config.json")
-                write_lines(self.workdir / "metrics.jsonl", map(to_json, self.history))
-                resume_step = int(self.state.step) if started else None
-                self.writer = tensorboard.open_writer(self.workdir, resume_step=resume_step)
-        except BaseException:
-            self.__exit__()
-            raise
+        self._stack = contextlib.ExitStack()
+        self._resume, self._config, self._description = resume, config, description
 
     def __enter__(self) -> Self:
+        if self.workdir is not None:
+            with self._stack:
+                self._open(self.workdir)
+                self._stack = self._stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.workdir is None:
-            return
-        if self.writer is not None:
-            tensorboard.close_writer(self.writer)
-        for manager in (self._best_manager, self._last_manager):
-            with contextlib.suppress(Exception):  # a save that failed was reported by finish()
+        self._stack.close()
+
+    def _open(self, workdir: Path) -> None:
+        last = workdir / "checkpoints" / "last"
+        # three checkpoints and one being written; a resumed run has most of them already
+        _check_space(workdir, (2 if _holds_run(last) else 4) * tree.num_bytes(self.state))
+        with _naming_folder(workdir):
+            workdir.mkdir(parents=True, exist_ok=True)
+            self._stack.enter_context(locked(workdir))
+            with tempfile.TemporaryFile(dir=workdir) as file:
+                file.write(b"jaxdl")
+                file.flush()
+        started = _holds_run(last)
+        if started and not self._resume:
+            raise ValueError(
+                f"{workdir} already holds a run. Resume it (resume=True, --resume) or choose "
+                "another folder."
+            )
+        self._last_manager = self._open_manager(last, keep=2)
+        self._best_manager = self._open_manager(last.with_name("best"), keep=1)
+        if started:
+            self._restore()
+        with self.writing():
+            if self._config is not None:
+                configs.save(self._config, workdir / "config.json")
+            if self._description is not None:
+                write_json(workdir / "model.json", self._description)
+            write_lines(workdir / "metrics.jsonl", map(to_json, self.history))
+            resume_step = int(self.state.step) if started else None
+            self.writer = tensorboard.open_writer(workdir, resume_step=resume_step)
+            self._stack.callback(tensorboard.close_writer, self.writer)
+
+    def _open_manager(self, folder: Path, *, keep: int) -> checkpoint.CheckpointManager:
+        manager = checkpoint.CheckpointManager(folder, keep=keep)
+
+        def close() -> None:
+            with contextlib.suppress(Exception):  # finish() has reported a save that failed
                 manager.close()
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Says of any failure to write, whatever library it comes from, where and what to do."""
-        try:
-            yield
-        except ValueError:  # a tag or value that was not as it must be; the disk is not to blame
-            raise
-        except Exception as error:
-            reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
-            raise OSError(
-                f"the run folder {self.workdir} cannot be written any more: {reason}. What was "
-                "saved before is whole; free some space and resume the run."
-            ) from error
+        self._stack.callback(close)
+        return manager
 
-    def _resume(self) -> None:
+    def _restore(self) -> None:
         self.state, metadata = self._last_manager.restore(self.state, set_aside_damaged=True)
         for name, value in self._fingerprint.items():
             saved = metadata["fingerprint"].get(name)
             if saved != value:
                 raise ValueError(
-                    f"{self.workdir} was made with {name} {saved}, this run has {value}: the order "
-                    "of the examples would not be the same. Resume with the run's own "
-                    "configuration, or choose another folder."
+                    f"{self.workdir} was trained with {name} {saved}, got {value}: the order of "
+                    "the examples would differ. Resume with the run's own configuration, or "
+                    "choose another folder."
                 )
         self.history, self.progress = metadata["history"], metadata["progress"]
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Turns any failure to write, from whichever library, into one OSError."""
+        try:
+            yield
+        except ValueError:  # an invalid tag or value; the disk is not at fault
+            raise
+        except Exception as error:
+            reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
+            raise OSError(
+                f"the run folder {self.workdir} can no longer be written: {reason}. Checkpoints "
+                "saved before are complete; free some space and resume the run."
+            ) from error
 
     def add_row(self, row: Row) -> None:
         """Appends a row to the history, ``metrics.jsonl`` and TensorBoard."""
@@ -162,10 +185,21 @@ class Record:
                 file.write(to_json(row) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
-            values = {name: value for name, value in row.items() if name != "step"}
-            tensorboard.write_scalars(self.writer, values, row["step"])
+            self._write_scalars(row)
 
-    def log_steps(self, stacked: Any, first: int, every: int) -> None:
+    def extend_row(self, values: Row) -> None:
+        """Adds values to the last row of the history, of ``metrics.jsonl`` and to TensorBoard."""
+        self.history[-1] |= values
+        if self.workdir is not None:
+            with self.writing():
+                write_lines(self.workdir / "metrics.jsonl", map(to_json, self.history))
+                self._write_scalars({"step": self.history[-1]["step"], **values})
+
+    def _write_scalars(self, row: Row) -> None:
+        values = {name: value for name, value in row.items() if name != "step"}
+        tensorboard.write_scalars(self.writer, values, row["step"])
+
+    def write_steps(self, stacked: Metrics, first: int, every: int) -> None:
         """Writes the metrics of every ``every``-th step to TensorBoard, tags ``step/…``.
 
         Args:
@@ -183,16 +217,15 @@ class Record:
                 tensorboard.write_scalars(self.writer, values, first + index + 1)
 
     def keep_best(self, state: PyTree, row: Row) -> None:
-        """Remembers the best state so far; the next :meth:`save` writes it."""
-        if self.workdir is not None:
-            self._best = (tree.copy(state), row)
+        """Keeps a copy of the best state so far; the next :meth:`save` writes it."""
+        self._best = (tree.copy(state), row)
 
-    def save(self, state: PyTree, progress: Any) -> None:
-        """Writes the best state, where it is new, and this one; returns before the disk is done.
+    def save(self, state: PyTree, progress: Unfinished) -> None:
+        """Saves the best state, if it is new, and this one; returns before they are on disk.
 
         Args:
-            state: the state now.
-            progress: JSON values that say how far an unfinished epoch has come.
+            state: the current state.
+            progress: JSON values of the unfinished epoch, or None.
         """
         if self.workdir is None:
             return
@@ -203,7 +236,7 @@ class Record:
                 best, row = self._best
                 self._best_manager.save(best, {"row": row}, copy=False)
                 self._best = None
-            # its history speaks of the best one, so that has to be there first
+            # its history refers to the best state, which has to be on disk first
             self._last_manager.save(state, content, after=self._best_manager)
 
     def finish(self) -> None:
@@ -213,29 +246,32 @@ class Record:
                 self._last_manager.wait_until_finished()
                 self.writer.flush()
 
-    def rescue(self, good: PyTree, progress: Any, why: str) -> str:
-        """Saves the last good state of a run that broke, and says so."""
-        advice = "Lower the learning rate, clip the gradients, or look at that batch."
+    def load_best(self, step: int, target: PyTree) -> PyTree:
+        """The best state, which has this step; from memory, or else from disk."""
+        if self._best is not None:
+            return self._best[0]
+        return self._best_manager.restore(target, step=step)[0]
+
+    def rescue(self, good: PyTree, progress: Unfinished, why: str) -> str:
+        """Saves the last good state of a diverged run; returns the error message."""
+        advice = "Lower the learning rate, clip the gradients, or inspect that batch."
         if self.workdir is None:
             return f"{why}. {advice}"
         self.save(good, progress)
         self.finish()
-        where = self.workdir / "checkpoints/last" / str(int(good.step))
-        return f"{why}. The state before it is kept in {where}. {advice}"
+        path = self.workdir / "checkpoints/last" / str(int(good.step))
+        return f"{why}. The state before it is saved in {path}. {advice}"
 
 
-def _check_writable(workdir: Path, num_bytes: int) -> None:
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=workdir) as file:
-            file.write(b"jaxdl")
-            file.flush()
-    except OSError as error:
-        raise type(error)(
-            f"the run folder {workdir} cannot be written ({error.strerror or error}). "
-            "Choose another one (workdir=, --workdir) or free some space."
-        ) from error
-    free = shutil.disk_usage(workdir).free
+def _holds_run(last: Path) -> bool:
+    # a name that is more than a number belongs to a checkpoint that was never finished
+    return any(path.name.isdigit() for path in last.glob("*"))
+
+
+def _check_space(workdir: Path, num_bytes: int) -> None:
+    """Raises OSError unless the disk of a folder, which need not exist yet, has this much space."""
+    existing = next(path for path in (workdir, *workdir.parents) if path.is_dir())
+    free = shutil.disk_usage(existing).free
     if free < num_bytes:
         raise OSError(
             f"the run folder {workdir} needs about {num_bytes / 1e6:,.2f} MB for checkpoints, "
@@ -243,12 +279,26 @@ def _check_writable(workdir: Path, num_bytes: int) -> None:
         )
 
 
+@contextlib.contextmanager
+def _naming_folder(workdir: Path) -> Iterator[None]:
+    """Adds the folder's name and the remedy to the operating system's errors."""
+    try:
+        yield
+    except FolderInUse:
+        raise
+    except OSError as error:
+        raise type(error)(
+            f"the run folder {workdir} cannot be written ({error.strerror or error}). "
+            "Choose another one (workdir=, --workdir) or free some space."
+        ) from error
+
+
 def to_json(row: Row) -> str:
-    """One line; NaN and infinity, which JSON does not know, become null."""
+    """One line of JSON; NaN and infinity become null."""
     return json.dumps(_finite(row))
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     if isinstance(value, dict):
         return {name: _finite(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):

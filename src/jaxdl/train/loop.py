@@ -19,7 +19,7 @@ from jaxdl.data.loader import Loader
 from jaxdl.data.samplers import seed_of
 from jaxdl.train._batches import MAX_CHUNK, Feed, agreed, from_arrays, from_loader
 from jaxdl.train._progress import Bar, Epoch, Row, catch_signals, check_monitor, is_best, is_stale
-from jaxdl.train._run_dir import EpochEnd, Interrupted, Record
+from jaxdl.train._run_dir import EpochEnd, Interrupted, RunFolder
 from jaxdl.train.debug import find_non_finite
 from jaxdl.train.evaluation import EVAL_BATCH_SIZE, evaluate_checked, prepare, scan_evaluation
 from jaxdl.train.watch._profile import Trace
@@ -187,7 +187,7 @@ def run(
     total = num_epochs * rows
     with contextlib.ExitStack() as stack:
         record = stack.enter_context(
-            Record(workdir, state, resume=resume, fingerprint=feed.fingerprint, config=config)
+            RunFolder(workdir, state, resume=resume, fingerprint=feed.fingerprint, config=config)
         )
         state, history, epoch = record.state, record.history, Epoch(metrics_form, record.progress)
         done = int(state.step)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxdl import metrics, optim, plots, tensorboard
-from jaxdl.train._run_dir import Record
+from jaxdl.train._run_dir import RunFolder
 from jaxdl.train.watch._probes import make_embedding, make_statistics, make_survey
 from jaxdl.train.watch.options import Watch, params_of, resolve
 from jaxdl.types import Batch, PyTree, Step
@@ -42,7 +42,7 @@ class Watcher:
         self,
         watch: Watch | None,
         step: Step,
-        record: Record,
+        record: RunFolder,
         batch: PyTree,
         *,
         log_every: int,
@@ -162,7 +162,7 @@ class Watcher:
             seconds: how long they took.
         """
         if self._watch is None:
-            self._record.log_steps(stacked, done, self._log_every)
+            self._record.write_steps(stacked, done, self._log_every)
             return
         if self._seen is not None:
             step, is_first, found = self._seen
