@@ -51,7 +51,7 @@ def test_run_resumes_the_best_member_if_it_was_given_the_order(tmp_path, known):
         )  # fmt: skip
 
     if not known:
-        with pytest.raises(ValueError, match="was made with batch size unknown, this run has 4"):
+        with pytest.raises(ValueError, match="was trained with batch size unknown, got 4"):
             resume()
         return
     _, rows = resume()

@@ -349,7 +349,7 @@ def test_a_weight_that_breaks_is_found_and_the_state_before_it_kept(parts, tmp_p
     message = (
         r"(?s)a weight stopped being finite at step 7, batch 2 of the epoch \(examples \d+, .*; "
         r"the largest gradient is [\d.e-]+, in \w+/\w+; learning_rate 0\.00.*"
-        r"The state before it is kept in .*checkpoints/last/7"
+        r"The state before it is saved in .*checkpoints/last/7"
     )
     with pytest.raises(FloatingPointError, match=message):
         run(broken, workdir=tmp_path)

@@ -225,14 +225,14 @@ def test_few_examples_that_count_are_shown_as_far_as_they_go(parts, tmp_path):
 
 def test_what_a_checkpoint_has_seen_is_in_the_events(parts, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "_next_size", lambda size, seconds: 1)
-    original, found = loop.Record.save, []
+    original, found = loop.RunFolder.save, []
 
     def save_and_read(self, state, progress):
         original(self, state, progress)
         looks = accumulate(tmp_path).Scalars("gradient_norm/global")
         found.append((int(state.step), [event.step for event in looks]))
 
-    monkeypatch.setattr(loop.Record, "save", save_and_read)
+    monkeypatch.setattr(loop.RunFolder, "save", save_and_read)
     watch = train.Watch(every=4, gradient_norms=True)
     run(parts, watch=watch, workdir=tmp_path, num_epochs=1, save_every_seconds=0.0)
     assert len(found) > 4
@@ -284,7 +284,7 @@ def test_a_resumed_run_keeps_the_cadence_and_repeats_no_point(
         pass
 
     saves = []
-    original = loop.Record.save
+    original = loop.RunFolder.save
 
     def save_and_die(self, state, progress):
         original(self, state, progress)
@@ -294,7 +294,7 @@ def test_a_resumed_run_keeps_the_cadence_and_repeats_no_point(
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Record, "save", save_and_die)
+        patch.setattr(loop.RunFolder, "save", save_and_die)
         with pytest.raises(Killed):
             run(parts, watch=watch, workdir=tmp_path, save_every_seconds=0.0)
     # a save never stands right before a look: what the look wrote would be written again
@@ -323,7 +323,7 @@ def test_looks_do_not_keep_a_run_from_being_saved(tmp_path, monkeypatch, number,
     monkeypatch.setattr(loop, "_next_size", lambda size, seconds: 1)
     saved = []
     monkeypatch.setattr(
-        loop.Record, "save", lambda self, state, progress: saved.append(int(state.step))
+        loop.RunFolder, "save", lambda self, state, progress: saved.append(int(state.step))
     )
     watch = train.Watch(every=every)
     run_tiny(tmp_path, number, watch, num_epochs=12 // number, save_every_seconds=0.0)
@@ -472,7 +472,7 @@ def test_an_error_in_the_thread_that_writes_stops_the_run(parts, tmp_path, monke
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tensorboard, "write_buckets", full)
+    monkeypatch.setattr(tensorboard.histograms, "write_buckets", full)
     with pytest.raises(OSError, match="can no longer be written: No space left on device"):
         run(parts, workdir=tmp_path, watch=train.Watch(every=4, parameters=True))
 
