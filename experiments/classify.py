@@ -14,6 +14,7 @@ Source: the quick-start recipe of the PyTorch tutorials, and what people add to 
 
 import dataclasses
 import functools
+import math
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -115,8 +116,8 @@ def make_model(cfg: Config, num_classes: int) -> nn.Module:
             )
 
 
-def make_optimizer(cfg: Config, num_steps: int) -> optax.GradientTransformation:
-    peak, num_steps = cfg.learning_rate, max(1, num_steps // cfg.accumulate)
+def make_optimizer(cfg: Config, num_batches: int) -> optax.GradientTransformation:
+    peak, num_steps = cfg.learning_rate, cfg.num_epochs * math.ceil(num_batches / cfg.accumulate)
     rate: optim.optimizers.LearningRate = peak
     match cfg.schedule:
         case "step":
@@ -133,6 +134,7 @@ def make_optimizer(cfg: Config, num_steps: int) -> optax.GradientTransformation:
         optimizers.get(cfg.optimizer, optim.sgd),
         rate,
         weight_decay=cfg.weight_decay,
+        decay_vectors=False,
         clip_norm=cfg.clip_norm,
         accumulate=cfg.accumulate,
         plateau={"patience": 2} if cfg.schedule == "plateau" else None,
@@ -174,7 +176,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     mean, std = data.mean_and_std(images)
     preprocess = export.Preprocessing(images.shape[1:], mean=tuple(mean), std=tuple(std))
     model = make_model(cfg, len(dataset.class_names))
-    tx = make_optimizer(cfg, cfg.num_epochs * data.num_batches(len(images), cfg.batch_size))
+    tx = make_optimizer(cfg, data.num_batches(len(images), cfg.batch_size))
     init_key, order_key = jax.random.split(jax.random.key(cfg.seed))
     example = preprocess(jnp.asarray(images[:1]))
     state = train.init_state(model, tx, init_key, example)

@@ -134,13 +134,14 @@ def main(cfg: Config) -> dict[str, list[dict[str, Any]]]:
     chosen = np.random.default_rng(cfg.seed).permutation(number)[: cfg.num_target]
     few = target._replace(train={name: array[chosen] for name, array in target.train.items()})
     rate = cfg.learning_rate
-    full = optim.recipe(optim.adamw, rate)
+    adamw = functools.partial(optim.recipe, optim.adamw, decay_vectors=False)
+    full = adamw(rate)
     backbone, rows = learn(
         cfg, workdir / "source", full, None, source, cfg.source_epochs, cfg.batch_size
     )
     recipes = {
-        "head": (backbone, optim.recipe(optim.adamw, rate, frozen="^(Conv|BatchNorm)")),
-        "all": (backbone, optim.recipe(optim.adamw, rate / 10, parts={"head": ("^Dense", rate)})),
+        "head": (backbone, adamw(rate, frozen="^(Conv|BatchNorm)")),
+        "all": (backbone, adamw(rate / 10, parts={"head": ("^Dense", rate)})),
         "scratch": (None, full),
     }
     histories = {"source": rows}

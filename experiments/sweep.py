@@ -74,7 +74,8 @@ class Member:
 def make_parts(cfg: Any, hparams: Any, images: Any) -> tuple[Any, Any, Any, Any]:
     """Model, optimizer, loss function and preprocessing of one member."""
     model = models.MLP((*cfg.hidden, 10))
-    tx = optim.recipe(optim.adamw, hparams["learning_rate"], weight_decay=hparams["weight_decay"])
+    learning_rate, weight_decay = hparams["learning_rate"], hparams["weight_decay"]
+    tx = optim.recipe(optim.adamw, learning_rate, weight_decay=weight_decay, decay_vectors=False)
     preprocess = transforms.normalize(*data.mean_and_std(images))
     loss_fn = train.supervised(
         model, losses.cross_entropy, metrics={"accuracy": metrics.accuracy}, preprocess=preprocess

@@ -99,10 +99,11 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         embedding_scale=cfg.embedding_scale,
     )
     num_steps = cfg.num_epochs * num_batches(len(arrays["train"]["label"]), cfg.batch_size)
-    tx = optim.adamw(
+    tx = optim.recipe(
+        optim.adamw,
         optim.warmup_cosine(cfg.learning_rate, num_steps),
         weight_decay=cfg.weight_decay,
-        mask=optim.no_decay_on_vectors,
+        decay_vectors=False,
     )
     init_key, order_key = jax.random.split(jax.random.key(cfg.seed))
     state = train.init_state(model, tx, init_key, jnp.asarray(arrays["train"]["tokens"][:1]))

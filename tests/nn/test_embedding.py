@@ -64,7 +64,7 @@ def test_a_table_with_a_largest_norm_learns_as_pytorchs(name):
 
 def test_a_largest_norm_of_what_is_no_table_is_refused():
     params = {"embedding": jnp.ones((2, 3)), "bias": jnp.ones(3)}
-    with pytest.raises(ValueError, match=r"tables \(rows, features\), bias is \(3,\)"):
+    with pytest.raises(ValueError, match=r"tables \(rows, features\), but bias has shape \(3,\)"):
         optim.max_norm(optim.sgd(0.1), "bias", 1.0).init(params)
     with pytest.raises(ValueError, match="matches no parameter"):
         optim.max_norm(optim.sgd(0.1), "table", 1.0).init(params)

@@ -108,7 +108,8 @@ def train_classifier(
     preprocess = transforms.normalize(mean, std)
     model = models.CNN(len(dataset.class_names))
     steps = num_epochs * data.num_batches(len(images), batch_size)
-    tx = optim.recipe(optim.adamw, optim.one_cycle(3e-3, steps), weight_decay=0.02)
+    schedule = optim.one_cycle(3e-3, steps)
+    tx = optim.recipe(optim.adamw, schedule, weight_decay=0.02, decay_vectors=False)
     init_key, order_key = jax.random.split(jax.random.key(seed))
     state = train.init_state(model, tx, init_key, preprocess(jnp.asarray(images[:1])))
     common: Any = {"metrics": {"accuracy": metrics.accuracy}, "preprocess": preprocess}

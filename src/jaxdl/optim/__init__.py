@@ -1,11 +1,11 @@
 """Optimizers as PyTorch defines them, schedules, parts of a model, averages, mixed precision."""
 
-from jaxdl.optim._rates import learning_rates
 from jaxdl.optim.averaging import averaged_params, ema, swa
 from jaxdl.optim.build import recipe
-from jaxdl.optim.groups import by_pattern, freeze, max_norm, no_decay_on_vectors
+from jaxdl.optim.groups import by_pattern, freeze, max_norm
+from jaxdl.optim.hyperparameters import learning_rates
 from jaxdl.optim.optimizers import adadelta, adagrad, adam, adamw, lamb, lion, muon, rmsprop, sgd
-from jaxdl.optim.plateau import observe, reduce_on_plateau
+from jaxdl.optim.plateau import reduce_on_plateau
 from jaxdl.optim.precision import mixed_precision
 from jaxdl.optim.schedules import (
     chained,
@@ -39,8 +39,6 @@ __all__ = [
     "mixed_precision",
     "multi_step",
     "muon",
-    "no_decay_on_vectors",
-    "observe",
     "one_cycle",
     "per_epoch",
     "polynomial",

@@ -2,7 +2,8 @@
 
 Every optimizer here is an ``optax.GradientTransformation`` and chains with any other. The learning
 rate lives in the optimizer state (``optax.inject_hyperparams``), where
-:func:`jaxdl.optim.learning_rates` reads it at any step and a sweep can vmap over it.
+:func:`jaxdl.optim.learning_rates` reads it at any step. Numbers out of range are refused as PyTorch
+refuses them; traced ones, such as those of a sweep, are not checked.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxdl._checks import check_below_one, check_fraction, check_not_negative
 from jaxdl.optim.schedules import Schedule
 from jaxdl.types import Array, PyTree
 
@@ -26,23 +28,31 @@ def sgd(
     nesterov: bool = False,
     weight_decay: float = 0.0,
     mask: Mask = None,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """Stochastic gradient descent with momentum and coupled weight decay.
 
     Args:
         learning_rate: number, or schedule of the step.
         momentum: fraction of the last update that is kept.
-        nesterov: look ahead along the momentum, of which there must be some.
+        nesterov: Nesterov's momentum; takes a momentum greater than 0.
         weight_decay: λ; λ·w is added to the gradient, before momentum.
-        mask: pytree of booleans, or a function of the parameters that gives one: what decays.
+        mask: pytree of booleans, or function of the parameters that returns one: the parameters
+            that decay.
 
     Raises:
-        ValueError: ``nesterov`` without momentum.
+        ValueError: a negative number; ``nesterov`` without momentum.
 
     Source: ``torch.optim.SGD`` (dampening 0), equal to it.
+
+    >>> tx = sgd(0.1, momentum=0.9)
+    >>> params = {"w": jnp.ones(2)}
+    >>> updates, state = tx.update({"w": jnp.ones(2)}, tx.init(params), params)
+    >>> print(updates["w"])
+    [-0.1 -0.1]
     """
+    check_not_negative(momentum=momentum)
     if nesterov and _is_zero(momentum):
-        raise ValueError(f"nesterov needs a momentum greater than 0, got momentum={momentum}.")
+        raise ValueError(f"nesterov takes a momentum greater than 0, got momentum={momentum}.")
     trace = optax.identity() if _is_zero(momentum) else optax.trace(momentum, nesterov)
     return _coupled(learning_rate, weight_decay, mask, trace)
 
@@ -55,19 +65,29 @@ def adam(
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     mask: Mask = None,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """Adam with coupled weight decay: λ·w is added to the gradient, as an L2 penalty would.
 
     Args:
         learning_rate: number, or schedule of the step.
-        b1: decay of the mean of the gradients.
-        b2: decay of the mean of their squares.
-        eps: added to the root of the second moment.
+        b1: decay of the mean of the gradients, in [0, 1).
+        b2: decay of the mean of their squares, in [0, 1).
+        eps: ε, added to the root of the second moment.
         weight_decay: λ.
-        mask: what decays; see :func:`sgd`.
+        mask: parameters that decay; see :func:`sgd`.
 
-    Source: ``torch.optim.Adam``, equal to it. For decay apart from the gradient see :func:`adamw`.
+    Raises:
+        ValueError: a number out of range.
+
+    Source: ``torch.optim.Adam``, equal to it. See :func:`adamw` for decoupled decay.
+
+    >>> tx = adam(1e-3, b1=0.5)
+    >>> params = {"w": jnp.ones(2)}
+    >>> updates, state = tx.update({"w": jnp.array([0.5, -50.0])}, tx.init(params), params)
+    >>> print(updates["w"].round(5))
+    [-0.001  0.001]
     """
+    _check_moments(b1, b2, eps)
     return _coupled(learning_rate, weight_decay, mask, optax.scale_by_adam(b1, b2, eps))
 
 
@@ -79,12 +99,21 @@ def adamw(
     eps: float = 1e-8,
     weight_decay: float = 1e-2,
     mask: Mask = None,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """Adam with decoupled weight decay: weights shrink by the learning rate times λ.
 
-    Args: as :func:`adam`. Source: ``torch.optim.AdamW``, equal to it, with its default λ (Optax's
-    is 1e-4).
+    Args and raises: as :func:`adam`.
+
+    Source: ``torch.optim.AdamW``, equal to it, with its default λ (Optax's is 1e-4).
+
+    >>> tx = adamw(0.1, weight_decay=0.5)
+    >>> params = {"w": jnp.ones(2)}
+    >>> updates, state = tx.update({"w": jnp.zeros(2)}, tx.init(params), params)
+    >>> print(updates["w"])
+    [-0.05 -0.05]
     """
+    _check_moments(b1, b2, eps)
+    check_not_negative(weight_decay=weight_decay)
 
     def make(learning_rate: LearningRate) -> optax.GradientTransformation:
         return optax.adamw(learning_rate, b1, b2, eps, weight_decay=weight_decay, mask=mask)
@@ -101,28 +130,39 @@ def rmsprop(
     centered: bool = False,
     weight_decay: float = 0.0,
     mask: Mask = None,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """RMSprop: the gradient divided by the root of a running mean of its squares.
 
     Args:
         learning_rate: number, or schedule of the step.
-        decay: of the running mean; PyTorch's ``alpha``.
-        eps: added to the root, not under it.
+        decay: of the running mean, in [0, 1]; PyTorch's ``alpha``.
+        eps: ε, added to the root, not under it.
         momentum: fraction of the last update that is kept.
-        centered: divide by the running deviation instead.
+        centered: divide by the running standard deviation instead.
         weight_decay: λ, coupled; see :func:`sgd`.
-        mask: what decays; see :func:`sgd`.
+        mask: parameters that decay; see :func:`sgd`.
+
+    Raises:
+        ValueError: a number out of range.
 
     Source: ``torch.optim.RMSprop``, equal to it. ``optax.rmsprop`` has ε under the root, decay 0.9
     and the learning rate inside the momentum.
+
+    >>> tx = rmsprop(0.01, decay=0.75)
+    >>> params = {"w": jnp.ones(2)}
+    >>> updates, state = tx.update({"w": jnp.ones(2)}, tx.init(params), params)
+    >>> print(updates["w"])
+    [-0.02 -0.02]
     """
+    check_fraction(decay=decay)
+    check_not_negative(eps=eps, momentum=momentum)
     scale = optax.scale_by_stddev if centered else optax.scale_by_rms
     trace = optax.identity() if _is_zero(momentum) else optax.trace(momentum)
     return _coupled(learning_rate, weight_decay, mask, scale(decay, eps, eps_in_sqrt=False), trace)
 
 
 class SumOfSquares(NamedTuple):
-    """The state of :func:`adagrad`: all squared gradients so far."""
+    """The state of :func:`adagrad`: the sum of all squared gradients so far."""
 
     sum_of_squares: PyTree
 
@@ -134,18 +174,28 @@ def adagrad(
     initial_accumulator: float = 0.0,
     weight_decay: float = 0.0,
     mask: Mask = None,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """Adagrad: the gradient divided by the root of the sum of all its squares so far.
 
     Args:
         learning_rate: number, or schedule of the step.
-        eps: added to the root, not under it (``optax.adagrad`` has it under it).
-        initial_accumulator: what the sum starts from.
+        eps: ε, added to the root, not under it (``optax.adagrad`` has it under it).
+        initial_accumulator: initial value of the sum.
         weight_decay: λ, coupled; see :func:`sgd`.
-        mask: what decays; see :func:`sgd`.
+        mask: parameters that decay; see :func:`sgd`.
+
+    Raises:
+        ValueError: a negative number.
 
     Source: ``torch.optim.Adagrad`` with ``lr_decay=0``, equal to it.
+
+    >>> tx = adagrad(0.1)
+    >>> params = {"w": jnp.ones(2)}
+    >>> updates, state = tx.update({"w": jnp.array([2.0, -3.0])}, tx.init(params), params)
+    >>> print(updates["w"])
+    [-0.1  0.1]
     """
+    check_not_negative(eps=eps, initial_accumulator=initial_accumulator)
 
     def init(params: PyTree) -> SumOfSquares:
         return SumOfSquares(jax.tree.map(lambda p: jnp.full_like(p, initial_accumulator), params))
@@ -164,23 +214,34 @@ def adagrad(
 def adadelta(
     learning_rate: LearningRate = 1.0,
     *,
-    rho: float = 0.9,
+    decay: float = 0.9,
     eps: float = 1e-6,
     weight_decay: float = 0.0,
     mask: Mask = None,
-) -> optax.GradientTransformation:
-    """Adadelta: steps as large, root mean square, as the last ones were.
+) -> optax.GradientTransformationExtraArgs:
+    """Adadelta: the gradient scaled by the ratio of the root mean squares of updates and gradients.
 
     Args:
         learning_rate: number, or schedule of the step.
-        rho: decay of both running means.
-        eps: added under both roots.
+        decay: of both running means, in [0, 1]; PyTorch's ``rho``.
+        eps: ε, added under both roots.
         weight_decay: λ, coupled; see :func:`sgd`.
-        mask: what decays; see :func:`sgd`.
+        mask: parameters that decay; see :func:`sgd`.
+
+    Raises:
+        ValueError: a number out of range.
 
     Source: ``torch.optim.Adadelta``, equal to it.
+
+    >>> tx = adadelta(1.0)
+    >>> params = {"w": jnp.ones(2)}
+    >>> updates, state = tx.update({"w": jnp.ones(2)}, tx.init(params), params)
+    >>> print(updates["w"].round(5))
+    [-0.00316 -0.00316]
     """
-    return _coupled(learning_rate, weight_decay, mask, optax.scale_by_adadelta(rho, eps))
+    check_fraction(decay=decay)
+    check_not_negative(eps=eps)
+    return _coupled(learning_rate, weight_decay, mask, optax.scale_by_adadelta(decay, eps))
 
 
 def lamb(
@@ -191,11 +252,21 @@ def lamb(
     eps: float = 1e-6,
     weight_decay: float = 0.0,
     mask: Mask = None,
-) -> optax.GradientTransformation:
-    """LAMB: Adam whose step for every array is as long as the array, for very large batches.
+) -> optax.GradientTransformationExtraArgs:
+    """LAMB: Adam whose step is scaled to the norm of each array, for very large batches.
 
-    Args: as :func:`adamw`. Source: ``optax.lamb``; You et al. 2020, algorithm 2. PyTorch has none.
+    Args and raises: as :func:`adamw`.
+
+    Source: ``optax.lamb``; You et al. 2020, algorithm 2. Not in PyTorch.
+
+    >>> tx = lamb(0.1)
+    >>> params = {"w": jnp.array([3.0, 4.0])}
+    >>> updates, state = tx.update({"w": jnp.ones(2)}, tx.init(params), params)
+    >>> print(jnp.linalg.norm(updates["w"]).round(4))
+    0.5
     """
+    _check_moments(b1, b2, eps)
+    check_not_negative(weight_decay=weight_decay)
 
     def make(learning_rate: LearningRate) -> optax.GradientTransformation:
         return optax.lamb(learning_rate, b1, b2, eps, weight_decay=weight_decay, mask=mask)
@@ -210,11 +281,21 @@ def lion(
     b2: float = 0.99,
     weight_decay: float = 1e-3,
     mask: Mask = None,
-) -> optax.GradientTransformation:
-    """Lion: the sign of an interpolated momentum; wants a rate some ten times below Adam's.
+) -> optax.GradientTransformationExtraArgs:
+    """Lion: the sign of an interpolated momentum; its rate is about a tenth of Adam's.
 
-    Args: as :func:`adamw`. Source: ``optax.lion``; Chen et al. 2023, algorithm 2. PyTorch has none.
+    Args and raises: as :func:`adamw`.
+
+    Source: ``optax.lion``; Chen et al. 2023, algorithm 2. Not in PyTorch.
+
+    >>> tx = lion(1e-2, weight_decay=0.0)
+    >>> params = {"w": jnp.ones(2)}
+    >>> updates, state = tx.update({"w": jnp.array([5.0, -0.1])}, tx.init(params), params)
+    >>> print(updates["w"])
+    [-0.01  0.01]
     """
+    _check_moments(b1, b2)
+    check_not_negative(weight_decay=weight_decay)
 
     def make(learning_rate: LearningRate) -> optax.GradientTransformation:
         return optax.lion(learning_rate, b1, b2, weight_decay=weight_decay, mask=mask)
@@ -228,20 +309,31 @@ def muon(
     momentum: float = 0.95,
     weight_decay: float = 0.0,
     mask: Mask = None,
-) -> optax.GradientTransformation:
-    """Muon: the momentum of every matrix, made orthogonal; all that is no matrix follows Adam.
+) -> optax.GradientTransformationExtraArgs:
+    """Muon: the momentum of every matrix, orthogonalized; other parameters follow Adam.
 
     Args:
         learning_rate: number, or schedule of the step; Adam's too.
-        momentum: with Nesterov's look ahead.
+        momentum: Nesterov's, in [0, 1).
         weight_decay: λ, decoupled.
-        mask: which of the matrices decay.
+        mask: matrices that decay.
+
+    Raises:
+        ValueError: a number out of range.
 
     Source: ``torch.optim.Muon``, equal to its formula; Jordan et al. 2024. PyTorch's takes matrices
-    only and iterates in bfloat16, which moves its steps by 1 to 3 %; this one iterates in float32.
-    ``optax.contrib.muon`` corrects the momentum for its start from 0: its second step differs by
-    10 %.
+    only and iterates in bfloat16, which changes its steps by 1 to 3 %; this one iterates in
+    float32. ``optax.contrib.muon`` corrects the momentum for its start from 0: its second step
+    differs by 10 %.
+
+    >>> tx = muon(0.1)
+    >>> params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}
+    >>> updates, state = tx.update(params, tx.init(params), params)
+    >>> print(updates["kernel"].shape, updates["bias"].max().round(3))
+    (2, 3) -0.1
     """
+    check_below_one(momentum=momentum)
+    check_not_negative(weight_decay=weight_decay)
 
     def kind(params: PyTree) -> PyTree:
         return jax.tree.map(lambda leaf: "matrix" if leaf.ndim == 2 else "rest", params)
@@ -278,8 +370,9 @@ def _coupled(
     weight_decay: float,
     mask: Mask,
     *transformations: optax.GradientTransformation,
-) -> optax.GradientTransformation:
-    """Decay joins the gradient, then come the transformations, then the learning rate."""
+) -> optax.GradientTransformationExtraArgs:
+    """Decay is added to the gradient; then come the transformations and the learning rate."""
+    check_not_negative(weight_decay=weight_decay)
     none = _is_zero(weight_decay)
     decay = optax.identity() if none else optax.add_decayed_weights(weight_decay, mask)
 
@@ -290,11 +383,18 @@ def _coupled(
 
 
 def _is_zero(value: float | Array) -> bool:
-    """Whether a number is known to be 0, so that its part can be left out; a traced one is not."""
+    """Returns True for a number 0, whose part can be left out; False for a traced one."""
     return not isinstance(value, jax.core.Tracer) and not value
 
 
 def _with_learning_rate(
     make: Callable[[LearningRate], optax.GradientTransformation], learning_rate: LearningRate
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
+    if not callable(learning_rate):
+        check_not_negative(learning_rate=learning_rate)
     return optax.inject_hyperparams(make)(learning_rate=learning_rate)
+
+
+def _check_moments(b1: float, b2: float, eps: float = 0.0) -> None:
+    check_below_one(b1=b1, b2=b2)
+    check_not_negative(eps=eps)

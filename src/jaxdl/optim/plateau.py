@@ -1,29 +1,32 @@
 """Learning-rate reduction on a plateau of a metric."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl._checks import check_fraction
+from jaxdl._checks import check_below_one, check_count, check_fraction, check_not_negative
 from jaxdl.optim.averaging import AverageState, nodes
 from jaxdl.optim.groups import MaxNormState
 from jaxdl.types import Array, PyTree
 
+Node = TypeVar("Node")
+
+RULE = ("factor", "patience", "threshold", "relative", "cooldown", "min_scale", "sign")
+"""The numbers of a rule: ``relative`` is 1 or 0, ``sign`` 1 for a minimum, -1 for a maximum."""
+
 
 class PlateauState(NamedTuple):
-    """What :func:`reduce_on_plateau` remembers.
+    """The state of :func:`reduce_on_plateau`.
 
     Attributes:
         inner: the optimizer's state.
-        scale: what the learning rate is multiplied by.
-        best: the best value so far.
+        scale: factor of the learning rate.
+        best: best value so far.
         num_bad: values since then.
-        cooldown: values that will still be passed over.
-        rule: factor, patience, threshold, 1 if the threshold is relative, cooldown, least scale,
-            and 1 or -1 for a minimum or a maximum: constants, kept here so that a state says all
-            that :func:`observe` needs.
+        cooldown: number of values that are still ignored.
+        rule: the constants :data:`RULE`, (7,), so that :func:`observe` needs nothing but the state.
     """
 
     inner: PyTree
@@ -44,54 +47,60 @@ def reduce_on_plateau(
     threshold_mode: Literal["relative", "absolute"] = "relative",
     cooldown: int = 0,
     min_scale: float = 0.0,
-) -> optax.GradientTransformation:
-    """Lowers the learning rate where a metric of the validation stops getting better.
+) -> optax.GradientTransformationExtraArgs:
+    """Reduces the learning rate when a metric has stopped improving.
 
-    ``train.run`` and ``train.fit`` report the metric ``monitor`` after each epoch; a loop of your
-    own calls :func:`observe`. State and rule are saved with the run, so a resumed one lowers the
-    rate where it would have.
+    ``train.run`` and ``train.fit`` report the metric ``monitor`` after each epoch; a custom loop
+    calls :func:`observe`.
 
     Args:
-        tx: optimizer whose updates grow in proportion to its learning rate. :func:`ema`,
-            :func:`swa` and :func:`max_norm` go around this, not inside: what they see is the
-            update that is made. ``recipe(..., plateau={})`` orders them so.
-        mode: whether less or more is better.
-        factor: what the rate is multiplied by.
-        patience: values without a better one that are borne; the next one lowers the rate.
-        threshold: how much better is better.
+        tx: optimizer whose updates are proportional to its learning rate. :func:`ema`,
+            :func:`swa` and :func:`max_norm` go around this, not inside: they read the final
+            updates. ``recipe(..., plateau={})`` orders them so.
+        mode: "min" if less is better, "max" if more is.
+        factor: factor of each reduction, in [0, 1).
+        patience: number of values with no improvement after which the learning rate is reduced.
+        threshold: least improvement that counts.
         threshold_mode: "relative" to the size of the best value, or "absolute".
-        cooldown: values after a reduction that are not counted.
-        min_scale: least product of all factors: PyTorch's ``min_lr / lr``.
+        cooldown: number of values that are ignored after a reduction.
+        min_scale: least product of all factors in [0, 1]: PyTorch's ``min_lr / lr``.
 
     Raises:
-        ValueError: an option out of range; at ``init``, around an average or ``max_norm``.
+        ValueError: an option out of range; at ``init``, a ``tx`` with an average or ``max_norm``.
 
     Source: ``torch.optim.lr_scheduler.ReduceLROnPlateau``, equal to it for values above 0. For
-    negative ones its relative threshold takes a slightly worse value for a better one; here the
+    negative ones its relative threshold counts a slightly worse value as an improvement; here the
     margin is relative to the absolute value.
+
+    >>> from jaxdl import optim
+    >>> tx = reduce_on_plateau(optim.sgd(1.0), patience=1)
+    >>> state = tx.init({"w": jnp.zeros(2)})
+    >>> for loss in (0.5, 0.6, 0.7):
+    ...     state = observe(state, loss)
+    >>> optim.learning_rates(state)
+    {'learning_rate': 0.1}
     """
-    check_fraction(factor=factor, min_scale=min_scale)
+    check_below_one(factor=factor)
+    check_fraction(min_scale=min_scale)
+    check_count(0, patience=patience, cooldown=cooldown)
+    check_not_negative(threshold=threshold)
     if mode not in ("min", "max") or threshold_mode not in ("relative", "absolute"):
         raise ValueError(
             "mode must be 'min' or 'max' and threshold_mode 'relative' or 'absolute', got "
             f"{mode!r} and {threshold_mode!r}."
         )
-    if min(patience, cooldown) < 0 or threshold < 0:
-        raise ValueError(
-            "patience, cooldown and threshold must be at least 0, got "
-            f"{patience}, {cooldown}, {threshold}."
-        )
     sign = 1.0 if mode == "min" else -1.0
     relative = float(threshold_mode == "relative")
     rule = [factor, patience, threshold, relative, cooldown, min_scale, sign]
+    tx = optax.with_extra_args_support(tx)
 
     def init(params: PyTree) -> PlateauState:
         inner = tx.init(params)
         for name, kind in (("ema or swa", AverageState), ("max_norm", MaxNormState)):
             if nodes(inner, kind):
                 raise ValueError(
-                    f"reduce_on_plateau around {name} would scale updates that {name} took to be "
-                    f"final; expected {name.split()[0]}(reduce_on_plateau(tx)), or "
+                    f"reduce_on_plateau around {name} would scale updates after {name} has read "
+                    f"them; expected {name.split()[0]}(reduce_on_plateau(tx)), or "
                     "recipe(..., plateau={})."
                 )
         return PlateauState(
@@ -104,50 +113,52 @@ def reduce_on_plateau(
         )
 
     def update(
-        updates: PyTree, state: PlateauState, params: PyTree = None
+        updates: PyTree, state: PlateauState, params: PyTree = None, **extra_args: object
     ) -> tuple[PyTree, PlateauState]:
-        updates, inner = tx.update(updates, state.inner, params)
+        updates, inner = tx.update(updates, state.inner, params, **extra_args)
         return optax.tree.scale(state.scale, updates), state._replace(inner=inner)
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def observe(state: PyTree, value: Array | float) -> PyTree:
-    """Tells every :func:`reduce_on_plateau` in a state the new value of its metric.
+    """Passes a new value of the metric to every :func:`reduce_on_plateau` in a state.
 
     Args:
         state: any pytree: an ``opt_state``, a ``TrainState``, ….
-        value: of the metric, shape (). NaN is no improvement.
+        value: of the metric, shape (). NaN is not an improvement.
 
     Returns:
-        the state, with its scale lowered where it was time. Pure: jit it, scan it.
+        the state, its scale reduced if the metric has stopped improving. Pure: jit it, scan it.
     """
 
-    def new(node: Any) -> Any:
+    def new(node: Node) -> Node | PlateauState:
         if not isinstance(node, PlateauState):
             return node
-        factor, patience, threshold, relative, cooldown, min_scale, sign = node.rule
-        # smaller is better for signed values
-        signed, best = sign * jnp.asarray(value, jnp.float32), sign * node.best
-        margin = threshold * jnp.where(relative > 0, jnp.abs(best), 1.0)
-        better = signed < best - margin
-        num_bad = jnp.where(better, 0, node.num_bad + 1)
-        cooling = node.cooldown > 0
-        left = jnp.where(cooling, node.cooldown - 1, 0)
-        num_bad = jnp.where(cooling, 0, num_bad)
-        reduce = num_bad > patience
-        scale = jnp.where(reduce, jnp.maximum(node.scale * factor, min_scale), node.scale)
-        return node._replace(
-            inner=observe(node.inner, value),
-            scale=scale,
-            best=jnp.where(better, signed * sign, node.best),
-            num_bad=jnp.where(reduce, 0, num_bad).astype(jnp.int32),
-            cooldown=jnp.where(reduce, cooldown, left).astype(jnp.int32),
-        )
+        return _observe(node, value)._replace(inner=observe(node.inner, value))
 
     return jax.tree.map(new, state, is_leaf=lambda node: isinstance(node, PlateauState))
 
 
+def _observe(state: PlateauState, value: Array | float) -> PlateauState:
+    factor, patience, threshold, relative, cooldown, min_scale, sign = state.rule
+    # smaller is better for signed values
+    signed, best = sign * jnp.asarray(value, jnp.float32), sign * state.best
+    margin = threshold * jnp.where(relative > 0, jnp.abs(best), 1.0)
+    better = signed < best - margin
+    num_bad = jnp.where(better, 0, state.num_bad + 1)
+    cooling = state.cooldown > 0
+    left = jnp.where(cooling, state.cooldown - 1, 0)
+    num_bad = jnp.where(cooling, 0, num_bad)
+    reduce = num_bad > patience
+    return state._replace(
+        scale=jnp.where(reduce, jnp.maximum(state.scale * factor, min_scale), state.scale),
+        best=jnp.where(better, signed * sign, state.best),
+        num_bad=jnp.where(reduce, 0, num_bad).astype(jnp.int32),
+        cooldown=jnp.where(reduce, cooldown, left).astype(jnp.int32),
+    )
+
+
 def has_plateau(state: PyTree) -> bool:
-    """Whether a state wants to be told a metric."""
+    """Returns True if any wrapped optimizer needs the monitored metric."""
     return bool(nodes(state, PlateauState))

@@ -1,8 +1,9 @@
-"""Learning rates as functions of the step, each equal to PyTorch's of the same course.
+"""Learning-rate schedules as functions of the step, equal to PyTorch's schedulers.
 
-A schedule is any function ``step -> rate``. PyTorch's schedulers count epochs; :func:`per_epoch`
-makes a schedule that was written in epochs one of steps. One after the other
-(``torch.optim.lr_scheduler.SequentialLR``) is ``optax.join_schedules``.
+A schedule is any function ``step -> learning rate``. PyTorch's schedulers count epochs;
+:func:`per_epoch` turns a schedule of epochs into one of steps. ``optax.join_schedules`` runs one
+after the other (``torch.optim.lr_scheduler.SequentialLR``). Numbers out of range are refused;
+traced ones, such as those of a sweep, are not checked.
 """
 
 import itertools
@@ -14,19 +15,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl._checks import check_count, check_fraction, check_positive
+from jaxdl._checks import check_count, check_fraction, check_not_negative, check_positive
 from jaxdl.types import Array
 
 Schedule = Callable[[Array], Array]
-Rate = float | Schedule
 
 
 def per_epoch(schedule: Schedule, steps_per_epoch: int) -> Schedule:
-    """A schedule of epochs as one of steps: constant within an epoch, as PyTorch's are.
+    """A schedule of epochs as one of steps: constant within an epoch, as in PyTorch.
 
     Args:
-        schedule: rate of an epoch, from 0.
-        steps_per_epoch: see :func:`jaxdl.data.num_batches`.
+        schedule: learning rate of an epoch, counted from 0.
+        steps_per_epoch: updates per epoch; see :func:`jaxdl.data.num_batches`.
+
+    Raises:
+        ValueError: ``steps_per_epoch`` below 1.
 
     >>> print(f"{per_epoch(step_decay(1e-3, every=5, factor=0.5), 938)(5 * 938):.6f}")
     0.000500
@@ -36,7 +39,10 @@ def per_epoch(schedule: Schedule, steps_per_epoch: int) -> Schedule:
 
 
 def step_decay(learning_rate: float, every: int, factor: float = 0.1) -> Schedule:
-    """The rate is multiplied by ``factor`` every ``every`` steps.
+    """Multiplies the learning rate by ``factor`` every ``every`` steps.
+
+    Raises:
+        ValueError: a number out of range.
 
     Source: ``torch.optim.lr_scheduler.StepLR``, counted in steps instead of epochs.
 
@@ -44,16 +50,20 @@ def step_decay(learning_rate: float, every: int, factor: float = 0.1) -> Schedul
     0.000010
     """
     check_count(every=every)
+    check_not_negative(learning_rate=learning_rate, factor=factor)
     return lambda step: learning_rate * _power(factor, jnp.asarray(step) // every)
 
 
 def multi_step(learning_rate: float, milestones: Sequence[int], factor: float = 0.1) -> Schedule:
-    """The rate is multiplied by ``factor`` at each of the milestones.
+    """Multiplies the learning rate by ``factor`` at each of the milestones.
 
     Args:
-        learning_rate: before the first milestone.
-        milestones: steps, ascending; one that stands there twice counts twice.
-        factor: of each.
+        learning_rate: initial learning rate.
+        milestones: steps, ascending; one that is given twice counts twice.
+        factor: of each milestone.
+
+    Raises:
+        ValueError: a number out of range.
 
     Source: ``torch.optim.lr_scheduler.MultiStepLR``.
 
@@ -62,23 +72,31 @@ def multi_step(learning_rate: float, milestones: Sequence[int], factor: float = 
     """
     if not milestones or list(milestones) != sorted(milestones) or milestones[0] < 1:
         raise ValueError(f"milestones must be ascending steps from 1 on, got {list(milestones)}.")
+    check_not_negative(learning_rate=learning_rate, factor=factor)
     steps = np.asarray(milestones)
     return lambda step: learning_rate * _power(factor, _number_up_to(step, steps))
 
 
 def exponential(learning_rate: float, factor: float) -> Schedule:
-    """The rate is multiplied by ``factor`` at every step.
+    """Multiplies the learning rate by ``factor`` at every step.
+
+    Raises:
+        ValueError: a number out of range.
 
     Source: ``torch.optim.lr_scheduler.ExponentialLR``.
 
     >>> print(f"{exponential(0.1, 0.9)(2):.3f}")
     0.081
     """
+    check_not_negative(learning_rate=learning_rate, factor=factor)
     return lambda step: learning_rate * _power(factor, jnp.asarray(step))
 
 
 def polynomial(learning_rate: float, num_steps: int, power: float = 1.0) -> Schedule:
-    r"""From the rate down to 0: :math:`\eta (1 - t/T)^p`, and 0 after T steps.
+    r"""Polynomial decay to 0: :math:`\eta (1 - t/T)^p`, and 0 after T steps.
+
+    Raises:
+        ValueError: a number out of range.
 
     Source: ``torch.optim.lr_scheduler.PolynomialLR``; with ``power=1`` linear.
 
@@ -86,18 +104,22 @@ def polynomial(learning_rate: float, num_steps: int, power: float = 1.0) -> Sche
     0.25
     """
     check_count(num_steps=num_steps)
+    check_not_negative(learning_rate=learning_rate, power=power)
     return lambda step: (
         learning_rate * jnp.power(1 - jnp.minimum(jnp.asarray(step), num_steps) / num_steps, power)
     )
 
 
-def warmup(rate: Rate, num_steps: int, start_factor: float = 0.0) -> Schedule:
-    """A rate or schedule that is scaled up linearly over its first steps.
+def warmup(learning_rate: float | Schedule, num_steps: int, start_factor: float = 0.0) -> Schedule:
+    """Linear warm-up of a learning rate or schedule.
 
     Args:
-        rate: number, or schedule of all steps (it starts to run at once, not after the warm-up).
-        num_steps: of the warm-up; from then on the factor is 1.
-        start_factor: factor of step 0. With ``1 / num_steps`` no step is wasted on a rate of 0.
+        learning_rate: number, or schedule of all steps (its step 0 is that of the warm-up).
+        num_steps: of the warm-up; the factor is 1 after it.
+        start_factor: factor of step 0, in [0, 1]. With ``1 / num_steps`` no step has the rate 0.
+
+    Raises:
+        ValueError: a number out of range.
 
     Source: ``torch.optim.lr_scheduler.LinearLR``.
 
@@ -105,10 +127,13 @@ def warmup(rate: Rate, num_steps: int, start_factor: float = 0.0) -> Schedule:
     0.55
     """
     check_count(num_steps=num_steps)
+    check_fraction(start_factor=start_factor)
+    if not callable(learning_rate):
+        check_not_negative(learning_rate=learning_rate)
 
     def schedule(step: Array) -> Array:
         fraction = jnp.minimum(jnp.asarray(step) / num_steps, 1.0)
-        value = rate(step) if callable(rate) else rate
+        value = learning_rate(step) if callable(learning_rate) else learning_rate
         return value * (start_factor + (1 - start_factor) * fraction)
 
     return schedule
@@ -117,18 +142,26 @@ def warmup(rate: Rate, num_steps: int, start_factor: float = 0.0) -> Schedule:
 def warmup_cosine(
     learning_rate: float, num_steps: int, *, num_warmup_steps: int = 0, final_factor: float = 0.0
 ) -> Schedule:
-    """Linear warm-up from 0, then half a cosine down to ``final_factor`` times the rate.
+    """Linear warm-up from 0, then half a cosine down to ``final_factor`` times the learning rate.
 
     Args:
         learning_rate: the peak.
         num_steps: of the whole training, warm-up included.
-        num_warmup_steps: of the warm-up.
-        final_factor: what is left at the end.
+        num_warmup_steps: of the warm-up, less than ``num_steps``.
+        final_factor: factor of the last step, at least 0.
+
+    Raises:
+        ValueError: a number out of range.
 
     Source: Loshchilov & Hutter 2017 (SGDR), eq. 5, one cycle; without warm-up it is
     ``torch.optim.lr_scheduler.CosineAnnealingLR``, up to its end.
+
+    >>> rate = warmup_cosine(1.0, 50, num_warmup_steps=10)
+    >>> print(f"{rate(5):.2f} {rate(30):.2f}")
+    0.50 0.50
     """
     check_count(num_steps=num_steps)
+    check_not_negative(learning_rate=learning_rate, final_factor=final_factor)
     if not 0 <= num_warmup_steps < num_steps:
         raise ValueError(
             f"num_warmup_steps must lie in 0 to {num_steps - 1} (num_steps - 1), "
@@ -146,13 +179,16 @@ def warmup_cosine(
 def cosine_restarts(
     learning_rate: float, num_steps: int, *, growth: int = 1, final_factor: float = 0.0
 ) -> Schedule:
-    """Half cosines, each starting again from the full rate.
+    """Half cosines, each restarting from the full learning rate.
 
     Args:
-        learning_rate: at the start of each.
-        num_steps: of the first.
-        growth: each is so many times as long as the one before.
-        final_factor: what is left at the end of each.
+        learning_rate: at each restart.
+        num_steps: of the first cosine.
+        growth: ratio of the lengths of two successive cosines.
+        final_factor: factor at the end of each cosine, at least 0.
+
+    Raises:
+        ValueError: a number out of range.
 
     Source: ``torch.optim.lr_scheduler.CosineAnnealingWarmRestarts``.
 
@@ -160,7 +196,8 @@ def cosine_restarts(
     0.50
     """
     check_count(num_steps=num_steps, growth=growth)
-    starts = [0]  # of all restarts, as far as steps are counted in int32
+    check_not_negative(learning_rate=learning_rate, final_factor=final_factor)
+    starts = [0]  # steps of all restarts within int32
     while growth > 1 and (start := starts[-1] + num_steps * growth ** (len(starts) - 1)) < 2**31:
         starts.append(start)
 
@@ -185,22 +222,22 @@ def one_cycle(
     final_div_factor: float = 1e4,
     three_phase: bool = False,
 ) -> Schedule:
-    """Up from a fraction of the rate to the rate, then down to almost nothing.
+    """One-cycle policy: up to the peak, then down to almost 0.
 
     Args:
         learning_rate: the peak.
-        num_steps: of the whole training; the last one is the lowest.
-        pct_start: share of the steps that rise, 0 to 1.
-        anneal_strategy: the course between two rates: half a cosine, or a line.
-        div_factor: the first rate is the peak divided by this.
-        final_div_factor: the last rate is the first divided by this.
+        num_steps: of the whole training.
+        pct_start: fraction of the steps that rise, 0 to 1.
+        anneal_strategy: half a cosine or a line between two rates.
+        div_factor: peak divided by the first rate.
+        final_div_factor: first rate divided by the last.
         three_phase: fall to the first rate in as many steps as it rose, then to the last.
 
     Raises:
         ValueError: an argument out of range.
 
     Source: ``torch.optim.lr_scheduler.OneCycleLR``, equal to it; the momentum does not cycle.
-    Optax's peaks and ends a step later, and has no rate below 4 steps.
+    Optax's peaks and ends a step later, and needs at least 4 steps.
 
     >>> rate = one_cycle(1.0, 11, pct_start=0.5, anneal_strategy="linear", div_factor=10.0)
     >>> print(f"{rate(2):.2f}")
@@ -208,13 +245,14 @@ def one_cycle(
     """
     check_count(num_steps=num_steps)
     check_fraction(pct_start=pct_start)
+    check_not_negative(learning_rate=learning_rate)
     check_positive(div_factor=div_factor, final_div_factor=final_div_factor)
     if anneal_strategy not in ("cos", "linear"):
         raise ValueError(f"anneal_strategy must be 'cos' or 'linear', got {anneal_strategy!r}.")
     between = _cosine if anneal_strategy == "cos" else _line
     first = learning_rate / div_factor
     last, rise, end = first / final_div_factor, pct_start * num_steps - 1, num_steps - 1
-    # where each phase begins and ends: step, rate
+    # step and rate where each phase begins and ends
     points = [(0.0, first), (rise, learning_rate), (end, last)]
     if three_phase:
         points.insert(2, (2 * rise, first))
@@ -231,11 +269,14 @@ def one_cycle(
 
 
 def chained(learning_rate: float, *factors: Schedule) -> Schedule:
-    """A rate times any functions of the step: several schedules at once, or one of your own.
+    """The product of a learning rate and functions of the step: several schedules at once.
 
     Args:
-        learning_rate: what the factors multiply.
-        *factors: functions of the step; a schedule made with rate 1 is one.
+        learning_rate: the number that the factors multiply.
+        *factors: functions of the step, e.g. schedules with the learning rate 1.
+
+    Raises:
+        ValueError: no factor, or a negative learning rate.
 
     Source: ``torch.optim.lr_scheduler.ChainedScheduler``, and ``LambdaLR`` with one function.
 
@@ -244,7 +285,8 @@ def chained(learning_rate: float, *factors: Schedule) -> Schedule:
     0.00729
     """
     if not factors:
-        raise ValueError("chained needs at least one factor, a function of the step.")
+        raise ValueError("chained takes at least one factor, a function of the step.")
+    check_not_negative(learning_rate=learning_rate)
 
     def schedule(step: Array) -> Array:
         rate = jnp.asarray(learning_rate, jnp.float32)
@@ -267,7 +309,7 @@ def _power(factor: float, exponent: Array) -> Array:
 
 
 def _number_up_to(step: Array, ascending: np.ndarray) -> Array:
-    """How many of some steps lie at or before ``step``, for each of its elements."""
+    """The number of ``ascending`` steps at or before each element of ``step``."""
     return jnp.searchsorted(ascending, step, side="right", method="compare_all")
 
 

@@ -73,6 +73,7 @@ def fit(
     first_epoch = state.step // rows
 
     def one_epoch(state: PyTree, epoch: Array) -> tuple[PyTree, dict[str, Array]]:
+        state = optim.accumulation.begin_epoch(state, rows)
         order = epoch_order(key, first_epoch + epoch, num_examples, batch_size)
         state, stacked = jax.lax.scan(
             lambda state, index: step(state, take(arrays, order, index)), state, jnp.arange(rows)
@@ -83,7 +84,7 @@ def fit(
             row |= _divide(stacked, "test/")
         if optim.plateau.has_plateau(state):
             check_monitor(row, monitor)
-            state = optim.observe(state, row[monitor])
+            state = optim.plateau.observe(state, row[monitor])
         return state, row
 
     return jax.lax.scan(one_epoch, state, jnp.arange(num_epochs))
@@ -221,6 +222,8 @@ def run(
         stopped = is_stale(history, monitor, mode, patience)
         while done < total and not stopped:
             number, start = divmod(done, rows)
+            if start == 0:
+                state = optim.accumulation.begin_epoch(state, rows)
             stop = watcher.limit(start, min(start + trace.limit(done, size), rows))
             if watcher.due(start):
                 watcher.look(state, feed.peek(number, start), start)
@@ -276,7 +279,7 @@ def run(
     return state, history
 
 
-_observe = jax.jit(optim.observe)
+_observe = jax.jit(optim.plateau.observe)
 
 
 def _say_nothing(_: str) -> None:
