@@ -1,14 +1,14 @@
-"""A whole optimizer in one call: parts, frozen, decay, clipping, accumulation, precision."""
-
-import functools
+"""recipe: an optimizer with parts, frozen parameters, decay, clipping and averages."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers.optimizers import CASES, GRADIENTS, START, path_of
+from helpers.oracle import compare
 
-from jaxdl import losses, metrics, models, optim, train
+from jaxdl import metrics, optim, train
 from jaxdl.types import TrainState
 
 PARAMS = {
@@ -30,7 +30,12 @@ def update(tx, gradients=ONES, number=1):
 
 def test_every_part_moves_at_its_own_rate():
     tx = optim.recipe(
-        optim.sgd, 1.0, parts={"head": ("^head", 0.5)}, frozen="^stem", weight_decay=0.25
+        optim.sgd,
+        1.0,
+        parts={"head": ("^head", 0.5)},
+        frozen="^stem",
+        weight_decay=0.25,
+        decay_vectors=False,
     )
     moved, state = update(tx)
     assert moved == {
@@ -48,9 +53,24 @@ def test_the_rate_of_every_part_is_read_as_it_changes():
     assert optim.learning_rates(state) == {"learning_rate/head": 0.01, "learning_rate/rest": 0.25}
 
 
-def test_decay_of_vectors_too():
-    moved, _ = update(optim.recipe(optim.sgd, 1.0, weight_decay=0.25, decay_vectors=True))
+@pytest.mark.parametrize(
+    "make", [optim.sgd, optim.adam, optim.adamw, optim.rmsprop, optim.lamb, optim.lion, optim.muon]
+)
+def test_a_recipe_without_options_is_its_optimizer(make):
+    ours, own = optim.recipe(make, 0.1), make(0.1)
+    state, own_state = ours.init(PARAMS), own.init(PARAMS)
+    assert jax.tree.structure(state) == jax.tree.structure(own_state)
+    for _ in range(3):
+        updates, state = ours.update(ONES, state, PARAMS)
+        expected, own_state = own.update(ONES, own_state, PARAMS)
+        jax.tree.map(np.testing.assert_array_equal, updates, expected)
+
+
+def test_vectors_decay_unless_exempted():
+    moved, _ = update(optim.recipe(optim.sgd, 1.0, weight_decay=0.25))
     assert moved["backbone"]["bias"] == [-1.5]
+    moved, _ = update(optim.recipe(optim.sgd, 1.0, weight_decay=0.25, decay_vectors=False))
+    assert moved["backbone"] == {"kernel": [-1.5], "bias": [-1.0]}
 
 
 def test_the_norm_is_that_of_what_is_trained():
@@ -71,6 +91,17 @@ def test_a_small_norm_is_clipped_as_pytorch_does_it():
     np.testing.assert_allclose(updates["w"], [-3e-4 * scale, -4e-4 * scale], rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"), [("norm", {"clip_norm": 1.5}), ("value", {"clip_value": 0.5})]
+)
+def test_clipping(name, options):
+    tx = optim.recipe(optim.sgd, 0.1, momentum=0.9, **options)
+    weights = {"bias": START[0], "weight": START}
+    gradients = {"bias": GRADIENTS[:, 1], "weight": GRADIENTS}
+    last = jax.tree.map(lambda leaf: leaf[-1], path_of(tx, weights, gradients))
+    compare(f"clip {name}", last, CASES[f"clip {name}"])
+
+
 def test_accumulated_gradients_make_one_update():
     tx = optim.recipe(optim.sgd, 1.0, accumulate=3)
     state = tx.init(PARAMS)
@@ -87,108 +118,22 @@ def test_accumulated_gradients_make_one_update():
         ({"frozen": "^tail"}, "matches no"),
         ({"parts": {"a": ("^head", 0.1), "b": ("kernel", 0.1)}}, "matches the patterns of"),
         ({"parts": {"a": ("^head", 0.1)}, "frozen": "head"}, "matches the patterns of"),
-        ({"parts": {"rest": ("^head", 0.1)}}, "'rest' is no name"),
-        ({"clip_norm": 0.0}, "clip_norm must be greater than 0"),
-        ({"accumulate": 0}, "accumulate must be greater than 0"),
+        ({"parts": {"rest": ("^head", 0.1)}}, "label 'rest' is reserved"),
+        ({"clip_norm": 0.0}, "clip_norm must be greater than 0, got 0.0"),
+        ({"clip_norm": float("nan")}, "clip_norm must be greater than 0, got nan"),
+        ({"clip_value": -1.0}, "clip_value must be greater than 0, got -1.0"),
+        ({"accumulate": 2.5}, "accumulate must be an integer, got 2.5"),
+        ({"ema": 1.5}, "decay must lie in 0 to 1, got 1.5"),
+        ({"weight_decay": -1e-4}, "weight_decay must be at least 0, got -0.0001"),
+        ({"parts": {"a": ("^head", -0.1)}}, "learning_rate must be at least 0, got -0.1"),
+        ({"plateau": {"factor": 1.0}}, "factor must be at least 0 and less than 1, got 1.0"),
+        ({"accumulate": 0}, "accumulate must be at least 1, got 0"),
         ({"precision": "float8"}, "dtype must be 'bfloat16' or 'float16'"),
     ],
 )
 def test_a_wrong_recipe_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         optim.recipe(optim.sgd, 0.1, **options).init(PARAMS)
-
-
-@pytest.mark.parametrize("make", [optim.lamb, optim.lion, optim.muon])
-def test_the_newer_optimizers_go_downhill(make):
-    target = jnp.arange(12.0).reshape(3, 4) / 12
-
-    def objective(params):
-        return ((params["w"] - target) ** 2).sum() + params["b"] ** 2
-
-    tx = make(1e-2, weight_decay=0.0)
-
-    def step(carry, _):
-        params, state = carry
-        updates, state = tx.update(jax.grad(objective)(params), state, params)
-        return (optax.apply_updates(params, updates), state), objective(params)
-
-    start = {"w": jnp.full((3, 4), 0.5), "b": jnp.array(0.5)}
-    values = jax.jit(lambda c: jax.lax.scan(step, c, None, 200))((start, tx.init(start)))[1]
-    assert values[-1] < 0.05 * values[0]
-
-
-# Mixed precision
-
-BATCH = {"image": jnp.linspace(0, 1, 32 * 16).reshape(32, 4, 4), "label": jnp.arange(32) % 3}
-
-
-def make_training(tx, loss=losses.cross_entropy, model=None):
-    model = model or models.MLP((8, 3))
-    seen = []
-
-    def recorded(outputs, labels):
-        seen.append(outputs.dtype)
-        return loss(outputs, labels)
-
-    loss_fn = train.supervised(model, recorded)
-    state = train.init_state(model, tx, jax.random.key(0), BATCH["image"])
-    return train.make_step(loss_fn, tx), state, seen
-
-
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_half_precision_computes_in_it_and_keeps_float32(dtype):
-    half, state, seen = make_training(optim.recipe(optim.sgd, 0.1, precision=dtype))
-    full, full_state, _ = make_training(optim.sgd(0.1))
-    assert f":{'bf16' if dtype == 'bfloat16' else 'f16'}[16,8]" in str(
-        jax.make_jaxpr(half)(state, BATCH)
-    )
-    assert seen == [jnp.float32]  # the loss sees float32
-    for _ in range(3):
-        state, metrics = jax.jit(half)(state, BATCH)
-        full_state, full_metrics = jax.jit(full)(full_state, BATCH)
-    assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype(jnp.float32)}
-    difference = jax.tree.map(lambda a, b: float(abs(a - b).max()), state.params, full_state.params)
-    assert 0 < max(jax.tree.leaves(difference)) < 5e-3
-    assert float(metrics["loss"].total) == pytest.approx(float(full_metrics["loss"].total), 2e-2)
-
-
-def test_an_update_that_overflows_is_left_out_and_the_scale_halved():
-    tx = optim.mixed_precision(optim.adam(0.1), "float16")
-    params = {"w": jnp.ones(3)}
-    state = tx.init(params)
-    good = {"w": jnp.full(3, 2.0**16)}
-    updates, state = tx.update(good, state, params)
-    np.testing.assert_allclose(updates["w"], -0.1, rtol=1e-5)
-    updates, after = tx.update({"w": jnp.array([1.0, jnp.inf, 1.0])}, state, params)
-    assert updates["w"].tolist() == [0.0, 0.0, 0.0]
-    assert float(after.loss_scale) == 2.0**15
-    jax.tree.map(np.testing.assert_array_equal, after.inner, state.inner)
-
-
-def test_the_scale_doubles_after_two_thousand_good_updates():
-    tx = optim.mixed_precision(optim.sgd(0.1), "float16")
-    params = {"w": jnp.ones(3)}
-
-    def step(state, _):
-        return tx.update(params, state, params)[1], None
-
-    state = tx.init(params)
-    state, _ = jax.lax.scan(step, state, None, 1999)
-    assert float(state.loss_scale) == 2.0**16
-    state, _ = step(state, None)
-    assert float(state.loss_scale) == 2.0**17
-    assert int(state.num_good) == 0
-
-
-def test_float16_keeps_gradients_that_would_vanish():
-    """A gradient of 1e-8 is 0 in float16; scaled by 2^16 it is not."""
-    tiny = functools.partial(lambda outputs, labels: 1e-8 * outputs.sum(-1))
-    step, state, _ = make_training(optim.mixed_precision(optim.sgd(1.0), "float16"), tiny)
-    gradients = step.gradients(state, BATCH)
-    np.testing.assert_allclose(gradients["Dense_1"]["bias"], 1e-8, rtol=1e-2)
-
-
-# A plateau inside an average
 
 
 def test_plateau_average_accumulation_and_clipping_against_numpy():
@@ -206,7 +151,7 @@ def test_plateau_average_accumulation_and_clipping_against_numpy():
     values = [1.0, 0.5, 0.7, 0.9, 0.4, 0.3]  # worse at the third and fourth
     w, velocity, average, rate = np.ones(3), np.zeros(3), np.ones(3), 0.5
     params = {"w": jnp.ones(3)}
-    state, update, tell = tx.init(params), jax.jit(tx.update), jax.jit(optim.observe)
+    state, update, tell = tx.init(params), jax.jit(tx.update), jax.jit(optim.plateau.observe)
     assert optim.plateau.has_plateau(state)
     for number, value in enumerate(values):
         for gradient in gradients[2 * number : 2 * number + 2]:
@@ -229,35 +174,3 @@ def test_plateau_average_accumulation_and_clipping_against_numpy():
     evaluate = train.make_eval(loss_fn, averaged=True)
     seen = train.evaluate(evaluate, state, {"x": np.eye(3, dtype=np.float32)})
     assert seen["dot"] == pytest.approx(average.mean(), rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda tx: optim.reduce_on_plateau(optim.ema(tx)), r"expected ema\(reduce_on_plateau"),
-        (
-            lambda tx: optim.reduce_on_plateau(optim.mixed_precision(optim.swa(tx))),
-            "would scale updates that ema or swa took to be final",
-        ),
-        (
-            lambda tx: optim.reduce_on_plateau(optim.max_norm(tx, "kernel", 1.0)),
-            r"expected max_norm\(reduce_on_plateau\(tx\)\)",
-        ),
-        (lambda tx: optim.max_norm(optim.ema(tx), "kernel", 1.0), r"expected ema\(max_norm\(tx"),
-    ],
-)
-def test_what_must_be_outside_is_refused_inside(make, message):
-    with pytest.raises(ValueError, match=message):
-        make(optim.sgd(0.1)).init(PARAMS)
-
-
-def test_a_plateau_inside_a_largest_norm_leaves_it():
-    tx = optim.ema(
-        optim.max_norm(optim.reduce_on_plateau(optim.sgd(1.0), patience=0), "w", 1.0), 0.5
-    )
-    params = {"w": jnp.full((1, 4), 10.0)}
-    state = optim.observe(optim.observe(tx.init(params), 1.0), 1.0)  # the rate is 0.1 now
-    updates, state = tx.update({"w": jnp.full((1, 4), 1.0)}, state, params)
-    np.testing.assert_allclose(params["w"] + updates["w"], 0.5 - 0.1, rtol=1e-5)
-    np.testing.assert_allclose(optim.averaged_params(state)["w"], 0.4, rtol=1e-5)
-    assert optim.learning_rates(state) == {"learning_rate": 0.1}

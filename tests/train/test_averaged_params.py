@@ -84,7 +84,7 @@ def test_statistics_may_be_large():
 
 def test_without_an_average_there_is_nothing_to_renew():
     loss_fn, state = trained(Small(), optim.sgd(0.5))
-    with pytest.raises(ValueError, match="holds 0 averages"):
+    with pytest.raises(ValueError, match="found 0"):
         train.with_averaged_params(loss_fn, state, {"x": X, "y": Y})
 
 

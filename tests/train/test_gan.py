@@ -631,5 +631,5 @@ def test_sampling_checks_what_it_is_asked():
         sample(4, label=jnp.zeros(2, jnp.int32))
     with pytest.raises(ValueError, match="number must be greater than 0"):
         sample(0)
-    with pytest.raises(ValueError, match="holds 0 averages"):
+    with pytest.raises(ValueError, match="found 0"):
         sample(4, averaged=True)
