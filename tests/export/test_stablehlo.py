@@ -14,7 +14,7 @@ from helpers.small_models import draw_variables, quick_jit
 from jaxdl import models
 from jaxdl.export import Preprocessing, load_exported, stablehlo, write_onnx, write_stablehlo
 from jaxdl.export import onnx as onnx_export
-from jaxdl.nn._conv_ops import convolution, prefer_implementation
+from jaxdl.nn import convolution, prefer_implementation
 
 DAMAGED = r"is damaged|is no file of write_stablehlo"
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 12, 12, 1)).astype(np.uint8)

@@ -298,7 +298,7 @@ def test_bfloat16_computes_in_bfloat16_on_float32_parameters(module):
     ("module", "arguments", "message"),
     [
         (LSTM(2), {"inputs": jnp.zeros((2, 3))}, r"inputs must have shape \(B, T, F\), got \(2, 3"),
-        (LSTM(2), {"inputs": jnp.zeros((2, 0, 3))}, "time_steps must be greater than 0"),
+        (LSTM(2), {"inputs": jnp.zeros((2, 0, 3))}, "time_steps must be at least 1"),
         (GRU(2), {"lengths": jnp.array([3])}, r"lengths must have shape \(2\), got \(1,\)"),
         (GRU(2), {"lengths": jnp.array([3.0, 1.0])}, "lengths must be integers .* got dtype float"),
         (
@@ -307,8 +307,8 @@ def test_bfloat16_computes_in_bfloat16_on_float32_parameters(module):
             r"initial_state must have shape \(2, 2, 2\), got \(1, 2, 2\)",
         ),
         (LSTM(2), {"initial_state": jnp.zeros((2, 1, 2, 2))}, r"must be the pair \(h, c\)"),
-        (LSTM(0), {}, "hidden_size must be greater than 0, got 0"),
-        (RNN(2, num_layers=0), {}, "num_layers must be greater than 0, got 0"),
+        (LSTM(0), {}, "hidden_size must be at least 1, got 0"),
+        (RNN(2, num_layers=0), {}, "num_layers must be at least 1, got 0"),
         (RNN(2, dropout_rate=1.5), {}, "dropout_rate must lie in 0 to 1, got 1.5"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Layers in PyTorch: convolution and its transpose, pooling, batch normalisation."""
+"""Layers in PyTorch: convolution and its transpose, pooling, batch normalization."""
 
 import numpy as np
 
@@ -19,6 +19,15 @@ SPREAD_TRANSPOSED = {
     "p1d2": {"padding": 1, "dilation": 2},
     "s2p1o1g4": {"stride": 2, "padding": 1, "output_padding": 1, "groups": 4},
     "s2p2o2d3g2": {"stride": 2, "padding": 2, "output_padding": 2, "dilation": 3, "groups": 2},
+}
+PAIRS = {
+    "s2x1p1x0": {"stride": (2, 1), "padding": (1, 0)},
+    "s1x2p0x1": {"stride": (1, 2), "padding": (0, 1)},
+    "p1x2d2x1": {"padding": (1, 2), "dilation": (2, 1)},
+}
+PAIRS_TRANSPOSED = {
+    "k3x2s2x1p1x0o1x0": {"stride": (2, 1), "padding": (1, 0), "output_padding": (1, 0)},
+    "k3x2s1x3p0x1o0x2": {"stride": (1, 3), "padding": (0, 1), "output_padding": (0, 2)},
 }
 ADAPTIVE = {"7x5to3x2": (3, 2), "7x5to1x1": (1, 1), "7x5to4x5": (4, 5)}
 
@@ -58,7 +67,13 @@ def cases() -> dict[str, dict[str, np.ndarray]]:
     pools = {
         "max_pool 3s2p1": lambda x: functional.max_pool2d(x, 3, 2, 1),
         "max_pool 2s1": lambda x: functional.max_pool2d(x, 2, 1),
+        "max_pool 3x2": lambda x: functional.max_pool2d(x, (3, 2)),
+        "max_pool 3x2s1x2p1x0": lambda x: functional.max_pool2d(x, (3, 2), (1, 2), (1, 0)),
         "avg_pool 2": lambda x: functional.avg_pool2d(x, 2),
+        "avg_pool 3x2": lambda x: functional.avg_pool2d(x, (3, 2)),
+        "avg_pool 3s2p1": lambda x: functional.avg_pool2d(x, 3, 2, 1),
+        "avg_pool 3x2s1x2p1x0": lambda x: functional.avg_pool2d(x, (3, 2), (1, 2), (1, 0)),
+        "avg_pool 2p1": lambda x: functional.avg_pool2d(x, 2, padding=1),
     }
     for name, size in ADAPTIVE.items():
         pools[f"adaptive_avg_pool {name}"] = lambda x, s=size: functional.adaptive_avg_pool2d(x, s)
@@ -98,4 +113,9 @@ def cases() -> dict[str, dict[str, np.ndarray]]:
         add_convolution(f"conv {name}", functional.conv2d, shape, (2, 3, 1, 0), **options)
     for name, options in SPREAD_TRANSPOSED.items():
         add_convolution(f"spread conv_transpose {name}", transposed, (4, 2, 3, 2), axes, **options)
+    for name, options in PAIRS.items():
+        shape = (8, 4, 3, 2)
+        add_convolution(f"pairs conv {name}", functional.conv2d, shape, (2, 3, 1, 0), **options)
+    for name, options in PAIRS_TRANSPOSED.items():
+        add_convolution(f"pairs conv_transpose {name}", transposed, (4, 3, 3, 2), axes, **options)
     return results

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl._files import write_bytes
-from jaxdl.nn._conv_ops import prefer_implementation
+from jaxdl.nn import prefer_implementation
 
 FORMAT = "jaxdl stablehlo"
 

@@ -9,11 +9,12 @@ from jax.nn.initializers import Initializer
 
 from jaxdl._checks import check_fraction
 from jaxdl.nn import BatchNorm, Conv, Dense, flatten, max_pool
+from jaxdl.nn.conv import PooledConv
 from jaxdl.nn.initializers import uniform_fan_in
 from jaxdl.types import Array
 
 
-def conv_relu_pool(parent: nn.Module, conv: Callable[..., Conv], x: Array, tap: str) -> Array:
+def conv_relu_pool(parent: nn.Module, conv: Callable[..., PooledConv], x: Array, tap: str) -> Array:
     """Convolution, ReLU and 2x2 max-pooling; sows the maps before the pooling as ``tap``.
 
     The maximum commutes with ReLU, so the convolution keeps the maxima itself, which is quicker on
@@ -71,7 +72,7 @@ class ConvNet(nn.Module):
         check_fraction(dropout_rate=self.dropout_rate)
         for index, features in enumerate((16, 32)):
             conv = functools.partial(
-                Conv,
+                PooledConv,
                 features,
                 (3, 3),
                 dtype=self.dtype,
@@ -118,9 +119,17 @@ class CNN(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, mask: Array | None = None, train: bool = False) -> Array:
         check_fraction(dropout_rate=self.dropout_rate)
-        for features in self.features:
+        for index, features in enumerate(self.features):
             # pooled before the norm: a quarter of its work
-            conv = Conv(features, (3, 3), padding="SAME", pool=2, use_bias=False, dtype=self.dtype)
+            conv = PooledConv(
+                features,
+                3,
+                padding="SAME",
+                pool=2,
+                use_bias=False,
+                dtype=self.dtype,
+                name=f"Conv_{index}",
+            )
             x = nn.relu(BatchNorm(dtype=self.dtype)(conv(x), mask=mask, train=train))
         x = flatten(x)
         self.sow("intermediates", "embed", x)
@@ -162,7 +171,7 @@ class MnistCNN(nn.Module):
         for rate in self.dropout_rates:
             check_fraction(dropout_rate=rate)
         conv1, conv2 = (
-            functools.partial(Conv, features, (3, 3), dtype=self.dtype, name=f"conv{index}")
+            functools.partial(PooledConv, features, (3, 3), dtype=self.dtype, name=f"conv{index}")
             for index, features in enumerate(self.features, 1)
         )
         x = nn.relu(conv1()(x))

@@ -7,7 +7,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxdl.models.convnet import conv_relu_pool
-from jaxdl.nn import Conv, Dense, avg_pool, flatten
+from jaxdl.nn import Dense, avg_pool, flatten
+from jaxdl.nn.conv import PooledConv
 from jaxdl.types import Array
 
 
@@ -48,7 +49,7 @@ class LeNet5(nn.Module):
             raise ValueError(f'pool must be "avg" or "max", got {self.pool!r}.')
         for index, padding in enumerate((self.padding, 0)):
             conv = functools.partial(
-                Conv,
+                PooledConv,
                 self.features[index],
                 (5, 5),
                 padding=padding,

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxdl._checks import check_positive
-from jaxdl.nn import BatchNorm, Conv, Dense, max_pool
+from jaxdl.nn import BatchNorm, Conv, Dense, max_pool, prefer_implementation
 from jaxdl.nn.initializers import kaiming_normal
 from jaxdl.types import Array
 
@@ -42,6 +42,7 @@ class BasicBlock(nn.Module):
     expansion: ClassVar[int] = 1
 
     @nn.compact
+    @prefer_implementation("lax")  # a step takes seconds on CPU; this compiles four times as fast
     def __call__(self, x: Array, mask: Array | None, train: bool) -> Array:
         conv, norm = _layers(self.dtype)
         y = conv(self.features, (3, 3), stride=self.stride, padding=1, name="conv1")(x)
@@ -69,6 +70,7 @@ class Bottleneck(nn.Module):
     expansion: ClassVar[int] = 4
 
     @nn.compact
+    @prefer_implementation("lax")  # a step takes seconds on CPU; this compiles four times as fast
     def __call__(self, x: Array, mask: Array | None, train: bool) -> Array:
         conv, norm = _layers(self.dtype)
         y = conv(self.features, (1, 1), name="conv1")(x)
@@ -130,6 +132,7 @@ class ResNet(nn.Module):
     zero_init_residual: bool = False
 
     @nn.compact
+    @prefer_implementation("lax")  # a step takes seconds on CPU; this compiles four times as fast
     def __call__(self, x: Array, *, mask: Array | None = None, train: bool = False) -> Array:
         check_positive(width=self.width, num_classes=self.num_classes)
         conv, norm = _layers(self.dtype)
@@ -173,7 +176,6 @@ def _layers(dtype: jnp.dtype | None) -> tuple[Any, Any]:
         use_bias=False,
         dtype=dtype,
         kernel_init=kaiming_normal("fan_out"),
-        implementation="lax",  # a step takes seconds on CPU, and compiles four times as fast
     )
     return conv, functools.partial(BatchNorm, dtype=dtype)
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from jaxdl._checks import check_positive, check_shape
 from jaxdl.models.mlp import MLP
-from jaxdl.nn import Dense, convolution, flatten
+from jaxdl.nn import Dense, flatten
+from jaxdl.nn._conv_ops import pooled_convolution
 from jaxdl.nn.initializers import uniform_fan_in, uniform_fan_in_bias
 from jaxdl.types import Array, PyTree
 
@@ -272,7 +273,7 @@ def functional_cnn(params: PyTree, x: Array) -> Array:
     (2, 10)
     """
     for name in ("conv1", "conv2"):
-        maps = convolution(x, params[name]["kernel"], pool=2)
+        maps = pooled_convolution(x, params[name]["kernel"], 2)
         x = nn.relu(maps + params[name]["bias"].reshape(1, 1, 1, -1))
     return flatten(x) @ params["fc"]["kernel"] + params["fc"]["bias"].reshape(1, -1)
 

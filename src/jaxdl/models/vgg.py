@@ -12,7 +12,8 @@ import jax.numpy as jnp
 
 from jaxdl._checks import check_fraction, check_positive
 from jaxdl.models.convnet import conv_relu_pool
-from jaxdl.nn import BatchNorm, Conv, Dense, adaptive_avg_pool, flatten, max_pool
+from jaxdl.nn import BatchNorm, Dense, adaptive_avg_pool, flatten, max_pool
+from jaxdl.nn.conv import PooledConv
 from jaxdl.nn.initializers import kaiming_normal
 from jaxdl.types import Array
 
@@ -67,7 +68,7 @@ class VGG(nn.Module):
         for stage, size in enumerate(self.stage_sizes, 1):
             for index in range(1, size + 1):
                 conv = functools.partial(
-                    Conv,
+                    PooledConv,
                     self.width * min(2 ** (stage - 1), 8),
                     (3, 3),
                     padding=1,

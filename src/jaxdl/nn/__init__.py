@@ -4,9 +4,8 @@ What is not here (``Dropout``, ``LayerNorm``, attention, ``Sequential``, …) is
 """
 
 from jaxdl.nn import initializers
-from jaxdl.nn._conv_ops import convolution, transposed_convolution
-from jaxdl.nn._output_size import conv_output_size, conv_transpose_output_size
-from jaxdl.nn.conv import Conv, ConvTranspose
+from jaxdl.nn._conv_ops import convolution, prefer_implementation, transposed_convolution
+from jaxdl.nn.conv import Conv, ConvTranspose, conv_output_size, conv_transpose_output_size
 from jaxdl.nn.embedding import Embed
 from jaxdl.nn.linear import Bilinear, Dense, bilinear_pool, flatten
 from jaxdl.nn.norm import BatchNorm, SpectralNorm
@@ -36,6 +35,7 @@ __all__ = [
     "flatten",
     "initializers",
     "max_pool",
+    "prefer_implementation",
     "shapes",
     "transposed_convolution",
 ]

@@ -7,7 +7,7 @@ from flax.linen.dtypes import promote_dtype
 from jax.nn.initializers import Initializer
 
 from jaxdl import tree
-from jaxdl._checks import check_positive
+from jaxdl._checks import check_count, check_positive
 from jaxdl.types import Array
 
 
@@ -60,7 +60,8 @@ class Embed(nn.Module):
     @nn.compact
     def __call__(self, indices: Array) -> Array:
         size = self.num_embeddings
-        check_positive(num_embeddings=size, features=self.features, norm_type=self.norm_type)
+        check_count(num_embeddings=size, features=self.features)
+        check_positive(norm_type=self.norm_type)
         if self.max_norm is not None:
             check_positive(max_norm=self.max_norm)
         if self.padding_index is not None and not 0 <= self.padding_index < size:

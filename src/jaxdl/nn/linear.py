@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax.nn.initializers import Initializer
 
-from jaxdl._checks import check_positive, check_shape
+from jaxdl._checks import check_count, check_shape
 from jaxdl.nn.initializers import uniform_fan_in, uniform_fan_in_bias
 from jaxdl.types import Array
 
@@ -35,7 +35,7 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
         fan_in = inputs.shape[-1]
-        check_positive(features=self.features, input_features=fan_in)
+        check_count(features=self.features, input_features=fan_in)
         kernel = self.param("kernel", self.kernel_init, (fan_in, self.features))
         bias = None
         if self.use_bias:
@@ -110,7 +110,7 @@ class Bilinear(nn.Module):
 
     @nn.compact
     def __call__(self, x1: Array, x2: Array) -> Array:
-        check_positive(features=self.features)
+        check_count(features=self.features)
         check_shape("x2", x2, (*x1.shape[:-1], None))
         init = uniform_fan_in_bias(x1.shape[-1])
         kernel = self.param("kernel", init, (x1.shape[-1], x2.shape[-1], self.features))

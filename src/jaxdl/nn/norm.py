@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
-from jaxdl._checks import check_fraction, check_positive, check_shape
+from jaxdl._checks import check_count, check_fraction, check_shape
 from jaxdl.nn.linear import floating_dtype, trailing
 from jaxdl.types import Array
 
@@ -142,7 +142,7 @@ class SpectralNorm(nn.Module):
 
     @nn.compact
     def __call__(self, *args: Any, train: bool = False, **kwargs: Any) -> Any:
-        check_positive(num_iterations=self.num_iterations)
+        check_count(num_iterations=self.num_iterations)
 
         def normalise(params: Any) -> Any:
             return jax.tree_util.tree_map_with_path(

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.linen.dtypes import promote_dtype
 
-from jaxdl._checks import check_fraction, check_positive, check_shape
+from jaxdl._checks import check_count, check_fraction, check_shape
 from jaxdl.nn.initializers import uniform_fan_in_bias
 from jaxdl.types import Array
 
@@ -209,11 +209,11 @@ class _Recurrent(nn.Module):
     def _run(
         self, inputs: Array, lengths: Array | None, initial: Carry | None, train: bool
     ) -> tuple[Array, Carry]:
-        check_positive(hidden_size=self.hidden_size, num_layers=self.num_layers)
+        check_count(hidden_size=self.hidden_size, num_layers=self.num_layers)
         check_fraction(dropout_rate=self.dropout_rate)
         check_shape("inputs", inputs, ("B", "T", "F"))
         batch, steps, features = inputs.shape
-        check_positive(time_steps=steps, features=features)
+        check_count(time_steps=steps, features=features)
         suffixes = ("", "_reverse") if self.bidirectional else ("",)
         shape = (self.num_layers * len(suffixes), batch, self.hidden_size)
         for state in initial or ():
