@@ -16,10 +16,6 @@ from jaxdl.transforms.policies import (
     trivial_augment_table,
 )
 
-RNG = np.random.default_rng(0)
-# A dull picture, so that every operation changes it: autocontrast and equalise too.
-IMAGE = jnp.asarray((40 + 150 * RNG.random((20, 24, 3))).astype(np.uint8))
-
 
 def row(table, name):
     return table[OPERATIONS.index(name)]
@@ -56,6 +52,13 @@ def test_magnitudes_are_those_of_torchvision():
     assert row(wide, "Posterize")[[0, 2, 3, 5, 10, 15]].tolist() == [8, 8, 7, 7, 6, 5]
 
 
+RNG = np.random.default_rng(0)
+
+
+# A dull picture, so that every operation changes it: autocontrast and equalise too.
+IMAGE = jnp.asarray((40 + 150 * RNG.random((20, 24, 3))).astype(np.uint8))
+
+
 # Operations
 
 BY_HAND = {
@@ -78,6 +81,8 @@ BY_HAND = {
     "AutoContrast": lambda x, m: transforms.autocontrast(x),
     "Equalize": lambda x, m: transforms.equalize(x),
 }
+
+
 MAGNITUDES = {
     "ShearX": 0.21,
     "ShearY": 0.21,
@@ -187,6 +192,8 @@ def test_policy_errors(call, message):
 # ImageNet
 
 PHOTO = RNG.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+
+
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 
@@ -219,65 +226,3 @@ def test_imagenet_training_chain_crops_flips_and_normalizes():
     assert width.min() > np.sqrt(0.08 * 30000 * 3 / 4) - 3
     assert width.max() < 201
     assert width.max() - width.min() > 100
-
-
-# Chance and choice
-
-
-def test_random_apply_keeps_its_probability():
-    augment = transforms.random_apply(transforms.fixed(transforms.invert), 0.3)
-    image = jnp.zeros((1, 1, 1), jnp.uint8)
-    apply = jax.jit(jax.vmap(augment, (0, None)))
-    drawn = np.asarray(apply(jax.random.split(jax.random.key(0), 4000), image))
-    assert abs((drawn == 255).mean() - 0.3) < 4 * np.sqrt(0.21 / 4000)
-    assert set(np.unique(drawn)) == {0, 255}
-
-
-def test_random_choice_keeps_its_weights():
-    options = [transforms.fixed(transforms.affine, translate=(i, 0)) for i in range(3)]
-    image = jnp.array([1.0, 0, 0]).reshape(1, 3, 1)
-    for weights, expected in ((None, [1 / 3] * 3), ((1, 0, 3), [0.25, 0, 0.75])):
-        choose = jax.jit(jax.vmap(transforms.random_choice(*options, weights=weights), (0, None)))
-        drawn = np.asarray(choose(jax.random.split(jax.random.key(0), 3000), image))
-        shares = drawn.mean(axis=(0, 1, 3))
-        np.testing.assert_allclose(shares, expected, atol=4 * 0.5 / np.sqrt(3000))
-        assert (shares[1] == 0) == (expected[1] == 0)
-
-
-def test_random_choice_gives_the_key_to_its_choice():
-    # Outside vmap and jit too, with keys that may be used once.
-    augment = transforms.random_choice(transforms.random_crop(1), transforms.random_crop(1))
-    assert augment(jax.random.key(0), IMAGE).shape == IMAGE.shape
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: transforms.random_apply(transforms.random_flip(), 1.2), r"0 to 1, got 1\.2"),
-        (
-            lambda: transforms.random_apply(transforms.random_crop(size=8))(
-                jax.random.key(0), IMAGE
-            ),
-            r"random_apply needs one shape.*\(20, 24, 3\).*\(8, 8, 3\)",
-        ),
-        (lambda: transforms.random_choice(), r"at least one augmentation, got none"),
-        (
-            lambda: transforms.random_choice(transforms.random_flip(), weights=(1, 2)),
-            r"weights must be 1 numbers.*got \(1, 2\)",
-        ),
-        (
-            lambda: transforms.random_choice(transforms.random_flip(), weights=(0,)),
-            r"not all 0, got \(0,\)",
-        ),
-        (
-            lambda: transforms.random_choice(
-                transforms.random_flip(), transforms.fixed(transforms.to_float)
-            )(jax.random.key(0), IMAGE),
-            r"random_choice needs one shape and dtype.*float32",
-        ),
-        (lambda: transforms.fixed(IMAGE), r"fixed takes a function"),
-    ],
-)
-def test_chance_and_choice_errors(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
