@@ -126,7 +126,7 @@ def test_an_iterator_is_saved_and_restored():
 def test_an_iterable_is_resumed_by_reading_up_to_the_place():
     loader = data.Loader(data.from_iterable(lambda: range(11), ["x"]), batch_size=3)
     assert rows(loader.epoch(0, 2)) == [[6, 7, 8], [9, 10]]
-    with pytest.raises(ValueError, match="ended after 4 batches, epoch_size 20 makes 7"):
+    with pytest.raises(ValueError, match="ended after 4 batches; epoch_size 20 makes 7"):
         list(loader.replace(epoch_size=20))
 
 
@@ -197,17 +197,29 @@ def test_collate_pads_sequences_to_few_lengths():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"shuffle": True, "sampler": [0]}, "sampler and shuffle exclude"),
-        ({"batch_sampler": [[0]], "batch_size": 2}, "batch_sampler and batch_size exclude"),
-        ({"batch_sampler": [[0]], "shuffle": True}, "batch_sampler and shuffle exclude"),
-        ({"batch_sampler": [[0]], "sampler": [0]}, "batch_sampler and sampler exclude"),
-        ({"batch_sampler": [[0]], "drop_last": True}, "batch_sampler and drop_last exclude"),
+        ({"shuffle": True, "sampler": [0]}, "sampler and shuffle are mutually"),
+        (
+            {"batch_sampler": [[0]], "batch_size": 2},
+            "batch_sampler and batch_size are mutually",
+        ),
+        (
+            {"batch_sampler": [[0]], "shuffle": True},
+            "batch_sampler and shuffle are mutually",
+        ),
+        (
+            {"batch_sampler": [[0]], "sampler": [0]},
+            "batch_sampler and sampler are mutually",
+        ),
+        (
+            {"batch_sampler": [[0]], "drop_last": True},
+            "batch_sampler and drop_last are mutually",
+        ),
         ({"timeout": -1, "num_workers": 1}, "timeout must be 0 or greater"),
-        ({"timeout": 1}, "timeout need workers"),
-        ({"prefetch_factor": 2}, "prefetch_factor need workers"),
+        ({"timeout": 1}, "timeout needs workers"),
+        ({"prefetch_factor": 2}, "prefetch_factor needs workers"),
         ({"prefetch_factor": 0, "num_workers": 1}, "prefetch_factor must be greater than 0"),
         ({"num_workers": -1}, "num_workers must be 0 or greater"),
-        ({"multiprocessing_context": "spawn"}, "multiprocessing_context need workers"),
+        ({"multiprocessing_context": "spawn"}, "multiprocessing_context needs workers"),
         ({"multiprocessing_context": "fork", "num_workers": 1}, "hangs"),
         ({"worker_init_fn": print, "num_workers": 1}, "prepares worker processes"),
         ({"batch_size": 0}, "batch_size must be greater than 0"),
@@ -217,15 +229,56 @@ def test_collate_pads_sequences_to_few_lengths():
         ({"batch_sampler": [[0]]}, "batch_sampler must have batches"),
     ],
 )
-def test_what_excludes_each_other_is_named(options, message):
+def test_mutually_exclusive_arguments_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         data.Loader(Numbers(4), **options)
 
 
 @pytest.mark.parametrize("name", ["shuffle", "sampler", "num_workers"])
 def test_an_iterable_has_one_order(name):
-    with pytest.raises(ValueError, match=f"iterable source and {name} exclude"):
+    with pytest.raises(ValueError, match=f"iterable source and {name} are mutually exclusive"):
         data.Loader(data.from_iterable(range(3), ["x"]), **{name: [1] if name == "sampler" else 1})
+
+
+def test_arrays_by_name_are_a_source():
+    loader = data.Loader({"x": np.arange(3), "label": np.arange(3)}, batch_size=2)
+    assert rows(loader) == [[0, 1], [2]]
+    assert isinstance(loader.source, data.ArraySource)
+    with pytest.raises(ValueError, match=r"arrays by name .* got int"):
+        data.Loader(3)
+
+
+def test_a_loader_prints_in_two_lines():
+    text = repr(data.Loader(Numbers(10), batch_size=4, shuffle=True, num_workers=2))
+    assert text == (
+        "Loader: 3 batches of 4 shuffled, x () int32, label () int32, 2 workers\n"
+        "  from Numbers: 10 examples, x () int32, label () int32"
+    )
+    stream = data.Loader(data.from_iterable(range(3), ["x"]))
+    assert repr(stream).startswith("Loader: batches of 1 in order, x () int32\n")
+    weighted = data.WeightedRandomSampler(np.ones(10**6), num_samples=4)
+    assert "by WeightedRandomSampler" in repr(data.Loader(Numbers(4), sampler=weighted))
+    assert len(repr(weighted)) < 100
+
+
+class Quits(Numbers):
+    """Example 2 ends its worker."""
+
+    def __init__(self, error):
+        super().__init__(4)
+        self.error = error
+
+    def __getitem__(self, index):
+        if index == 2:
+            raise self.error
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), SystemExit("bye"), KeyboardInterrupt()])
+def test_a_thread_that_quits_is_an_error(error):
+    loader = data.Loader(Quits(error), batch_size=2, num_workers=1)
+    with pytest.raises(RuntimeError, match=f"worker of the loader raised {type(error).__name__}"):
+        list(loader)
 
 
 def test_an_error_in_a_thread_is_the_callers_with_its_traceback():

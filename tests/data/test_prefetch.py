@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -69,6 +70,69 @@ def test_a_loop_that_is_left_leaves_no_process():
     assert len(multiprocessing.active_children()) == 1
     del batches
     assert nothing_is_left()
+
+
+class Dies(Numbers):
+    """Example 9 ends its process in some way."""
+
+    def __init__(self, way):
+        super().__init__(16)
+        self.way = way
+
+    def __getitem__(self, index):
+        if index == 9:
+            if self.way == "SystemExit":
+                sys.exit(0)
+            if self.way == "KeyboardInterrupt":
+                raise KeyboardInterrupt
+            if self.way == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            os._exit(0 if self.way == "exit code 0" else 3)
+        return super().__getitem__(index)
+
+
+@pytest.mark.slow  # starts processes
+@pytest.mark.parametrize(
+    ("way", "message"),
+    [
+        ("SystemExit", "a worker of the loader raised SystemExit: 0"),
+        ("KeyboardInterrupt", "a worker of the loader raised KeyboardInterrupt"),
+        ("exit code 0", "ended with exit code 0 before it had read its batches"),
+        ("exit code 3", "terminated unexpectedly with exit code 3"),
+        ("killed", "terminated unexpectedly with exit code -9"),
+    ],
+)
+def test_a_worker_that_ends_is_an_error(way, message):
+    """Shared memory of a process that is killed lasts until Python's resource tracker ends."""
+    options = {**OPTIONS, "worker_init_fn": None}
+    seen = []
+    with pytest.raises(RuntimeError, match=message):
+        seen.extend(data.Loader(Dies(way), num_workers=2, **options))
+    assert len(seen) <= 2
+    assert not multiprocessing.active_children()
+
+
+def quit_at_once(index):
+    sys.exit(0)
+
+
+def refuse(index):
+    raise ValueError(f"no licence for worker {index}")
+
+
+@pytest.mark.slow  # starts processes
+@pytest.mark.parametrize(
+    ("function", "error", "message"),
+    [
+        (quit_at_once, RuntimeError, "a worker of the loader raised SystemExit"),
+        (refuse, ValueError, "no licence for worker 0"),
+    ],
+)
+def test_a_worker_that_does_not_begin_is_an_error(function, error, message):
+    options = {**OPTIONS, "worker_init_fn": function}
+    with pytest.raises(error, match=message):
+        list(data.Loader(Numbers(8), num_workers=1, **options))
+    assert not multiprocessing.active_children()
 
 
 def test_a_script_without_a_main_guard_is_told(tmp_path):

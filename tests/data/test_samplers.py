@@ -147,7 +147,7 @@ def test_a_seed_and_its_key_give_the_same_order():
         (lambda: data.RandomSampler(5, key=-1), "seed must lie in 0"),
         (lambda: data.RandomSampler(5, key="a"), "JAX key or an integer, got str"),
         (lambda: data.BucketBatchSampler([3, 9], 2, [4, 8]), "longest sequence is 9"),
-        (lambda: data.BucketBatchSampler([3], 2, [8, 4]), "boundaries must rise"),
+        (lambda: data.BucketBatchSampler([3], 2, [8, 4]), "boundaries must increase"),
     ],
 )
 def test_bad_arguments_are_named(call, message):

@@ -107,9 +107,9 @@ def test_a_subclass_needs_a_length_and_an_example():
 
 
 def test_arrays_of_different_length_are_refused():
-    with pytest.raises(ValueError, match=r"one length.*'x': \(3,\), 'y': \(4,\)"):
+    with pytest.raises(ValueError, match=r"axis of one length.*'x': \(3,\), 'y': \(4,\)"):
         data.ArraySource({"x": np.zeros(3), "y": np.zeros(4)})
-    with pytest.raises(ValueError, match=r"leading axis .*'x': \(\)"):
+    with pytest.raises(ValueError, match=r"leading example axis .*'x': \(\)"):
         data.ArraySource({"x": np.zeros(())})
 
 
@@ -144,6 +144,42 @@ def test_sources_travel_to_another_process(source, tmp_path):
     view = pickle.loads(pickle.dumps(data.ArraySource({"image": mapped[2:]})))
     np.testing.assert_array_equal(view[0]["image"], IMAGES[2])
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(part))[0]["image"], IMAGES[5])
+
+
+@pytest.mark.parametrize("kind", ["array", "subset", "mapped", "joined", "foreign", "stream"])
+def test_a_source_prints_in_one_line(source, kind):
+    made = {
+        "array": source,
+        "subset": data.subset(source, [0, 1]),
+        "mapped": data.map_source(source, dict),
+        "joined": data.concatenate(source, source),
+        "foreign": data.from_grain([{"x": 1}]),
+        "stream": data.from_iterable([{"x": 1}]),
+    }[kind]
+    text = repr(made)
+    assert "\n" not in text
+    assert len(text) < 120
+    assert ("() int32" in text) or ("(4, 5, 3) uint8" in text)
+    if kind == "subset":
+        assert text == (
+            "Subset: 2 examples, image (4, 5, 3) uint8, label () int32; 3 classes: a, b, c"
+        )
+
+
+def test_a_source_that_cannot_be_read_can_be_printed():
+    def fail(example):
+        raise KeyError("broken")
+
+    text = repr(data.map_source(numbers(3), fail))
+    assert text == "Mapped: 3 examples, unreadable ('broken')"
+
+
+def test_a_data_set_prints_in_three_lines():
+    assert repr(data.load("digits")).splitlines() == [
+        "Dataset digits; 10 classes: 0, 1, 2, 3, 4, 5, 6, 7, …",
+        "  train  1,437 examples, image (8, 8, 1) uint8, label () int32",
+        "  test   360 examples, image (8, 8, 1) uint8, label () int32",
+    ]
 
 
 # Views
@@ -260,7 +296,7 @@ def test_an_iterator_serves_once_and_loses_nothing_to_the_spec():
     stream = data.from_iterable(iter([(1, 2), (3, 4)]), names=["a", "b"])
     assert stream.spec["b"].dtype == np.int32
     assert [int(one["a"]) for one in stream] == [1, 3]
-    with pytest.raises(ValueError, match="used up and cannot begin again"):
+    with pytest.raises(ValueError, match="the iterator is exhausted; pass a function"):
         next(iter(stream))
 
 

@@ -1,4 +1,4 @@
-"""Reading ahead, padding, masking and transfer of batches."""
+"""Batches made ahead of time by worker threads or processes, and their transfer to devices."""
 
 import atexit
 import collections
@@ -15,55 +15,62 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from multiprocessing.process import BaseProcess
+from types import ModuleType
+from typing import ClassVar, Generic, TypeVar
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxdl._checks import check_positive
-from jaxdl.data.source import examples_of, stack_examples
 
-if TYPE_CHECKING:
-    from jaxdl.data.loader import Loader
-
-
-Read = Callable[[int], Any]
-
+BatchT = TypeVar("BatchT")
+ItemT = TypeVar("ItemT")
 
 CLOSE_SECONDS = 10.0
-"""How long a worker process may take to end by itself before it is killed."""
+"""Time that a worker process gets to end by itself before it is killed."""
+
+_POLL_SECONDS = 0.05
+_GRACE_SECONDS = 2.0
 
 
 class _Failure:
-    """An exception that was raised in a worker, with its traceback as text."""
+    """An exception of a worker, with its traceback as text.
 
-    def __init__(self, error: Exception):
+    SystemExit and KeyboardInterrupt become RuntimeError: a worker does not end the program.
+    """
+
+    def __init__(self, error: BaseException):
         self.text = "".join(traceback.format_exception(error))
+        substitute = RuntimeError(f"a worker of the loader raised {type(error).__name__}: {error}")
         try:
+            if not isinstance(error, Exception):
+                raise TypeError
             self.error = pickle.dumps(error)
             pickle.loads(self.error)
-        except Exception:  # an exception of the user's own that does not pickle
-            self.error = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
+        except Exception:  # an exception class that cannot be pickled
+            self.error = pickle.dumps(substitute)
 
-    def again(self) -> Exception:
+    def exception(self) -> Exception:
         error: Exception = pickle.loads(self.error)
         error.add_note(f"Raised in a worker of the loader. Its traceback:\n{self.text}")
         return error
 
 
-class _Numbered:
-    """What Grain reads from: item i is the batch ``first + i``, or how it failed."""
+class _Numbered(Generic[BatchT]):
+    """Random-access data for Grain: item i is batch ``first + i``, or its failure."""
 
-    def __init__(self, read: Read, first: int, stop: int):
+    def __init__(self, read: Callable[[int], BatchT], first: int, stop: int):
         self.read, self.first, self.stop = read, first, stop
 
     def __len__(self) -> int:
         return self.stop - self.first
 
-    def __getitem__(self, index: Any) -> tuple[Any]:
+    def __getitem__(self, index: int) -> tuple[BatchT | _Failure]:
         try:
             return (self.read(self.first + int(index)),)
-        except Exception as error:
+        except BaseException as error:  # SystemExit would end the worker, and the loader would wait
             return (_Failure(error),)
 
     def __repr__(self) -> str:
@@ -71,7 +78,7 @@ class _Numbered:
 
 
 def read_ahead(
-    read: Read,
+    read: Callable[[int], BatchT],
     first: int,
     stop: int,
     *,
@@ -80,78 +87,88 @@ def read_ahead(
     processes: bool = False,
     timeout: float = 0.0,
     worker_init_fn: Callable[[int], None] | None = None,
-) -> Iterator[Any]:
-    """``read(first)``, …, ``read(stop - 1)`` in this order, made ahead of time by workers.
+) -> Iterator[BatchT]:
+    """Yields ``read(first)``, …, ``read(stop - 1)`` in order, made ahead of time by workers.
+
+    Close the iterator, or drop it, to end the workers.
 
     Args:
-        read: number → batch, a pytree of NumPy arrays; the same from the same number, whichever
-            worker makes it.
-        first, stop: numbers of the batches.
-        num_workers: threads or processes that read at the same time; at least 1.
-        prefetch_factor: batches that each of them makes ahead.
-        processes: spawn processes instead of starting threads. It takes seconds, and ``read`` is
-            pickled.
-        timeout: seconds to wait for a batch; 0 waits for ever.
+        read: number → batch, a pytree of NumPy arrays; a pure function of the number.
+        first, stop: range of the batch numbers.
+        num_workers: number of threads or processes, at least 1.
+        prefetch_factor: batches that each worker makes ahead.
+        processes: spawn processes instead of starting threads; this takes seconds, and ``read``
+            is pickled.
+        timeout: seconds to wait for a batch; 0 for no limit.
         worker_init_fn: called with the worker's number in each process.
-
-    Yields:
-        batches. Close the iterator, or drop it, to end the workers.
 
     Raises:
         TimeoutError: a batch took longer than ``timeout``.
-        RuntimeError: a worker process died; or this is a worker process itself.
+        RuntimeError: a worker process ended early, or raised SystemExit or KeyboardInterrupt; or
+            this is a worker process itself.
 
     An exception in ``read`` is raised here, with the worker's traceback as a note.
     """
     num_workers = min(num_workers, stop - first)
     if num_workers < 1:
         return
-    grain = _import_grain()
     if processes:
         _check_not_a_worker()
-    numbered = grain.MapDataset.source(_Numbered(read, first, stop))
-    ahead = num_workers * prefetch_factor
-    options = grain.ReadOptions(
-        num_threads=0 if processes else num_workers,
-        prefetch_buffer_size=0 if processes else max(ahead, num_workers),
-    )
-    dataset = numbered.to_iter_dataset(options)
-    if processes:
-        dataset = dataset.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=prefetch_factor),
-            worker_init_fn=_Begin(worker_init_fn),
-        )
     workers = _Workers(num_workers if processes else 0)
-    iterator = iter(dataset)
-    waiter = concurrent.futures.ThreadPoolExecutor(1, "loader-timeout") if timeout else None
+    numbered = _Numbered(read, first, stop)
+    iterator = _grain_iterator(numbered, num_workers, prefetch_factor, processes, worker_init_fn)
+    waiter = None
+    if processes or timeout:
+        waiter = concurrent.futures.ThreadPoolExecutor(1, "loader-wait")
     try:
         for _ in range(first, stop):
             if waiter is None:
-                (batch,) = _next(iterator)
+                (batch,) = next(iterator)
             else:
-                (batch,) = _next_in_time(waiter, iterator, timeout)
-            workers.look()
+                (batch,) = _next_in_time(waiter.submit(_next, iterator), timeout, workers)
             if isinstance(batch, _Failure):
-                raise batch.again() from None
-            yield jax.tree.map(_own, batch) if processes else batch
+                raise batch.exception() from None
+            yield jax.tree.map(_copy, batch) if processes else batch
             del batch
     finally:
         if waiter is not None:
             waiter.shutdown(wait=False, cancel_futures=True)
         if processes:
             workers.end(iterator)
-            # what was read ahead lies in shared memory until Grain's iterator is gone, which a
+            # batches read ahead stay in shared memory until Grain's iterator is gone, which a
             # traceback or a cycle may keep
             del iterator
             gc.collect()
         else:
-            iterator.close()
+            _close(iterator)
 
 
-def _import_grain() -> Any:
+def _grain_iterator(
+    numbered: _Numbered[BatchT],
+    num_workers: int,
+    prefetch_factor: int,
+    processes: bool,
+    worker_init_fn: Callable[[int], None] | None,
+) -> Iterator[tuple[BatchT | _Failure]]:
+    grain = _import_grain()
+    ahead = max(num_workers * prefetch_factor, num_workers)
+    options = grain.ReadOptions(
+        num_threads=0 if processes else num_workers,
+        prefetch_buffer_size=0 if processes else ahead,
+    )
+    dataset = grain.MapDataset.source(numbered).to_iter_dataset(options)
+    if processes:
+        dataset = dataset.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=prefetch_factor),
+            worker_init_fn=_Begin(worker_init_fn),
+        )
+    return iter(dataset)
+
+
+def _import_grain() -> ModuleType:
     from absl import flags
 
-    if not flags.FLAGS.is_parsed():  # Grain reads absl flags, which nobody has parsed here
+    if not flags.FLAGS.is_parsed():  # Grain reads absl flags, which nothing has parsed here
         flags.FLAGS.mark_as_parsed()
     import grain
 
@@ -162,57 +179,74 @@ def _check_not_a_worker() -> None:
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise RuntimeError(
             "A worker process of a loader imports the main script, and the script starts the "
-            "loader again. Put what the script does under `if __name__ == '__main__':`, or use "
+            "loader again. Put the script's body under `if __name__ == '__main__':`, or use "
             "threads (multiprocessing_context=None)."
         )
 
 
-def _next(iterator: Iterator[Any]) -> Any:
+def _next(iterator: Iterator[ItemT]) -> ItemT:
     try:
         return next(iterator)
     except RuntimeError as error:
         if "terminated unexpectedly" in str(error):
             raise RuntimeError(
                 f"{error} If the error above it says that a worker imports the main script, put "
-                "what the script does under `if __name__ == '__main__':`."
+                "the script's body under `if __name__ == '__main__':`."
             ) from error
         raise
 
 
 def _next_in_time(
-    waiter: concurrent.futures.Executor, iterator: Iterator[Any], timeout: float
-) -> Any:
-    future = waiter.submit(_next, iterator)
-    try:
-        return future.result(timeout)
-    except concurrent.futures.TimeoutError:
-        if future.done():  # the worker itself raised it
-            raise
-        raise TimeoutError(
-            f"the loader waited {timeout:g} s for a batch and none came. Raise timeout=, or look "
-            "at what the workers read."
-        ) from None
+    future: "concurrent.futures.Future[ItemT]", timeout: float, workers: "_Workers"
+) -> ItemT:
+    """Waits for a batch while the workers live and the time is not over."""
+    start = time.monotonic()
+    ended = None
+    while True:
+        workers.look()
+        with contextlib.suppress(concurrent.futures.TimeoutError):
+            return future.result(_POLL_SECONDS)
+        if future.done():  # a TimeoutError of the worker itself
+            return future.result()
+        now = time.monotonic()
+        if timeout and now - start > timeout:
+            raise TimeoutError(
+                f"the loader waited {timeout:g} s for a batch and none came. Raise timeout=, or "
+                "look at what the workers read."
+            )
+        # Grain notices a worker that failed, but not one that ended with exit code 0
+        codes = [child.exitcode for child in workers.processes if child.exitcode is not None]
+        ended = None if not codes else now if ended is None else ended
+        if ended is not None and now - ended > _GRACE_SECONDS:
+            raise RuntimeError(
+                f"a worker process of the loader ended with exit code {codes[0]} before it had "
+                "read its batches; see its messages above, or use threads "
+                "(multiprocessing_context=None)."
+            )
 
 
-def _own(leaf: Any) -> Any:
-    """A batch of a worker lies in shared memory, which is freed with it: users keep batches."""
+def _copy(leaf: object) -> object:
+    """A copy of an array that lies in shared memory, which is freed with the worker's batch."""
     return np.array(leaf) if isinstance(leaf, np.ndarray) else leaf
 
 
 class _Begin:
-    """What a worker process does first."""
+    """Prepares a worker process."""
 
     def __init__(self, function: Callable[[int], None] | None):
         self.function = function
 
     def __call__(self, index: int, _: int) -> None:
-        # Ctrl-C reaches the whole group; the main process decides what becomes of its workers.
+        # Ctrl-C reaches the whole process group; the main process ends its workers.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_end_with_parent, daemon=True).start()
         jax.config.update("jax_platforms", "cpu")  # the accelerator is the main process's
-        atexit.register(os._exit, 0)  # taking JAX apart takes longer than all the rest
+        atexit.register(os._exit, 0)  # JAX's own clean-up takes longer than all the rest
         if self.function is not None:
-            self.function(index)
+            try:
+                self.function(index)
+            except BaseException as error:
+                raise _Failure(error).exception() from None
 
 
 def _end_with_parent() -> None:
@@ -223,28 +257,28 @@ def _end_with_parent() -> None:
 
 
 class _Workers:
-    """The processes that Grain starts for one iterator, so that none is left behind.
+    """The processes that Grain starts for one iterator.
 
     Args:
-        number: how many there will be.
+        count: number of processes to expect.
     """
 
-    known: ClassVar[weakref.WeakSet[Any]] = weakref.WeakSet()  # those of all iterators
+    known: ClassVar[weakref.WeakSet[BaseProcess]] = weakref.WeakSet()  # of all iterators
 
-    def __init__(self, number: int):
-        self.number, self.before = number, set(multiprocessing.active_children())
-        self.processes: list[Any] = []
+    def __init__(self, count: int):
+        self.count, self.before = count, set(multiprocessing.active_children())
+        self.processes: list[BaseProcess] = []
 
     def look(self) -> None:
-        """Takes note of processes that have been started."""
-        if len(self.processes) == self.number:
+        """Records processes that have been started."""
+        if len(self.processes) == self.count:
             return
         for child in multiprocessing.active_children():
             if child not in self.before and child not in self.known:
                 self.known.add(child)
                 self.processes.append(child)
 
-    def end(self, iterator: Any) -> None:
+    def end(self, iterator: Iterator[object]) -> None:
         """Closes Grain's iterator; a process that does not end by itself is killed."""
         closing = threading.Thread(target=_close_quietly, args=(iterator,), daemon=True)
         closing.start()
@@ -258,124 +292,29 @@ class _Workers:
                 child.join()
 
 
-def _close_quietly(iterator: Any) -> None:
+def _close(iterator: object) -> None:
+    close = getattr(iterator, "close", None)
+    if close is not None:
+        close()
+
+
+def _close_quietly(iterator: object) -> None:
     with contextlib.suppress(Exception):
-        iterator.close()
-
-
-class Reader:
-    """Reads a batch by its number, counted through all epochs; it is sent to worker processes."""
-
-    def __init__(self, loader: "Loader"):
-        self.loader = loader.replace(key=loader.key)  # without what the original has cached
-        self.rows = len(loader)
-        self.plans: dict[int, list[np.ndarray]] = {}
-
-    def __call__(self, number: int) -> dict[str, Any]:
-        epoch, index = divmod(number, self.rows)
-        plan = self.plans.get(epoch)
-        if plan is None:
-            plan = self.loader.indices(epoch)
-            near = {e: known for e, known in self.plans.items() if abs(e - epoch) == 1}
-            self.plans = {**near, epoch: plan}
-        loader, indices = self.loader, plan[index]
-        number_real = len(indices)
-        if loader.pad_last:
-            indices = fill(indices, loader.size, plan[0] if loader.batch_sampler is None else None)
-        indices = _share(indices, loader.share)
-        if loader.collate_fn is None:
-            batch = dict(loader.source.__getitems__(indices))
-        else:
-            batch = dict(loader.collate_fn(examples_of(loader.source, indices)))
-        return _with_mask(batch, number_real, loader) if loader.has_mask else batch
-
-
-def read_indexed(loader: "Loader", epoch: int, start: int, num_epochs: int) -> Iterator[tuple]:
-    """Batches of a source with indices: yields the next one's epoch and number, and the batch."""
-    rows = len(loader)
-    first, stop = epoch * rows + start, (epoch + num_epochs) * rows
-    read = Reader(loader)
-    batches: Iterable[Any]
-    if loader.num_workers == 0:
-        batches = map(read, range(first, stop))
-    else:
-        batches = read_ahead(
-            read,
-            first,
-            stop,
-            num_workers=loader.num_workers,
-            prefetch_factor=loader.prefetch_factor or 2,
-            processes=loader.multiprocessing_context == "spawn",
-            timeout=loader.timeout,
-            worker_init_fn=loader.worker_init_fn,
-        )
-    for number, batch in zip(range(first, stop), batches, strict=True):
-        yield *divmod(number + 1, rows), batch
-
-
-def read_iterable(loader: "Loader", epoch: int, start: int, num_epochs: int) -> Iterator[tuple]:
-    """The same of an iterable source, which is skipped through up to the start."""
-    for number in range(epoch, epoch + num_epochs):
-        elements = iter(itertools.islice(loader.source, loader.epoch_size))
-        skip = start if number == epoch else 0  # a stream can only be read again up to there
-        collections.deque(itertools.islice(elements, skip * loader.size), maxlen=0)
-        for index in itertools.count(skip):
-            examples = list(itertools.islice(elements, loader.size))
-            if not examples or (loader.drop_last and len(examples) < loader.size):
-                break
-            number_real = len(examples)
-            if loader.pad_last:
-                examples = [examples[i % number_real] for i in range(loader.size)]
-            examples = _share(examples, loader.share)
-            batch = dict((loader.collate_fn or stack_examples)(examples))
-            yield number, index + 1, _with_mask(batch, number_real, loader)
-        if loader.epoch_size is not None and index < len(loader):
-            raise ValueError(
-                f"the iterable ended after {index} batches, epoch_size {loader.epoch_size} makes "
-                f"{len(loader)}; make epoch_size smaller."
-            )
-
-
-def fill(indices: np.ndarray, size: int, first: np.ndarray | None) -> np.ndarray:
-    """A short batch, filled up from the epoch's first one, or with itself."""
-    if len(indices) == size:
-        return indices
-    if len(indices) > size or not len(indices):
-        raise ValueError(
-            f"the batch sampler gave a batch of {len(indices)} indices; to be padded, batches must "
-            f"have 1 to {size}, the size of its largest in epoch 0 or its batch_size."
-        )
-    return np.concatenate(
-        [indices, np.resize(indices if first is None else first, size - len(indices))]
-    )
-
-
-def _share(sequence: Any, share: tuple[int, int]) -> Any:
-    index, count = share
-    size = len(sequence) // count
-    return sequence[index * size : (index + 1) * size] if count > 1 else sequence
-
-
-def _with_mask(batch: dict[str, Any], number_real: int, loader: "Loader") -> dict[str, Any]:
-    if loader.has_mask:
-        real = _share((np.arange(loader.size) < number_real).astype(np.float32), loader.share)
-        mask = batch.get("mask")
-        batch["mask"] = real if mask is None else mask * real.reshape(-1, *[1] * (mask.ndim - 1))
-    return batch
+        _close(iterator)
 
 
 def put_on_devices(
-    batches: Iterable[Mapping[str, Any]],
+    batches: Iterable[Mapping[str, ArrayLike]],
     size: int = 2,
     sharding: jax.sharding.Sharding | None = None,
 ) -> Iterator[dict[str, jax.Array]]:
     """Batches on the device, transferred ahead of their use.
 
     Args:
-        batches: of NumPy arrays (B, ...), such as a loader.
-        size: batches that are on their way or there and wait.
-        sharding: how arrays are spread over devices, of several processes too: each gives its own
-            share (``Loader(shard="process")``). None takes the default device.
+        batches: of NumPy arrays (B, ...), e.g. a loader.
+        size: number of batches that are transferred ahead.
+        sharding: distribution of the arrays over devices, of several processes too: each process
+            passes its own share (``Loader(shard="process")``). None uses the default device.
 
     Yields:
         JAX arrays by name.
@@ -390,7 +329,7 @@ def put_on_devices(
     """
     check_positive(size=size)
 
-    def put(batch: Mapping[str, Any]) -> dict[str, jax.Array]:
+    def put(batch: Mapping[str, ArrayLike]) -> dict[str, jax.Array]:
         check_numeric(batch)
         if sharding is None:
             return jax.device_put(dict(batch))
@@ -406,14 +345,14 @@ def put_on_devices(
             yield waiting.popleft()
             waiting.extend(put(batch) for batch in itertools.islice(iterator, 1))
     finally:
-        getattr(iterator, "close", lambda: None)()
+        _close(iterator)
 
 
-def check_numeric(batch: Mapping[str, Any]) -> None:
-    """Raises ValueError where a batch holds strings or objects."""
+def check_numeric(batch: Mapping[str, ArrayLike]) -> None:
+    """Raises ValueError if a batch holds strings or objects."""
     for name, array in batch.items():
         if np.asarray(array).dtype.kind in "OSU":
             raise ValueError(
-                f"{name!r} holds strings or objects, which no device takes; encode it or leave it "
-                "out with map_source."
+                f"{name!r} holds strings or objects, which cannot go to a device; encode it, or "
+                "leave it out with map_source."
             )

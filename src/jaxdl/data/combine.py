@@ -1,24 +1,31 @@
-"""Sources made of others or of foreign objects: subsets, mapped and joined ones, streams."""
+"""Sources made of others or of foreign objects: subsets, mapped and joined sources, streams."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxdl.data.source import (
     ArraySource,
     BaseSource,
     Example,
+    Gather,
+    Indices,
     Source,
     Spec,
     as_example,
     check_index,
     check_indices,
+    describe_spec,
     examples_of,
     spec_of,
 )
+from jaxdl.types import Array
 
 
 class _Subset(BaseSource):
@@ -31,24 +38,42 @@ class _Subset(BaseSource):
     def __getitem__(self, index: int) -> Example:
         return self.source[int(self.indices[check_index(index, len(self))])]
 
-    def __getitems__(self, indices: Sequence[int] | np.ndarray) -> Example:
+    def __getitems__(self, indices: Indices) -> Example:
         return self.source.__getitems__(self.indices[check_indices(indices, len(self))])
 
-    def examples(self, indices: Sequence[int] | np.ndarray) -> list[Example]:
+    def examples(self, indices: Indices) -> list[Example]:
         return examples_of(self.source, self.indices[check_indices(indices, len(self))])
 
     @property
     def spec(self) -> Spec:
         return self.source.spec
 
+    def resident(self) -> tuple[dict[str, np.ndarray], Gather] | None:
+        form = compact_form(self.source)
+        if form is None:
+            return None
+        arrays, gather = form
+        return {**arrays, _INDEX: self.indices.astype(np.int32)}, _Indirect(gather)
 
-def subset(source: Source, indices: Sequence[int] | np.ndarray) -> Source:
-    """Some examples of a source, in the order of the indices; one may come twice.
+
+_INDEX = "subset index"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Indirect:
+    gather: Gather
+
+    def __call__(self, arrays: Mapping[str, Array], indices: Array) -> dict[str, Array]:
+        return self.gather(arrays, jnp.asarray(arrays[_INDEX])[indices])
+
+
+def subset(source: Source, indices: Indices) -> Source:
+    """Some examples of a source, in the order of the indices, which may repeat.
 
     Raises:
         IndexError: an index out of range.
 
-    Counterpart: ``torch.utils.data.Subset``.
+    Source: ``torch.utils.data.Subset``.
 
     >>> subset(ArraySource({"label": np.arange(5)}), [4, 0]).__getitems__([0, 1])
     {'label': array([4, 0])}
@@ -60,7 +85,9 @@ def subset(source: Source, indices: Sequence[int] | np.ndarray) -> Source:
 
 
 class _Mapped(BaseSource):
-    def __init__(self, source: Source, function: Callable[[Example], Mapping[str, Any]]) -> None:
+    def __init__(
+        self, source: Source, function: Callable[[Example], Mapping[str, ArrayLike]]
+    ) -> None:
         self.source, self.function, self.class_names = source, function, source.class_names
 
     def __len__(self) -> int:
@@ -69,19 +96,20 @@ class _Mapped(BaseSource):
     def __getitem__(self, index: int) -> Example:
         return as_example(self.function(self.source[index]))
 
-    def examples(self, indices: Sequence[int] | np.ndarray) -> list[Example]:
+    def examples(self, indices: Indices) -> list[Example]:
         return [as_example(self.function(one)) for one in examples_of(self.source, indices)]
 
 
-def map_source(source: Source, function: Callable[[Example], Mapping[str, Any]]) -> Source:
+def map_source(source: Source, function: Callable[[Example], Mapping[str, ArrayLike]]) -> Source:
     """A source whose examples are ``function(example)``, computed when they are read.
 
     Args:
         source: any source.
-        function: example → example, on the host; for workers it must be picklable (a function of a
-            module, or ``functools.partial`` of one). On the device, augment in the step instead.
+        function: example → example, on the host; for worker processes it must be picklable (a
+            function of a module, or ``functools.partial`` of one). Augmentation on the device
+            belongs in the step.
 
-    Counterpart: the ``transform`` of PyTorch's data sets.
+    Source: the ``transform`` argument of PyTorch's data sets.
 
     >>> doubled = map_source(ArraySource({"x": np.arange(3)}), lambda one: {"x": 2 * one["x"]})
     >>> doubled.__getitems__([1, 2])
@@ -104,7 +132,7 @@ class _Concatenated(BaseSource):
         part = int(np.searchsorted(self.ends, place, side="right"))
         return self.sources[part][place - int(self.ends[part]) + len(self.sources[part])]
 
-    def examples(self, indices: Sequence[int] | np.ndarray) -> list[Example]:
+    def examples(self, indices: Indices) -> list[Example]:
         places = check_indices(indices, len(self))
         parts = np.searchsorted(self.ends, places, side="right")
         found: list[Example] = [{}] * len(places)
@@ -126,7 +154,7 @@ def concatenate(*sources: Source) -> Source:
     Raises:
         ValueError: no sources, or sources that differ in names, shapes, dtypes or class names.
 
-    Counterpart: ``torch.utils.data.ConcatDataset``.
+    Source: ``torch.utils.data.ConcatDataset``.
 
     >>> two = concatenate(ArraySource({"x": np.arange(2)}), ArraySource({"x": np.arange(5, 7)}))
     >>> two.__getitems__([2, 0])
@@ -135,12 +163,12 @@ def concatenate(*sources: Source) -> Source:
     if not sources:
         raise ValueError("concatenate needs at least one source.")
     for number, source in enumerate(sources):
-        for what in ("spec", "class_names"):
-            first, other = getattr(sources[0], what), getattr(source, what)
+        for field in ("spec", "class_names"):
+            first, other = getattr(sources[0], field), getattr(source, field)
             if first != other:
                 raise ValueError(
-                    f"source {number} has the {what} {other}, source 0 has {first}; sources that "
-                    "are put together must agree. map_source makes them alike."
+                    f"source {number} has the {field} {other}, source 0 has {first}; concatenated "
+                    "sources must agree. map_source can convert one."
                 )
     return _Concatenated(sources)
 
@@ -158,7 +186,7 @@ class _Foreign(BaseSource):
     def __getitem__(self, index: int) -> Example:
         return as_example(self.data[check_index(index, len(self))], self.names)
 
-    def examples(self, indices: Sequence[int] | np.ndarray) -> list[Example]:
+    def examples(self, indices: Indices) -> list[Example]:
         fetch = getattr(self.data, "__getitems__", None)
         numbers = [int(index) for index in check_indices(indices, len(self))]
         elements = fetch(numbers) if fetch else [self.data[number] for number in numbers]
@@ -172,13 +200,13 @@ def from_grain(
 ) -> Source:
     """A source of any object with a length and elements by index.
 
-    That is a Grain data source or ``MapDataset``, a TFDS data source, a Hugging Face data set, a
-    list, a dictionary with the keys 0 to N − 1, or a PyTorch ``Dataset`` of NumPy arrays.
+    E.g. a Grain data source or ``MapDataset``, a TFDS data source, a Hugging Face data set, a list,
+    a dictionary with the keys 0 to N − 1, or a PyTorch ``Dataset`` of NumPy arrays.
 
     Args:
-        data_source: the object; its ``__getitems__(indices)``, where it has one, must give a list
-            of elements.
-        names: of the parts of an element that is no mapping: ``("image", "label")``.
+        data_source: the object; its ``__getitems__(indices)``, if it has one, must return a list of
+            elements.
+        names: of the parts of an element that is not a mapping: ``("image", "label")``.
         class_names: a name for every label.
 
     >>> from_grain([(0.5, 1), (0.25, 0)], names=("input", "label"))[1]
@@ -189,31 +217,32 @@ def from_grain(
     return _Foreign(data_source, names, class_names)
 
 
+Elements = Iterable[object] | Callable[[], Iterable[object]]
+"""An iterable, or a function that returns one."""
+
+
 class IterableSource:
-    """Examples in an order of their own, of unknown number: no length, no index.
+    """Examples in their own order, of unknown number: no length, no index.
 
     Attributes:
         class_names: a name for every label, or None.
     """
 
     def __init__(
-        self,
-        elements: Iterable[Any] | Callable[[], Iterable[Any]],
-        names: Sequence[str] | None,
-        class_names: Sequence[str] | None,
+        self, elements: Elements, names: Sequence[str] | None, class_names: Sequence[str] | None
     ) -> None:
         self.elements, self.names = elements, names
         self.class_names = None if class_names is None else tuple(class_names)
         self._spec: Spec | None = None
-        self._begun: list[Any] = []  # of an iterator, what was taken from it to see the spec
+        self._begun: list[object] = []  # elements taken from an iterator for the spec
         self._used = False
 
     def __iter__(self) -> Iterator[Example]:
         if isinstance(self.elements, Iterator):
             if self._used:
                 raise ValueError(
-                    "this iterator has been used up and cannot begin again for another epoch; "
-                    "pass a function that makes it, or a list."
+                    "the iterator is exhausted; pass a function that returns a new one, or a list, "
+                    "to read it more than once."
                 )
             self._used = True
             begun, self._begun = self._begun, []
@@ -238,21 +267,24 @@ class IterableSource:
             self._spec = spec_of(first[0])
         return self._spec
 
+    def __repr__(self) -> str:
+        return f"IterableSource: {describe_spec(self)}"
+
 
 def from_iterable(
-    elements: Iterable[Any] | Callable[[], Iterable[Any]],
+    elements: Elements,
     names: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
 ) -> IterableSource:
     """A stream of examples from any Python iterable.
 
     Args:
-        elements: a function that makes a new iterator for every epoch, an iterable that can begin
-            again, or an iterator, which serves for one epoch.
-        names: of the parts of an element that is no mapping.
+        elements: a function that returns a new iterator for every epoch, an iterable that can be
+            read again, or an iterator, which serves for one epoch.
+        names: of the parts of an element that is not a mapping.
         class_names: a name for every label.
 
-    Counterpart: ``torch.utils.data.IterableDataset``.
+    Source: ``torch.utils.data.IterableDataset``.
 
     >>> counted = from_iterable(lambda: range(1, 100), names=["number"])
     >>> counted.spec["number"].shape, len(list(counted))
@@ -262,7 +294,7 @@ def from_iterable(
 
 
 def size_in_bytes(source: Source) -> int:
-    """The memory that a source takes as arrays: its length times the size of an example.
+    """Memory of a source as arrays: its length times the size of an example.
 
     >>> size_in_bytes(ArraySource({"x": np.zeros((10, 3), np.float32)}))
     120
@@ -271,18 +303,31 @@ def size_in_bytes(source: Source) -> int:
     return len(source) * sum(sizes)
 
 
+def compact_form(source: object) -> tuple[dict[str, np.ndarray], Gather] | None:
+    """A source's ``resident()``: arrays, and the function that cuts batches from them on a device.
+
+    A source whose examples overlap, such as :class:`~jaxdl.data.sources.Windows`, has such a
+    method, and so do its subsets; None for all others, whose rows are gathered.
+
+    >>> compact_form(ArraySource({"x": np.arange(3)})) is None
+    True
+    """
+    resident = getattr(source, "resident", None)
+    return None if resident is None else resident()
+
+
 def source_to_arrays(
     source: Source, *, max_bytes: int = 4 * 2**30, block: int = 256
 ) -> dict[str, np.ndarray]:
-    """Reads a whole source into arrays (N, ...), with a progress bar where it takes long.
+    """Reads a whole source into arrays (N, ...), with a progress bar if it takes long.
 
     Args:
-        source: whose examples have one shape.
-        max_bytes: the most memory that they may take.
-        block: examples read at a time.
+        source: examples of one shape.
+        max_bytes: limit of their memory.
+        block: number of examples read at a time.
 
     Raises:
-        ValueError: the arrays would take more; or examples of different shape.
+        ValueError: the arrays exceed ``max_bytes``; examples of different shapes; no examples.
 
     >>> source_to_arrays(subset(ArraySource({"x": np.arange(5)}), [4, 2]))
     {'x': array([4, 2])}
@@ -313,14 +358,17 @@ def source_to_arrays(
 
 
 def labels_of(source: Source, name: str = "label") -> np.ndarray:
-    """One array of every example, such as the labels, without decoding images where possible.
+    """One array of every example, such as the labels, without decoding images if possible.
 
     Args:
-        source: of one without arrays or a ``labels`` attribute every example is read.
+        source: every example is read if it has neither arrays nor a ``labels`` attribute.
         name: of the array.
 
     Returns:
-        (N, ...), in the order of the source; ValueError where there is no such array.
+        (N, ...), in the order of the source.
+
+    Raises:
+        ValueError: no such array.
 
     >>> labels_of(subset(ArraySource({"label": np.arange(5)}), [4, 0]))
     array([4, 0])

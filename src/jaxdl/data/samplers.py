@@ -2,40 +2,52 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
 
 from jaxdl._checks import check_positive
 
-Key = Any
-"""A JAX key or an integer seed; the seed s gives the order of ``jax.random.key(s)``."""
+Key = jax.Array | int | tuple[int, ...]
+"""A JAX key, or an integer seed s, which gives the order of ``jax.random.key(s)``."""
 
 
 @runtime_checkable
 class Sampler(Protocol):
-    """An order for every epoch; the counterpart of ``torch.utils.data.Sampler``."""
+    """An order of indices for every epoch.
+
+    Source: ``torch.utils.data.Sampler``.
+    """
 
     def __len__(self) -> int:
-        """How many indices an epoch has; the same for every epoch."""
+        """Number of indices in an epoch; the same for every epoch."""
 
     def order(self, epoch: int) -> np.ndarray:
         """The indices of an epoch: (len,) int64."""
 
 
-class _Listed:
-    """``list(sampler)`` gives the order of epoch 0."""
+class _Base:
+    """Base class of samplers; ``list(sampler)`` is the order of epoch 0."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def order(self, epoch: int) -> np.ndarray:
+        raise NotImplementedError
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.order(0).tolist())  # type: ignore[attr-defined]
+        return iter(self.order(0).tolist())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}: {len(self):,} indices per epoch"
 
 
 def generator(key: Key, epoch: int) -> np.random.Generator:
-    """The random numbers of an epoch.
+    """The random number generator of an epoch.
 
     Args:
-        key: a JAX key, an integer from 0, or what :func:`seed_of` gave.
+        key: a JAX key, an integer from 0, or the result of :func:`seed_of`.
         epoch: number of the epoch, from 0.
 
     >>> int(generator(0, 3).integers(1000)) == int(generator(jax.random.key(0), 3).integers(1000))
@@ -45,10 +57,10 @@ def generator(key: Key, epoch: int) -> np.random.Generator:
 
 
 def seed_of(key: Key) -> tuple[int, ...]:
-    """A key as integers, which any process can rebuild and any file can hold.
+    """A key as integers, which can be pickled and saved.
 
     Raises:
-        ValueError: neither a key nor an integer from 0.
+        ValueError: neither one key nor an integer in [0, 2**64).
 
     >>> seed_of(7)
     (0, 7)
@@ -69,11 +81,11 @@ def seed_of(key: Key) -> tuple[int, ...]:
     return tuple(int(number) for number in numbers)
 
 
-@dataclasses.dataclass(frozen=True)
-class SequentialSampler(_Listed):
+@dataclasses.dataclass(frozen=True, repr=False)
+class SequentialSampler(_Base):
     """Every example in the order of the source.
 
-    Counterpart: ``torch.utils.data.SequentialSampler``.
+    Source: ``torch.utils.data.SequentialSampler``.
 
     >>> list(SequentialSampler(4))
     [0, 1, 2, 3]
@@ -88,21 +100,21 @@ class SequentialSampler(_Listed):
         return np.arange(self.num_examples)
 
 
-@dataclasses.dataclass(frozen=True)
-class RandomSampler(_Listed):
+@dataclasses.dataclass(frozen=True, repr=False)
+class RandomSampler(_Base):
     """A random order, new for every epoch.
 
     Args:
         num_examples: N, the length of the source.
-        replacement: draw each index anew, so that some come twice and some not at all.
-        num_samples: indices an epoch; N by default. More than N without replacement gives whole
+        replacement: draw with replacement.
+        num_samples: indices per epoch; N by default. More than N without replacement gives whole
             permutations one after the other.
         key: root of the order; a JAX key or an integer.
 
     Raises:
         ValueError: a size below 1.
 
-    Counterpart: ``torch.utils.data.RandomSampler``.
+    Source: ``torch.utils.data.RandomSampler``.
 
     >>> sorted(RandomSampler(5))
     [0, 1, 2, 3, 4]
@@ -130,15 +142,15 @@ class RandomSampler(_Listed):
         ]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class SubsetRandomSampler(_Listed):
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class SubsetRandomSampler(_Base):
     """Some examples in a random order, new for every epoch.
 
     Args:
         indices: of the examples.
         key: root of the order.
 
-    Counterpart: ``torch.utils.data.SubsetRandomSampler``.
+    Source: ``torch.utils.data.SubsetRandomSampler``.
 
     >>> sorted(SubsetRandomSampler([7, 3, 5]))
     [3, 5, 7]
@@ -158,21 +170,21 @@ class SubsetRandomSampler(_Listed):
         return generator(self.key, epoch).permutation(self.indices)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class WeightedRandomSampler(_Listed):
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class WeightedRandomSampler(_Base):
     """Indices drawn with probabilities proportional to weights.
 
     Args:
         weights: (N,), at least 0; they need not sum to 1.
-        num_samples: indices an epoch.
-        replacement: draw each index anew; else an index comes at most once.
+        num_samples: indices per epoch.
+        replacement: draw with replacement; if False, an index comes at most once.
         key: root of the order.
 
     Raises:
         ValueError: weights that are negative, not finite or all 0; without replacement, more
-            samples than examples of weight above 0.
+            samples than examples of positive weight.
 
-    Counterpart: ``torch.utils.data.WeightedRandomSampler``.
+    Source: ``torch.utils.data.WeightedRandomSampler``.
 
     >>> list(WeightedRandomSampler([0.0, 2.0, 0.0], num_samples=3))
     [1, 1, 1]
@@ -191,7 +203,7 @@ class WeightedRandomSampler(_Listed):
         if not self.replacement and self.num_samples > np.count_nonzero(weights):
             raise ValueError(
                 f"num_samples {self.num_samples} without replacement is more than the "
-                f"{np.count_nonzero(weights)} examples of weight above 0."
+                f"{np.count_nonzero(weights)} examples of positive weight."
             )
         object.__setattr__(self, "weights", weights)
         object.__setattr__(self, "key", seed_of(self.key))
@@ -206,12 +218,12 @@ class WeightedRandomSampler(_Listed):
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class DistributedSampler(_Listed):
-    """The part of an epoch's order that one of several processes visits.
+@dataclasses.dataclass(frozen=True, repr=False)
+class DistributedSampler(_Base):
+    """One process's part of an epoch's order.
 
     Process r takes the indices r, r + R, r + 2R, … of the common order, which is first filled up
-    to a multiple of R with its own beginning, or cut to one.
+    to a multiple of R from its beginning, or cut to one.
 
     Args:
         num_examples: N.
@@ -219,14 +231,14 @@ class DistributedSampler(_Listed):
         rank: r; this JAX process by default.
         shuffle: a random order, new for every epoch.
         key: root of the order; the same in every process.
-        drop_last: cut instead of filling up.
+        drop_last: cut the order instead of filling it up.
 
     Raises:
-        ValueError: a rank that is not in 0 to R − 1.
+        ValueError: a rank outside 0 to R − 1.
 
-    Counterpart: ``torch.utils.data.DistributedSampler``, whose ``set_epoch`` is the argument
-    ``epoch`` here. For training on a mesh, ``Loader(shard=…)`` cuts every batch instead, which
-    keeps the batches those of one process.
+    Source: ``torch.utils.data.DistributedSampler``, whose ``set_epoch`` is the argument
+    ``epoch`` here. For training on a mesh, ``Loader(shard=…)`` cuts every batch instead, so that
+    the batches are those of a single process.
 
     >>> [list(DistributedSampler(5, num_replicas=2, rank=rank, shuffle=False)) for rank in (0, 1)]
     [[0, 2, 4], [1, 3, 0]]
@@ -268,8 +280,8 @@ class DistributedSampler(_Listed):
         return np.resize(order, len(self) * self._replicas)[self._rank :: self._replicas]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class FixedSampler(_Listed):
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class FixedSampler(_Base):
     """The given indices, in the given order, every epoch.
 
     >>> FixedSampler([2, 0]).order(9)
@@ -305,30 +317,41 @@ def _indices(name: str, values: Sequence[int] | np.ndarray) -> np.ndarray:
 
 @runtime_checkable
 class Batches(Protocol):
-    """Batches of indices for every epoch, of any size; a ``batch_sampler`` of a loader."""
+    """Batches of indices for every epoch, of any size, for a loader's ``batch_sampler``."""
 
     def __len__(self) -> int:
-        """Batches an epoch; the same for every epoch."""
+        """Number of batches in an epoch; the same for every epoch."""
 
     def batches(self, epoch: int) -> list[np.ndarray]:
         """The indices of the batches of an epoch."""
 
 
-class _ListedBatches:
+class _BaseBatches:
+    """Base class of batch samplers; ``list(sampler)`` is the batches of epoch 0."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        raise NotImplementedError
+
     def __iter__(self) -> Iterator[list[int]]:
-        return (batch.tolist() for batch in self.batches(0))  # type: ignore[attr-defined]
+        return (batch.tolist() for batch in self.batches(0))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}: {len(self):,} batches per epoch"
 
 
-@dataclasses.dataclass(frozen=True)
-class BatchSampler(_ListedBatches):
-    """The order of a sampler, cut into batches.
+@dataclasses.dataclass(frozen=True, repr=False)
+class BatchSampler(_BaseBatches):
+    """A sampler's order, cut into batches.
 
     Args:
         sampler: any sampler.
         batch_size: B.
         drop_last: leave out a ragged last batch.
 
-    Counterpart: ``torch.utils.data.BatchSampler``.
+    Source: ``torch.utils.data.BatchSampler``.
 
     >>> from jaxdl.data import SequentialSampler
     >>> list(BatchSampler(SequentialSampler(5), batch_size=2, drop_last=False))
@@ -353,9 +376,9 @@ class BatchSampler(_ListedBatches):
         return [order[start * size : (start + 1) * size] for start in range(len(self))]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class BucketBatchSampler(_ListedBatches):
-    """Batches of examples of similar length, so that little is padded.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class BucketBatchSampler(_BaseBatches):
+    """Batches of examples of similar length, which need little padding.
 
     Example i belongs to the first bucket whose boundary is at least ``lengths[i]``. Every bucket
     is cut into batches, and the batches come in a random order.
@@ -363,16 +386,16 @@ class BucketBatchSampler(_ListedBatches):
     Args:
         lengths: (N,) of the sequences.
         batch_size: B; a bucket's last batch may be smaller.
-        boundaries: greatest length of each bucket, rising; the last one holds the longest.
-        shuffle: shuffle within the buckets and the batches among each other, anew every epoch.
+        boundaries: maximum length of each bucket, increasing; the last one for the longest example.
+        shuffle: shuffle the examples of each bucket and the batches, in every epoch.
         key: root of the order.
         drop_last: leave out the ragged last batch of each bucket.
 
     Raises:
-        ValueError: boundaries that do not rise, or a sequence longer than the last one.
+        ValueError: boundaries that do not increase, or a sequence longer than the last one.
 
     Source: Khomenko et al. 2016, "Accelerating recurrent neural network training using sequence
-    bucketing"; counterpart: ``torchtext.data.BucketIterator``.
+    bucketing"; ``torchtext.data.BucketIterator``.
 
     >>> list(BucketBatchSampler([3, 9, 2, 8, 1], 2, boundaries=[4, 10], shuffle=False))
     [[0, 2], [4], [1, 3]]
@@ -389,7 +412,7 @@ class BucketBatchSampler(_ListedBatches):
         check_positive(batch_size=self.batch_size)
         lengths, boundaries = np.asarray(self.lengths), np.asarray(self.boundaries)
         if not len(boundaries) or (np.diff(boundaries) <= 0).any():
-            raise ValueError(f"boundaries must rise, got {list(self.boundaries)}.")
+            raise ValueError(f"boundaries must increase, got {list(self.boundaries)}.")
         if not len(lengths) or lengths.max() > boundaries[-1]:
             longest = lengths.max() if len(lengths) else "none"
             raise ValueError(

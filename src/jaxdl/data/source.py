@@ -1,36 +1,68 @@
-"""Sources: anything with a length and examples by index.
+"""Sources: examples by index.
 
-A :class:`Source` is PyTorch's map-style ``Dataset`` with two additions: a batch of examples can be
-asked for at once, and what an example looks like is known before one is read. Sources of files open
-them when an example is first read, once a process, so that a source can be pickled and sent to a
-worker.
+A :class:`Source` is PyTorch's map-style ``Dataset`` with two additions: the form of an example is
+known before one is read (``spec``), and several examples are read in one call
+(``__getitems__``). A subclass of :class:`BaseSource` has both from two methods::
+
+    class Waves(data.BaseSource):
+        class_names = ("sine", "square")
+
+        def __init__(self, number, length=64):
+            self.number, self.length = number, length
+
+        def __len__(self):
+            return self.number
+
+        def __getitem__(self, index):
+            index = check_index(index, len(self))  # IndexError ends a loop over the source
+            wave = np.sin(np.arange(self.length, dtype=np.float32) * (1 + index % 7))
+            label = np.int32(index % 2)
+            return {"input": np.sign(wave) if label else wave, "label": label}
+
+    train.run(step, state, data.Loader(Waves(1000), batch_size=32, shuffle=True), ...)
+
+A source that reads files opens them at the first example, once per process
+(:class:`FileSource`), so that it can be pickled for a worker. A new file format is one file in
+:mod:`jaxdl.data.sources` and one line in :func:`jaxdl.data.open`'s table of suffixes.
 """
 
 import mmap
 import operator
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxdl._checks import check_data
+from jaxdl.types import Array
 
 Example = dict[str, np.ndarray]
 """One example: arrays by name, without a batch axis; ``"image"`` (H, W, C), ``"label"`` (), …"""
+
+
+Indices = Sequence[int] | np.ndarray
+"""Indices (B,) of examples."""
 
 
 Spec = dict[str, jax.ShapeDtypeStruct]
 """Shape and dtype of every array of an example."""
 
 
+Gather = Callable[[Mapping[str, Array], Array], dict[str, Array]]
+"""``(arrays, indices (B,)) -> batch``: a pure and hashable function that runs on the device."""
+
+
 @runtime_checkable
 class Source(Protocol):
     """Examples by index, from 0 to the length.
 
-    The counterpart of ``torch.utils.data.Dataset``. An index out of range raises IndexError (a
-    negative one counts from the end), so that ``for example in source`` ends, as in PyTorch.
+    An index out of range raises IndexError, so that ``for example in source`` ends; a negative one
+    counts from the end.
+
+    Source: ``torch.utils.data.Dataset``.
 
     Attributes:
         class_names: a name for every label, in order, or None.
@@ -47,14 +79,15 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> Example:
         """One example."""
 
-    def __getitems__(self, indices: Sequence[int] | np.ndarray) -> Example:
-        """The examples of several indices, stacked: arrays (B, ...)."""
+    def __getitems__(self, indices: Indices) -> Example:
+        """Several examples, stacked: arrays (B, ...)."""
 
 
 class BaseSource:
-    """What most sources have in common; a subclass adds ``__len__`` and ``__getitem__``.
+    """Base class of sources; a subclass adds ``__len__`` and ``__getitem__``.
 
-    ``spec`` is that of example 0, read once. Examples of a batch are read one by one and stacked.
+    ``spec`` is that of example 0, read once. The examples of a batch are read one by one and
+    stacked.
 
     >>> class Squares(BaseSource):
     ...     def __len__(self):
@@ -64,6 +97,8 @@ class BaseSource:
     ...         return {"input": np.float32(check_index(index, len(self)) ** 2)}
     >>> Squares().__getitems__([3, 1])
     {'input': array([9., 1.], dtype=float32)}
+    >>> Squares()
+    Squares: 4 examples, input () float32
     """
 
     class_names: tuple[str, ...] | None = None
@@ -75,12 +110,12 @@ class BaseSource:
     def __getitem__(self, index: int) -> Example:
         raise NotImplementedError
 
-    def __getitems__(self, indices: Sequence[int] | np.ndarray) -> Example:
+    def __getitems__(self, indices: Indices) -> Example:
         checked = check_indices(indices, len(self))
         return stack_examples(self.examples(checked), checked, self.spec)
 
-    def examples(self, indices: Sequence[int] | np.ndarray) -> list[Example]:
-        """The examples of several indices, not stacked: they may differ in shape."""
+    def examples(self, indices: Indices) -> list[Example]:
+        """Several examples, not stacked: they may differ in shape."""
         return [self[int(index)] for index in indices]
 
     @property
@@ -91,12 +126,16 @@ class BaseSource:
             self._spec = spec_of(self[0])
         return self._spec
 
+    def __repr__(self) -> str:
+        name = type(self).__name__.lstrip("_")
+        return f"{name}: {len(self):,} examples, {describe_spec(self)}{_listed(self.class_names)}"
+
 
 class FileSource(BaseSource):
-    """A source of files that are opened when they are first needed, once a process.
+    """Base class of sources that keep files open, opened at the first use in each process.
 
-    A handle must not cross a fork and cannot be pickled: a worker opens its own. A subclass has
-    ``_open()``, which returns what ``_opened()`` then gives, ``__len__`` and ``examples``.
+    A handle must not cross a fork and cannot be pickled. A subclass has ``_open()``, whose result
+    ``_opened()`` returns, ``__len__`` and ``examples``.
     """
 
     _handle: Any = None
@@ -110,11 +149,162 @@ class FileSource(BaseSource):
             self._handle, self._process = self._open(), os.getpid()
         return self._handle
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_handle": None}
 
     def __getitem__(self, index: int) -> Example:
         return self.examples([check_index(index, len(self))])[0]
+
+
+class ArraySource(BaseSource):
+    """Arrays in memory or mapped from a file, one example per row.
+
+    Args:
+        arrays: (N, ...) by name. A memory-mapped array is opened again in a worker, not sent.
+        class_names: a name for every label.
+
+    Raises:
+        ValueError: no arrays, or arrays of different lengths.
+
+    Source: ``torch.utils.data.TensorDataset``.
+
+    >>> source = ArraySource({"input": np.arange(6).reshape(3, 2), "label": np.array([0, 1, 0])})
+    >>> source[-1]
+    {'input': array([4, 5]), 'label': array(0)}
+    """
+
+    def __init__(
+        self, arrays: Mapping[str, ArrayLike], class_names: Sequence[str] | None = None
+    ) -> None:
+        self.arrays = {
+            name: array if isinstance(array, np.ndarray) else np.asarray(array)
+            for name, array in arrays.items()
+        }
+        lengths = {name: len(array) for name, array in self.arrays.items() if array.ndim}
+        if not self.arrays or len(lengths) < len(self.arrays) or len(set(lengths.values())) > 1:
+            shapes = {name: array.shape for name, array in self.arrays.items()}
+            raise ValueError(
+                f"arrays must have a leading example axis of one length, got shapes {shapes}."
+            )
+        self.class_names = None if class_names is None else tuple(class_names)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+    def __getitem__(self, index: int) -> Example:
+        row = check_index(index, len(self))
+        return {name: np.asarray(array[row, ...]) for name, array in self.arrays.items()}
+
+    def __getitems__(self, indices: Indices) -> Example:
+        rows = check_indices(indices, len(self))
+        return {
+            name: np.asarray(np.take(array, rows, axis=0)) for name, array in self.arrays.items()
+        }
+
+    def examples(self, indices: Indices) -> list[Example]:
+        return unstack(self.__getitems__(indices))
+
+    @property
+    def spec(self) -> Spec:
+        return {n: jax.ShapeDtypeStruct(a.shape[1:], a.dtype) for n, a in self.arrays.items()}
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "arrays": {n: _pack(a) for n, a in self.arrays.items()}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= {**state, "arrays": {n: _unpack(a) for n, a in state["arrays"].items()}}
+
+
+_Mapped = tuple[str, np.dtype, int, tuple[int, ...], str]
+"""Arguments with which a memory-mapped array is opened again."""
+
+
+def _pack(array: np.ndarray) -> np.ndarray | _Mapped:
+    # Pickle would copy a mapped file into the message. A view of one has no offset to reopen at.
+    whole = isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap)
+    if not whole or not isinstance(array, np.memmap) or array.filename is None:
+        return np.asarray(array)
+    order = "C" if array.flags.c_contiguous else "F"
+    return (os.fspath(array.filename), array.dtype, array.offset, array.shape, order)
+
+
+def _unpack(packed: np.ndarray | _Mapped) -> np.ndarray:
+    if isinstance(packed, np.ndarray):
+        return packed
+    name, dtype, offset, shape, order = packed
+    return np.memmap(name, dtype, "r", offset, shape, "C" if order == "C" else "F")
+
+
+class Dataset(NamedTuple):
+    """Both splits of an image classification set, in memory.
+
+    Attributes:
+        name: of the set.
+        train: ``"image"`` (N, H, W, C) uint8 and ``"label"`` (N,) int32, class indices from 0.
+        test: likewise, with its own N.
+        class_names: a name for every label, in order.
+    """
+
+    name: str
+    train: dict[str, np.ndarray]
+    test: dict[str, np.ndarray]
+    class_names: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        lines = [f"Dataset {self.name}{_listed(self.class_names)}"]
+        for split in ("train", "test"):
+            source = ArraySource(getattr(self, split))
+            lines.append(f"  {split:5}  {len(source):,} examples, {describe_spec(source)}")
+        return "\n".join(lines)
+
+
+def check_dataset(dataset: Dataset) -> Dataset:
+    """Returns a data set unchanged if it is what :class:`Dataset` says.
+
+    Raises:
+        ValueError: images that are not uint8 (N, H, W, C), labels that are not int32 (N,), splits
+            of different image shape, and what :func:`jaxdl._checks.check_data` finds. The message
+            names the set and the split.
+    """
+    for split in ("train", "test"):
+        data: dict[str, np.ndarray] = getattr(dataset, split)
+        try:
+            check_data(data, num_classes=len(dataset.class_names))
+        except ValueError as error:
+            raise ValueError(f"{dataset.name}, {split} split: {error}") from error
+        for key, dtype, rank in (("image", np.uint8, 4), ("label", np.int32, 1)):
+            if data[key].dtype != dtype or data[key].ndim != rank:
+                raise ValueError(
+                    f"{dataset.name}, {split} split: {key!r} must be {np.dtype(dtype)} of rank "
+                    f"{rank}, got {data[key].dtype} {data[key].shape}."
+                )
+    sizes = [split["image"].shape[1:] for split in (dataset.train, dataset.test)]
+    if sizes[0] != sizes[1]:
+        raise ValueError(
+            f"{dataset.name}: the images of both splits must have one shape (H, W, C), got "
+            f"{sizes[0]} for training and {sizes[1]} for testing. Are the files of one set?"
+        )
+    return dataset
+
+
+def _listed(class_names: Sequence[str] | None, limit: int = 8) -> str:
+    if class_names is None:
+        return ""
+    shown = [*class_names[:limit], *(["…"] if len(class_names) > limit else [])]
+    return f"; {len(class_names)} classes: {', '.join(shown)}"
+
+
+def describe_spec(source: object) -> str:
+    """The arrays of a source's examples in one line, such as ``image (8, 8, 1) uint8``."""
+    try:
+        spec: Spec = getattr(source, "spec", {})
+    except Exception as error:  # a repr must not raise
+        return f"unreadable ({error})"
+    return ", ".join(
+        f"{name} ({', '.join(map(str, one.shape))}) "
+        f"{'text' if one.dtype == object else np.dtype(one.dtype).name}"
+        for name, one in spec.items()
+    )
 
 
 def check_index(index: int, length: int) -> int:
@@ -133,8 +323,8 @@ def check_index(index: int, length: int) -> int:
     return number + length if number < 0 else number
 
 
-def check_indices(indices: Sequence[int] | np.ndarray | range, length: int) -> np.ndarray:
-    """As :func:`check_index` for many: (B,) int64, all in [0, length).
+def check_indices(indices: Indices | range, length: int) -> np.ndarray:
+    """Several indices counted from 0, see :func:`check_index`: (B,) int64 in [0, length).
 
     Raises:
         IndexError: an index out of range; the message has the first one.
@@ -162,31 +352,29 @@ def check_indices(indices: Sequence[int] | np.ndarray | range, length: int) -> n
     return array if low >= 0 else np.where(array < 0, array + length, array)
 
 
-def spec_of(example: Mapping[str, Any]) -> Spec:
+def spec_of(example: Mapping[str, ArrayLike]) -> Spec:
     """Shape and dtype of an example's arrays.
 
     >>> spec_of({"input": np.zeros((2, 3), np.float32)})["input"].shape
     (2, 3)
     """
-    return {
-        name: jax.ShapeDtypeStruct(value.shape, value.dtype)
-        for name, value in ((name, np.asarray(value)) for name, value in example.items())
-    }
+    arrays = {name: np.asarray(value) for name, value in example.items()}
+    return {name: jax.ShapeDtypeStruct(one.shape, one.dtype) for name, one in arrays.items()}
 
 
-def as_example(element: Any, names: Sequence[str] | None = None) -> Example:
-    """An element of a foreign data set as an example.
+def as_example(element: object, names: Sequence[str] | None = None) -> Example:
+    """An element of another library's data set as an example.
 
     Args:
         element: a mapping of arrays or numbers; or, with ``names``, one of them or a tuple or list.
-        names: what to call the parts of an element that is no mapping.
+        names: of the parts of an element that is not a mapping.
 
     Returns:
-        NumPy arrays by name. Python's integers become int32, its floats float32, its strings
-        arrays of dtype object and shape (); arrays keep their dtype.
+        NumPy arrays by name. Python integers become int32 (int64 beyond its range), floats float32,
+        strings arrays of dtype object and shape (); arrays keep their dtype.
 
     Raises:
-        ValueError: the element is no mapping and ``names`` is missing or of another number.
+        ValueError: the element is not a mapping, and ``names`` is missing or of another length.
 
     >>> as_example((2.0, 1), ("input", "label"))
     {'input': array(2., dtype=float32), 'label': array(1, dtype=int32)}
@@ -215,21 +403,21 @@ def _as_array(value: Any) -> np.ndarray:
 
 
 def stack_examples(
-    examples: Sequence[Mapping[str, Any]],
-    indices: Sequence[int] | np.ndarray | None = None,
+    examples: Sequence[Mapping[str, ArrayLike]],
+    indices: Indices | range | None = None,
     spec: Spec | None = None,
 ) -> Example:
     """Examples as one batch: arrays (B, ...).
 
     Args:
         examples: of equal names and shapes.
-        indices: their numbers, for the message.
-        spec: what to give where there are no examples: arrays (0, ...).
+        indices: their indices, for the message.
+        spec: form of the result if there are no examples: arrays (0, ...).
 
     Raises:
         ValueError: names or shapes differ; the message has the two examples.
 
-    Counterpart: ``torch.utils.data.default_collate``.
+    Source: ``torch.utils.data.default_collate``.
 
     >>> stack_examples([{"label": np.int32(3)}, {"label": np.int32(4)}])
     {'label': array([3, 4], dtype=int32)}
@@ -250,13 +438,13 @@ def stack_examples(
                 raise ValueError(
                     f"{name!r} has shape {shape} in example {number} and {first} in example "
                     f"{numbers[0]}: they cannot be stacked. Resize or pad them with map_source, "
-                    "or give the loader a collate function that pads."
+                    "or give the loader a collate_fn that pads."
                 )
-    return {name: np.stack([example[name] for example in examples]) for name in names}
+    return {name: np.stack([np.asarray(one[name]) for one in examples]) for name in names}
 
 
 def unstack(batch: Mapping[str, np.ndarray]) -> list[Example]:
-    """A batch as a list of examples; :func:`stack_examples` backwards.
+    """A batch as a list of examples; the reverse of :func:`stack_examples`.
 
     >>> unstack({"label": np.array([3, 4])})
     [{'label': array(3)}, {'label': array(4)}]
@@ -268,130 +456,8 @@ def unstack(batch: Mapping[str, np.ndarray]) -> list[Example]:
     ]
 
 
-def examples_of(source: Source, indices: Sequence[int] | np.ndarray) -> list[Example]:
-    """The examples of several indices, not stacked, fetched together where the source can.
-
-    This is what a collate function that pads gets.
-    """
+def examples_of(source: Source, indices: Indices) -> list[Example]:
+    """Several examples, not stacked, fetched together if the source can; for ``collate_fn``."""
     checked = check_indices(indices, len(source))
     fetch = getattr(source, "examples", None)
     return fetch(checked) if fetch else [source[int(index)] for index in checked]
-
-
-class ArraySource(BaseSource):
-    """Arrays in memory or mapped from a file, one example a row.
-
-    Args:
-        arrays: (N, ...) by name. A memory-mapped array is opened again in a worker, not sent.
-        class_names: a name for every label.
-
-    Raises:
-        ValueError: no arrays, or arrays of different length.
-
-    Counterpart: ``torch.utils.data.TensorDataset``.
-
-    >>> source = ArraySource({"input": np.arange(6).reshape(3, 2), "label": np.array([0, 1, 0])})
-    >>> source[-1]
-    {'input': array([4, 5]), 'label': array(0)}
-    """
-
-    def __init__(self, arrays: Mapping[str, Any], class_names: Sequence[str] | None = None) -> None:
-        self.arrays = {name: _host_array(array) for name, array in arrays.items()}
-        lengths = {name: len(array) for name, array in self.arrays.items() if array.ndim}
-        if not self.arrays or len(lengths) < len(self.arrays) or len(set(lengths.values())) > 1:
-            shapes = {name: array.shape for name, array in self.arrays.items()}
-            raise ValueError(
-                f"arrays must have a leading axis of one length, the examples; got {shapes}."
-            )
-        self.class_names = None if class_names is None else tuple(class_names)
-
-    def __len__(self) -> int:
-        return len(next(iter(self.arrays.values())))
-
-    def __getitem__(self, index: int) -> Example:
-        row = check_index(index, len(self))
-        return {name: np.asarray(array[row, ...]) for name, array in self.arrays.items()}
-
-    def __getitems__(self, indices: Sequence[int] | np.ndarray) -> Example:
-        rows = check_indices(indices, len(self))
-        return {
-            name: np.asarray(np.take(array, rows, axis=0)) for name, array in self.arrays.items()
-        }
-
-    def examples(self, indices: Sequence[int] | np.ndarray) -> list[Example]:
-        return unstack(self.__getitems__(indices))
-
-    @property
-    def spec(self) -> Spec:
-        return {n: jax.ShapeDtypeStruct(a.shape[1:], a.dtype) for n, a in self.arrays.items()}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "arrays": {n: _pack(a) for n, a in self.arrays.items()}}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ |= {**state, "arrays": {n: _unpack(a) for n, a in state["arrays"].items()}}
-
-
-def _host_array(array: Any) -> np.ndarray:
-    return array if isinstance(array, np.ndarray) else np.asarray(array)
-
-
-def _pack(array: np.ndarray) -> Any:
-    # Pickle would copy a mapped file into the message; a view of one has no offset to reopen at.
-    whole = isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap)
-    if not whole or not isinstance(array, np.memmap) or array.filename is None:
-        return np.asarray(array)
-    order = "C" if array.flags.c_contiguous else "F"
-    return (os.fspath(array.filename), array.dtype, array.offset, array.shape, order)
-
-
-def _unpack(packed: Any) -> np.ndarray:
-    if isinstance(packed, np.ndarray):
-        return packed
-    name, dtype, offset, shape, order = packed
-    return np.memmap(name, dtype, "r", offset, shape, order)
-
-
-class Dataset(NamedTuple):
-    """Two splits of an image classification set, on the host.
-
-    Attributes:
-        name: what :func:`jaxdl.data.load` calls it.
-        train: ``"image"`` (N, H, W, C) uint8 and ``"label"`` (N,) int32, class indices from 0.
-        test: likewise, with its own N.
-        class_names: a name for every label, in order.
-    """
-
-    name: str
-    train: dict[str, np.ndarray]
-    test: dict[str, np.ndarray]
-    class_names: tuple[str, ...]
-
-
-def check_dataset(dataset: Dataset) -> Dataset:
-    """Returns a data set unchanged if it keeps the promises of :class:`Dataset`.
-
-    Raises:
-        ValueError: images that are not uint8 (N, H, W, C), labels that are not int32 (N,), splits
-            of different image shape, and what :func:`jaxdl._checks.check_data` finds. The message
-            names the set and the split.
-    """
-    for split in ("train", "test"):
-        data: dict[str, np.ndarray] = getattr(dataset, split)
-        try:
-            check_data(data, num_classes=len(dataset.class_names))
-        except ValueError as error:
-            raise ValueError(f"{dataset.name}, {split} split: {error}") from error
-        for key, dtype, rank in (("image", np.uint8, 4), ("label", np.int32, 1)):
-            if data[key].dtype != dtype or data[key].ndim != rank:
-                raise ValueError(
-                    f"{dataset.name}, {split} split: {key!r} must be {np.dtype(dtype)} of rank "
-                    f"{rank}, got {data[key].dtype} {data[key].shape}."
-                )
-    sizes = [split["image"].shape[1:] for split in (dataset.train, dataset.test)]
-    if sizes[0] != sizes[1]:
-        raise ValueError(
-            f"{dataset.name}: the images of both splits must have one shape (H, W, C), got "
-            f"{sizes[0]} for training and {sizes[1]} for testing. Are the files of one set?"
-        )
-    return dataset
