@@ -4,9 +4,10 @@ import functools
 import io
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxdl._checks import check_shape
 from jaxdl._files import write_bytes
@@ -91,7 +92,7 @@ def tidy_axes(axes: "Axes", grid: Literal["both", "x", "y"] = "both") -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def check_images(images: Any) -> np.ndarray:
+def check_images(images: ArrayLike) -> np.ndarray:
     images = np.asarray(images)
     check_shape("images", images, ("N", "H", "W", None))
     if 0 in images.shape or images.shape[-1] not in (1, 3):

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxdl._checks import check_labels, check_positive, check_shape
 from jaxdl._extras import require
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def image_grid(
-    images: Any,
+    images: ArrayLike,
     *,
     titles: Sequence[str] | None = None,
     num_columns: int | None = None,
@@ -84,9 +85,9 @@ def image_grid(
 
 
 def predictions(
-    images: Any,
-    labels: Any,
-    probabilities: Any,
+    images: ArrayLike,
+    labels: ArrayLike,
+    probabilities: ArrayLike,
     class_names: Sequence[str],
     *,
     num_columns: int = 8,
@@ -129,7 +130,7 @@ def predictions(
 
 
 def samples(
-    data: Source | Mapping[str, Any],
+    data: Source | Mapping[str, ArrayLike],
     key: Array,
     *,
     num_examples: int = 32,
@@ -184,7 +185,7 @@ def _fit(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def augmentations(
-    images: Any,
+    images: ArrayLike,
     augment: Callable[[Array, Array], Array],
     key: Array,
     *,
@@ -227,7 +228,7 @@ def augmentations(
 
 
 def class_balance(
-    counts: Mapping[str, Any],
+    counts: Mapping[str, ArrayLike],
     class_names: Sequence[str],
     *,
     title: str = "examples a class",
@@ -285,7 +286,7 @@ def class_balance(
     return figure
 
 
-def histogram(values: Any, *, label: str, title: str = "", num_bins: int = 40) -> "Figure":
+def histogram(values: ArrayLike, *, label: str, title: str = "", num_bins: int = 40) -> "Figure":
     """Draws a histogram, e.g. of text lengths or of a column.
 
     Args:

@@ -1,9 +1,10 @@
 """Confusion matrices and heat maps."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxdl._checks import check_shape
 from jaxdl._text import shorten
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def confusion_matrix(matrix: Any, class_names: Sequence[str]) -> "Figure":
+def confusion_matrix(matrix: ArrayLike, class_names: Sequence[str]) -> "Figure":
     """Draws a confusion matrix with the recall of each class.
 
     A cell's color is its share of the row's true class; up to 20 classes the counts stand in the
@@ -64,8 +65,7 @@ def confusion_matrix(matrix: Any, class_names: Sequence[str]) -> "Figure":
     right = axes.secondary_yaxis("right")
     right.set_yticks(range(number), recalls, fontsize=font)
     right.tick_params(length=0)
-    offset = {"xytext": (4, 4), "textcoords": "offset points"}
-    axes.annotate("recall", (1, 1), xycoords="axes fraction", fontsize=9, **offset)
+    axes.annotate("recall", (1, 1), (4, 4), "axes fraction", textcoords="offset points", fontsize=9)
     title = "no examples"
     if totals.sum():
         title = f"{np.trace(counts) / totals.sum():.2%} accuracy on {totals.sum():,.0f} examples"
@@ -103,9 +103,9 @@ def _write_counts(axes: "Axes", counts: np.ndarray, shares: np.ndarray) -> None:
 
 
 def heat_map(
-    values: Any,
-    rows: Sequence[Any],
-    columns: Sequence[Any],
+    values: ArrayLike,
+    rows: Sequence[object],
+    columns: Sequence[object],
     *,
     labels: tuple[str, str] = ("", ""),
     title: str = "",
@@ -183,9 +183,9 @@ def heat_map(
 
 
 def scattered_values(
-    x: Any,
-    y: Any,
-    values: Any,
+    x: ArrayLike,
+    y: ArrayLike,
+    values: ArrayLike,
     *,
     labels: tuple[str, str] = ("x", "y"),
     title: str = "",
@@ -252,7 +252,7 @@ def _color_range(values: np.ndarray, mode: str) -> tuple[float, float]:
     return max(low, middle - 10 * (high - middle)) if middle < high else low, high
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3g}"
     return shorten(str(value))

@@ -1,9 +1,10 @@
 """Plots of the plane: points, curves and decision regions."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxdl._checks import check_labels, check_shape
 from jaxdl.plots._style import (
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
 
 def points_and_curves(
-    points: Mapping[str, tuple[Any, Any]],
-    curves: Mapping[str, tuple[Any, Any]],
+    points: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
     *,
-    trace: Sequence[tuple[Any, Any]] = (),
+    trace: Sequence[tuple[ArrayLike, ArrayLike]] = (),
     trace_name: str = "earlier",
     labels: tuple[str, str] = ("x", "y"),
     title: str = "",
@@ -79,8 +80,8 @@ def points_and_curves(
 
 
 def decision_regions(
-    predict: Callable[[np.ndarray], Any],
-    points: Mapping[str, tuple[Any, Any]],
+    predict: Callable[[np.ndarray], ArrayLike],
+    points: Mapping[str, tuple[ArrayLike, ArrayLike]],
     class_names: Sequence[str],
     *,
     labels: tuple[str, str] = ("x1", "x2"),
@@ -154,8 +155,8 @@ def decision_regions(
 
 
 def class_map(
-    points: Any,
-    classes: Any,
+    points: ArrayLike,
+    classes: ArrayLike,
     class_names: Sequence[str],
     *,
     labels: tuple[str, str] = ("", ""),
@@ -213,7 +214,7 @@ def class_map(
     return figure
 
 
-def _check_curve(name: str, pair: tuple[Any, Any]) -> tuple[np.ndarray, np.ndarray]:
+def _check_curve(name: str, pair: tuple[ArrayLike, ArrayLike]) -> tuple[np.ndarray, np.ndarray]:
     x, y = (np.asarray(values, np.float64) for values in pair)
     check_shape(f"x of {name!r}", x, ("N",))
     check_shape(f"y of {name!r}", y, x.shape)

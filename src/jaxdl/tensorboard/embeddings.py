@@ -4,31 +4,34 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxdl._checks import check_shape
 from jaxdl._extras import require
 from jaxdl._files import write_bytes, write_text
 from jaxdl.tensorboard.media import make_grid, png, to_pixels
-from jaxdl.tensorboard.writer import check_step, check_tag
+from jaxdl.tensorboard.writer import Writer, check_step, check_tag
 
 MAX_SPRITE = 8192  # pixels: a larger texture is not drawn by browsers
 
+
+Metadata = Sequence[object] | Mapping[str, Sequence[object]]
+"""A label for every vector, or several columns by name."""
 
 CONFIG = "projector_config.pbtxt"
 
 
 def write_embedding(
-    writer: Any,
+    writer: Writer,
     tag: str,
-    vectors: Any,
+    vectors: ArrayLike,
     step: int,
     *,
-    metadata: Sequence[Any] | Mapping[str, Sequence[Any]] | None = None,
-    images: Any = None,
+    metadata: Metadata | None = None,
+    images: ArrayLike | None = None,
 ) -> None:
     """Writes vectors with metadata and images for the projector of TensorBoard.
 
@@ -67,7 +70,7 @@ def write_embedding(
     line = "\t".join(["%.9g"] * vectors.shape[1])
     lines = [line % tuple(row) for row in vectors.tolist()]
     write_text(run / folder / "tensors.tsv", "\n".join(lines) + "\n")
-    fields = {
+    fields: dict[str, object] = {
         "tensor_name": f"{tag} at {step}",
         "tensor_path": f"{folder.as_posix()}/tensors.tsv",
         "tensor_shape": vectors.shape,
@@ -81,7 +84,7 @@ def write_embedding(
         write_bytes(run / folder / "sprite.png", png(sprite))
         fields["sprite"] = {
             "image_path": f"{folder.as_posix()}/sprite.png",
-            "single_image_dim": np.shape(images)[2:0:-1],
+            "single_image_dim": np.asarray(images).shape[2:0:-1],
         }
     _add_to_config(run / CONFIG, fields)
 
@@ -115,7 +118,7 @@ def makes_sprite(shape: Sequence[int]) -> bool:
     return True
 
 
-def _columns(metadata: Any, number: int) -> dict[str, list[str]]:
+def _columns(metadata: Metadata | None, number: int) -> dict[str, list[str]]:
     if metadata is None:
         return {}
     columns = metadata if isinstance(metadata, Mapping) else {"label": metadata}
@@ -132,7 +135,7 @@ def _columns(metadata: Any, number: int) -> dict[str, list[str]]:
     }
 
 
-def _sprite(images: Any, number: int) -> np.ndarray:
+def _sprite(images: ArrayLike, number: int) -> np.ndarray:
     """All images in one, row after row, as many columns as rows and no border."""
     pixels = to_pixels("images", np.asarray(images), 4)
     if len(pixels) != number:
@@ -159,7 +162,7 @@ def _check_sprite(shape: tuple[int, ...]) -> int:
     return columns
 
 
-def _add_to_config(path: Path, fields: dict[str, Any]) -> None:
+def _add_to_config(path: Path, fields: Mapping[str, object]) -> None:
     require("tensorboard", "write_embedding")
     from google.protobuf import text_format  # type: ignore[import-untyped]
     from tensorboard.plugins.projector import (  # type: ignore[import-untyped]
@@ -177,7 +180,7 @@ def _add_to_config(path: Path, fields: dict[str, Any]) -> None:
     write_text(path, text_format.MessageToString(config))
 
 
-def pca(vectors: Any, num_components: int = 2) -> np.ndarray:
+def pca(vectors: ArrayLike, num_components: int = 2) -> np.ndarray:
     r"""Principal component analysis: coordinates along the directions of largest variance.
 
     With the centered vectors :math:`X = U S V^\top`, :math:`X V_k`. The sign of a direction is the
@@ -211,7 +214,7 @@ def pca(vectors: Any, num_components: int = 2) -> np.ndarray:
 
 
 def tsne(
-    vectors: Any, *, perplexity: float = 30.0, num_iterations: int = 300, seed: int = 42
+    vectors: ArrayLike, *, perplexity: float = 30.0, num_iterations: int = 300, seed: int = 42
 ) -> np.ndarray:
     """t-SNE: a projection to the plane that keeps neighbors together.
 
@@ -247,7 +250,7 @@ def tsne(
     return np.asarray(method.fit_transform(array), np.float32)
 
 
-def _check(vectors: Any) -> np.ndarray:
+def _check(vectors: ArrayLike) -> np.ndarray:
     array = np.asarray(vectors).astype(np.float32)
     check_shape("vectors", array, (None, None))
     if not np.isfinite(array).all():

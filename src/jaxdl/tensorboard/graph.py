@@ -7,7 +7,7 @@ writes shapes on the edges; dtype and settings stand in a node's card.
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -15,16 +15,18 @@ import jax
 import jax.extend.core as jex
 
 from jaxdl import tree
-from jaxdl.tensorboard.writer import write_event
+from jaxdl.tensorboard.writer import Writer, write_event
 from jaxdl.types import PyTree
 
 MAX_SETTING = 200  # characters of a setting that is worth reading
 # The source of a value: a node's name, "name:1" for its second output; None is a literal number.
 Source = str | None
+Params = Mapping[str, Any]  # of an equation
+Avals = Sequence[Any]  # abstract values, with shape and dtype
 
 
 def write_graph(
-    writer: Any, model: nn.Module, variables: PyTree, *inputs: Any, **options: Any
+    writer: Writer, model: nn.Module, variables: PyTree, *inputs: PyTree, **options: PyTree
 ) -> None:
     """Writes the graph of a model, see :func:`model_graph`; a run folder shows one.
 
@@ -41,7 +43,7 @@ def write_graph(
     write_event(writer, graph_def=graph.SerializeToString())
 
 
-def model_graph(model: nn.Module, variables: PyTree, *inputs: Any, **options: Any) -> Any:
+def model_graph(model: nn.Module, variables: PyTree, *inputs: PyTree, **options: PyTree) -> Any:
     """The graph of a model as a ``GraphDef`` message.
 
     - Scopes are the modules, ``layer1_0/conv1``; the model's own is left out, so that its layers
@@ -70,7 +72,7 @@ def model_graph(model: nn.Module, variables: PyTree, *inputs: Any, **options: An
     ['input', 'relu', 'output']
     """
 
-    def apply(variables: PyTree, *inputs: Any) -> dict[str, PyTree]:
+    def apply(variables: PyTree, *inputs: PyTree) -> dict[str, PyTree]:
         output = model.apply(variables, *inputs, **options)
         if not options.get("mutable"):
             return {"output": output}
@@ -104,7 +106,7 @@ class _Scope(NamedTuple):
     module: str
     is_root: bool = False
 
-    def enter(self, equation: Any) -> "_Scope":
+    def enter(self, equation: jex.JaxprEqn) -> "_Scope":
         """The scope of an equation, whose name stack says what modules made it."""
         path, module, is_root = self
         for entry in equation.source_info.name_stack.stack:
@@ -167,8 +169,8 @@ class _Graph:
         name: str,
         op: str,
         sources: Sequence[Source],
-        avals: Sequence[Any],
-        settings: Mapping[str, Any] | None = None,
+        avals: Avals,
+        settings: Mapping[str, object] | None = None,
     ) -> list[Source]:
         """Adds a node to the scope of a path and returns its outputs."""
         from tensorboardX.proto.attr_value_pb2 import AttrValue
@@ -186,7 +188,7 @@ class _Graph:
         return [f"{name}:{index}" if index else name for index in range(len(avals))]
 
     def walk(
-        self, closed: Any, sources: Sequence[Source], outer: _Scope, label: str = ""
+        self, closed: jex.ClosedJaxpr, sources: Sequence[Source], outer: _Scope, label: str = ""
     ) -> list[Source]:
         """Adds the equations of a closed jaxpr.
 
@@ -217,11 +219,11 @@ class _Graph:
         return [read(atom, outer) for atom in jaxpr.outvars]
 
     def equation(
-        self, equation: Any, sources: list[Source], scope: _Scope, label: str
+        self, equation: jex.JaxprEqn, sources: list[Source], scope: _Scope, label: str
     ) -> list[Source]:
         """Adds an equation, or what is inside of it; returns the sources of its outputs."""
         kind, params = equation.primitive.name, equation.params
-        avals = [variable.aval for variable in equation.outvars]
+        avals: Avals = [variable.aval for variable in equation.outvars]
         if kind in ("scan", "while", "cond"):
             return getattr(self, f"_{kind}")(params, sources, avals, scope, label or kind)
         called = _called(equation)
@@ -237,7 +239,12 @@ class _Graph:
         return self.add(scope.path, label or kind, kind, sources, avals, _settings(params))
 
     def _scan(
-        self, params: Any, sources: list[Source], avals: Any, scope: _Scope, name: str
+        self,
+        params: Mapping[str, Any],
+        sources: list[Source],
+        avals: Avals,
+        scope: _Scope,
+        name: str,
     ) -> list[Source]:
         """The body once, between the slices that it reads and the stacks that it makes."""
         body = params["jaxpr"]
@@ -255,14 +262,24 @@ class _Graph:
         return results
 
     def _while(
-        self, params: Any, sources: list[Source], avals: Any, scope: _Scope, name: str
+        self,
+        params: Mapping[str, Any],
+        sources: list[Source],
+        avals: Avals,
+        scope: _Scope,
+        name: str,
     ) -> list[Source]:
         """The body once; the condition leads to no output."""
         scope = self.group(scope, name)
         return self.walk(params["body_jaxpr"], sources[params["cond_nconsts"] :], scope)
 
     def _cond(
-        self, params: Any, sources: list[Source], avals: Any, scope: _Scope, name: str
+        self,
+        params: Mapping[str, Any],
+        sources: list[Source],
+        avals: Avals,
+        scope: _Scope,
+        name: str,
     ) -> list[Source]:
         scope = self.group(scope, name)
         results = sources[:1]
@@ -282,9 +299,10 @@ class _Graph:
         return graph_pb2.GraphDef(node=kept, versions=versions_pb2.VersionDef(producer=22))
 
 
-def _called(equation: Any) -> Any:
+def _called(equation: jex.JaxprEqn) -> jex.ClosedJaxpr | None:
     """The closed jaxpr that an equation calls with its own inputs, if it does so, else None."""
-    outside = [atom.aval.shape for atom in (*equation.invars, *equation.outvars)]
+    atoms: Sequence[Any] = (*equation.invars, *equation.outvars)
+    outside = [atom.aval.shape for atom in atoms]
     for value in equation.params.values():
         if isinstance(value, jex.Jaxpr) and not value.constvars:
             value = jex.ClosedJaxpr(value, ())
@@ -295,7 +313,7 @@ def _called(equation: Any) -> Any:
     return None
 
 
-def _has_scopes(jaxpr: Any) -> bool:
+def _has_scopes(jaxpr: jex.Jaxpr) -> bool:
     """Returns True if modules (or ``jax.named_scope``) made equations of a jaxpr."""
     called = [_called(equation) for equation in jaxpr.eqns]
     return any(equation.source_info.name_stack.stack for equation in jaxpr.eqns) or any(
@@ -303,7 +321,7 @@ def _has_scopes(jaxpr: Any) -> bool:
     )
 
 
-def _settings(params: dict[str, Any]) -> dict[str, str]:
+def _settings(params: Mapping[str, object]) -> dict[str, str]:
     """The readable parameters of an equation."""
     texts = {key: str(value) for key, value in params.items() if value is not None}
     return {
@@ -319,7 +337,7 @@ def _shape(aval: Any) -> Any:
     return TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in aval.shape])
 
 
-def _unique(name: str, taken: Any) -> str:
+def _unique(name: str, taken: Container[str]) -> str:
     candidate, number = name, 0
     while candidate in taken:
         number += 1
@@ -335,7 +353,9 @@ def _place(path: tuple, names: Sequence[str]) -> list[str]:
     return ["Parameter" if parts[0] == "params" else parts[0], *parts[1:]]
 
 
-def _argument_names(model: nn.Module, method: Any, number: int) -> list[str]:
+def _argument_names(
+    model: nn.Module, method: str | Callable[..., object] | None, number: int
+) -> list[str]:
     """The names of the call's positional arguments; ``input`` or ``input_0``, … for ``*args``."""
     function = getattr(type(model), method) if isinstance(method, str) else method
     parameters = list(inspect.signature(function or type(model).__call__).parameters.values())

@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxdl._checks import check_positive, check_shape
-from jaxdl.tensorboard.writer import write_values
+from jaxdl.tensorboard.writer import Writer, write_values
 from jaxdl.types import Array
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -99,7 +100,7 @@ def _compare(indices: Array, num_buckets: int) -> Array:
     return jnp.sum(indices[None] == buckets, axis=1, dtype=jnp.float32)
 
 
-def write_buckets(writer: Any, tag: str, buckets: Buckets, step: int) -> None:
+def write_buckets(writer: Writer, tag: str, buckets: Buckets, step: int) -> None:
     """Writes a histogram that was counted before; one without any finite value is left out.
 
     Args:
@@ -125,7 +126,7 @@ def write_buckets(writer: Any, tag: str, buckets: Buckets, step: int) -> None:
         _write(writer, tag, counts, edges[1:], map(float, buckets[2:6]), step)
 
 
-def write_histogram(writer: Any, tag: str, values: Any, step: int) -> None:
+def write_histogram(writer: Writer, tag: str, values: ArrayLike, step: int) -> None:
     """Writes the histogram of an array, in tensorboardX's buckets, 10 % wide each.
 
     NaN and infinity are left out; where nothing else is there, nothing is written. (TensorBoard
@@ -144,19 +145,19 @@ def write_histogram(writer: Any, tag: str, values: Any, step: int) -> None:
     """
     from tensorboardX.summary import make_histogram
 
-    values = np.asarray(values).astype(np.float64).reshape(-1)
-    if not values.size:
+    flat = np.asarray(values).astype(np.float64).reshape(-1)
+    if not flat.size:
         raise ValueError(f"the histogram {tag!r} needs values, got an array without elements.")
-    values = values[np.isfinite(values)]
-    if values.size:
+    finite = flat[np.isfinite(flat)]
+    if finite.size:
         # Beyond these limits are no buckets; TensorBoard draws the outermost up to the extremes.
-        inside = np.clip(values, writer.default_bins[0], writer.default_bins[-1])
+        inside = np.clip(finite, writer.default_bins[0], writer.default_bins[-1])
         histogram = make_histogram(inside, writer.default_bins)
-        statistics = (values.min(), values.max(), values.sum(), np.square(values).sum())
+        statistics = (finite.min(), finite.max(), finite.sum(), np.square(finite).sum())
         _write(writer, tag, histogram.bucket, histogram.bucket_limit, statistics, step)
 
 
-def _write(writer: Any, tag: str, counts: Any, limits: Any, statistics: Any, step: int) -> None:
+def _write(writer: Writer, tag: str, counts: Any, limits: Any, statistics: Any, step: int) -> None:
     from tensorboardX.proto.summary_pb2 import HistogramProto
 
     minimum, maximum, total, total_squares = statistics

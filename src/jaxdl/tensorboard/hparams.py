@@ -7,8 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
 from jaxdl._files import replacing, write_bytes
 from jaxdl.tensorboard.writer import (
+    Writer,
     check_tag,
     event_file,
     flush_writer,
@@ -20,8 +24,8 @@ END = ".end"  # of the name of the event file that holds how a run ended
 
 
 def write_hparams(
-    writer: Any,
-    hparams: Mapping[str, Any],
+    writer: Writer,
+    hparams: Mapping[str, object],
     *,
     metrics: Sequence[str] | None = None,
     group: str = "",
@@ -67,7 +71,7 @@ def write_hparams(
     _write(writer, "session_start_info", session_start_info=start)
 
 
-def write_hparams_end(writer: Any, *, succeeded: bool = True) -> None:
+def write_hparams_end(writer: Writer, *, succeeded: bool = True) -> None:
     """Writes the status of a run that has ended; before that it is unknown.
 
     Of several in a run folder TensorBoard shows the first that it reads. So the status is a
@@ -102,7 +106,7 @@ def write_hparams_end(writer: Any, *, succeeded: bool = True) -> None:
     _empty_ends(writer, but=path)
 
 
-def _empty_ends(writer: Any, but: Path | None = None) -> None:
+def _empty_ends(writer: Writer, but: Path | None = None) -> None:
     for path in Path(writer.logdir).glob(f"events.*{END}"):
         if path != but:
             write_bytes(path, b"")  # a TensorBoard that reads it would not go on were it removed
@@ -115,7 +119,7 @@ _KINDS = {
 }
 
 
-def flatten(hparams: Mapping[str, Any], prefix: str = "") -> dict[str, str | bool | float]:
+def flatten(hparams: Mapping[str, object], prefix: str = "") -> dict[str, str | bool | float]:
     """Hyperparameters as the text, bools and numbers that TensorBoard accepts.
 
     >>> flatten({"rate": 1, "sizes": (32, 64), "optimizer": {"nesterov": True, "decay": None}})
@@ -129,7 +133,8 @@ def flatten(hparams: Mapping[str, Any], prefix: str = "") -> dict[str, str | boo
                 "the name of a hyperparameter must be printable text such as 'learning_rate', with "
                 f"no space at its ends, got {name!r}."
             )
-        value = value.item() if getattr(value, "shape", None) == () else value
+        if isinstance(value, np.generic | np.ndarray | jax.Array) and value.shape == ():
+            value = value.item()
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{name}/")
         elif isinstance(value, list | tuple):
@@ -148,7 +153,7 @@ def flatten(hparams: Mapping[str, Any], prefix: str = "") -> dict[str, str | boo
     return flat
 
 
-def _write(writer: Any, tag: str, **content: Any) -> None:
+def _write(writer: Writer, tag: str, **content: Any) -> None:
     write_values(writer, [_content(tag, **content)], 0)
 
 

@@ -7,11 +7,11 @@ import jax
 
 from jaxdl import tree
 from jaxdl._text import align_table
-from jaxdl.tensorboard.writer import plugin_metadata, write_values
+from jaxdl.tensorboard.writer import Writer, plugin_metadata, write_values
 from jaxdl.types import PyTree
 
 
-def write_text(writer: Any, tag: str, text: str, step: int = 0) -> None:
+def write_text(writer: Writer, tag: str, text: str, step: int = 0) -> None:
     """Writes a text, which TensorBoard reads as Markdown.
 
     Args:
@@ -32,7 +32,7 @@ def write_text(writer: Any, tag: str, text: str, step: int = 0) -> None:
 
 
 def write_table(
-    writer: Any, tag: str, header: Sequence[str], rows: Sequence[Sequence[Any]], step: int = 0
+    writer: Writer, tag: str, header: Sequence[str], rows: Sequence[Sequence[object]], step: int = 0
 ) -> None:
     """Writes a table as Markdown, numbers to the right.
 
@@ -49,7 +49,7 @@ def write_table(
     write_text(writer, tag, align_table(header, rows, markdown=True), step)
 
 
-def write_parameter_table(writer: Any, tag: str, params: PyTree, step: int = 0) -> None:
+def write_parameter_table(writer: Writer, tag: str, params: PyTree, step: int = 0) -> None:
     """Writes name, shape, dtype, count and bytes of every parameter, and their sums.
 
     Args:

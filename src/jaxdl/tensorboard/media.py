@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxdl._checks import check_positive, check_shape
 from jaxdl._extras import require
-from jaxdl.tensorboard.writer import write_values
+from jaxdl.tensorboard.writer import Writer, write_values
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 def make_grid(
-    images: Any,
+    images: ArrayLike,
     *,
     num_columns: int = 8,
     padding: int = 2,
@@ -68,7 +69,7 @@ def make_grid(
     return grid
 
 
-def feature_grid(maps: Any, *, num_maps: int = 8, num_columns: int = 2) -> np.ndarray:
+def feature_grid(maps: ArrayLike, *, num_maps: int = 8, num_columns: int = 2) -> np.ndarray:
     """The first maps of a layer's output, scaled together.
 
     Args:
@@ -87,7 +88,7 @@ def feature_grid(maps: Any, *, num_maps: int = 8, num_columns: int = 2) -> np.nd
 
 
 def filter_grid(
-    kernel: Any, *, num_filters: int = 16, num_columns: int = 8, channel: int = 0
+    kernel: ArrayLike, *, num_filters: int = 16, num_columns: int = 8, channel: int = 0
 ) -> np.ndarray:
     """The first filters of a convolution, each scaled separately.
 
@@ -110,7 +111,7 @@ def filter_grid(
     return make_grid(images, num_columns=num_columns, normalize="each")
 
 
-def input_grid(images: Any, *, num_images: int = 8, num_columns: int = 8) -> np.ndarray:
+def input_grid(images: ArrayLike, *, num_images: int = 8, num_columns: int = 8) -> np.ndarray:
     """The first images of a batch: uint8 as they are, floating point scaled together.
 
     Args:
@@ -141,7 +142,7 @@ def _normalize(images: np.ndarray, how: str) -> np.ndarray:
 TOLERANCE = 1e-3  # of a range that rounding may exceed
 
 
-def write_image(writer: Any, tag: str, image: Any, step: int) -> None:
+def write_image(writer: Writer, tag: str, image: ArrayLike, step: int) -> None:
     """Writes one image as a PNG.
 
     Args:
@@ -162,9 +163,9 @@ def write_image(writer: Any, tag: str, image: Any, step: int) -> None:
 
 
 def write_image_grid(
-    writer: Any,
+    writer: Writer,
     tag: str,
-    images: Any,
+    images: ArrayLike,
     step: int,
     *,
     num_columns: int = 8,
@@ -193,7 +194,7 @@ def write_image_grid(
     write_image(writer, tag, grid, step)
 
 
-def write_figure(writer: Any, tag: str, figure: "Figure", step: int, *, dpi: int = 100) -> None:
+def write_figure(writer: Writer, tag: str, figure: "Figure", step: int, *, dpi: int = 100) -> None:
     """Writes a Matplotlib figure, e.g. one of :mod:`jaxdl.plots`, as an image.
 
     Args:
@@ -214,7 +215,9 @@ def write_figure(writer: Any, tag: str, figure: "Figure", step: int, *, dpi: int
     write_values(writer, [{"tag": tag, "image": _image(pixels, buffer.getvalue())}], step)
 
 
-def write_video(writer: Any, tag: str, frames: Any, step: int, *, fps: float = 4.0) -> None:
+def write_video(
+    writer: Writer, tag: str, frames: ArrayLike, step: int, *, fps: float = 4.0
+) -> None:
     """Writes a video as an animated GIF, shown among the images.
 
     Args:
@@ -254,7 +257,7 @@ def write_video(writer: Any, tag: str, frames: Any, step: int, *, fps: float = 4
 
 
 def write_audio(
-    writer: Any, tag: str, waveform: Any, step: int, *, sample_rate: int = 44100
+    writer: Writer, tag: str, waveform: ArrayLike, step: int, *, sample_rate: int = 44100
 ) -> None:
     """Writes a sound as a WAV file of 16 bits.
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxdl._checks import check_shape
-from jaxdl.tensorboard.writer import check_tag, plugin_metadata, write_values
+from jaxdl.tensorboard.writer import Writer, check_tag, plugin_metadata, write_values
 
 
 class Margin(NamedTuple):
@@ -18,14 +19,14 @@ class Margin(NamedTuple):
 
 
 def write_pr_curve(
-    writer: Any,
+    writer: Writer,
     tag: str,
-    labels: Any,
-    probabilities: Any,
+    labels: ArrayLike,
+    probabilities: ArrayLike,
     step: int,
     *,
     num_thresholds: int = 127,
-    weights: Any = None,
+    weights: ArrayLike | None = None,
 ) -> None:
     """Writes precision and recall at thresholds from 0 to 1, for one class against the rest.
 
@@ -73,7 +74,9 @@ def write_pr_curve(
     write_values(writer, [{"tag": tag, "metadata": metadata, "tensor": _floats(curve)}], step)
 
 
-def write_layout(writer: Any, layout: Mapping[str, Mapping[str, Sequence[str] | Margin]]) -> None:
+def write_layout(
+    writer: Writer, layout: Mapping[str, Mapping[str, Sequence[str] | Margin]]
+) -> None:
     """Arranges scalars in charts of the tab CUSTOM SCALARS; one layout per log folder.
 
     Args:

@@ -9,11 +9,17 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias
 
 import numpy as np
 
 from jaxdl._checks import check_positive
+
+if TYPE_CHECKING:
+    from tensorboardX import SummaryWriter
+
+Writer: TypeAlias = "SummaryWriter | Any"
+"""A writer of :func:`open_writer`, or a :class:`Gathered` in its place."""
 
 _KINDS = {"simple_value": "scalars", "histo": "histograms", "image": "images", "audio": "audio"}
 
@@ -24,7 +30,7 @@ def open_writer(
     resume_step: int | None = None,
     flush_seconds: float = 30.0,
     max_queue: int = 100,
-) -> Any:
+) -> "SummaryWriter":
     """A ``tensorboardX.SummaryWriter`` on a run folder; end it with :func:`close_writer`.
 
     It is a context manager, and closes at the end of ``with``. A thread writes the file: a
@@ -67,7 +73,7 @@ def open_writer(
     return writer
 
 
-def flush_writer(writer: Any) -> None:
+def flush_writer(writer: Writer) -> None:
     """Returns when everything written so far is in the file; other threads may write meanwhile.
 
     tensorboardX's own ``flush`` leaves out what still waits in the queue.
@@ -84,7 +90,7 @@ def flush_writer(writer: Any) -> None:
             raise _dead()
 
 
-def _flush_at_numbers(writer: Any) -> None:
+def _flush_at_numbers(writer: Writer) -> None:
     """Makes the thread that writes flush the file where it finds a number among the events.
 
     Other threads may write meanwhile. ``writer.flushes`` holds who waits.
@@ -103,7 +109,7 @@ def _flush_at_numbers(writer: Any) -> None:
     file.write_event, writer.flushes = write_or_flush, flushes
 
 
-def close_writer(writer: Any) -> None:
+def close_writer(writer: Writer) -> None:
     """Flushes and closes a writer; one whose thread has died is left without waiting for it."""
     if writer.file_writer is None:
         return
@@ -113,12 +119,12 @@ def close_writer(writer: Any) -> None:
         _events_of(writer)._closed = True  # else it is closed, and waits, at exit
 
 
-def event_file(writer: Any) -> Path:
+def event_file(writer: Writer) -> Path:
     """The path of the file that a writer writes."""
     return Path(_events_of(writer)._ev_writer._file_name)
 
 
-def write_scalars(writer: Any, values: Mapping[str, Any], step: int) -> None:
+def write_scalars(writer: Writer, values: Mapping[str, Any], step: int) -> None:
     """Writes every number of a mapping as a scalar of that tag; other values are left out.
 
     Args:
@@ -142,17 +148,17 @@ def write_scalars(writer: Any, values: Mapping[str, Any], step: int) -> None:
 class Gathered:
     """A stand-in for a writer that gathers events; see :func:`one_event`."""
 
-    def __init__(self, writer: Any):
+    def __init__(self, writer: Writer):
         self.writer = writer
         self.values: dict[int, list[Any]] = {}
-        self.kinds = vars(writer).setdefault("kinds", {})
+        self.kinds = writer.__dict__.setdefault("kinds", {})
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.writer, name)
 
 
 @contextlib.contextmanager
-def one_event(writer: Any) -> Iterator[Gathered]:
+def one_event(writer: Writer) -> Iterator[Gathered]:
     """Gathers what is written inside ``with one_event(writer) as writer`` into one event per step.
 
     It is queued at the end: hundreds of values cost the thread little more than one.
@@ -163,7 +169,7 @@ def one_event(writer: Any) -> Iterator[Gathered]:
         _queue_values(writer, values, step)
 
 
-def write_values(writer: Any, contents: list[dict[str, Any]], step: int) -> None:
+def write_values(writer: Writer, contents: list[dict[str, Any]], step: int) -> None:
     """Queues one event; all other functions write through it.
 
     tensorboardX writes in a thread. Where that thread has died, e.g. because the disk is full, a
@@ -181,7 +187,7 @@ def write_values(writer: Any, contents: list[dict[str, Any]], step: int) -> None
     """
     from tensorboardX.proto.summary_pb2 import Summary
 
-    kinds = vars(writer).setdefault("kinds", {})
+    kinds = writer.__dict__.setdefault("kinds", {})
     for content in contents:
         check_tag(content["tag"])
         kind = next(key for key in content if key != "tag")
@@ -200,20 +206,20 @@ def write_values(writer: Any, contents: list[dict[str, Any]], step: int) -> None
         _queue_values(writer, values, step)
 
 
-def _queue_values(writer: Any, values: list[Any], step: int) -> None:
+def _queue_values(writer: Writer, values: list[Any], step: int) -> None:
     from tensorboardX.proto.summary_pb2 import Summary
 
     write_event(writer, step=step, summary=Summary(value=values))
 
 
-def write_event(writer: Any, **content: Any) -> None:
+def write_event(writer: Writer, **content: Any) -> None:
     """Queues an ``Event`` message with the fields given and the time of now."""
     from tensorboardX.proto.event_pb2 import Event
 
     _put(writer, Event(wall_time=time.time(), **content))
 
 
-def _put(writer: Any, item: Any) -> None:
+def _put(writer: Writer, item: Any) -> None:
     waiting = _events_of(writer)._event_queue
     while True:
         if not _is_alive(writer):
@@ -245,7 +251,7 @@ def check_tag(tag: str) -> None:
         )
 
 
-def check_step(step: Any) -> int:
+def check_step(step: SupportsIndex) -> int:
     """Raises ValueError unless a step is a whole number of 0 or more; returns it as an int.
 
     >>> check_step(np.int64(10))
@@ -267,13 +273,13 @@ def _is_number(value: Any) -> bool:
     return is_scalar and not isinstance(value, np.bool_) and value.dtype.kind in "iufV"
 
 
-def _events_of(writer: Any) -> Any:
+def _events_of(writer: Writer) -> Any:
     if writer.file_writer is None:
         raise ValueError("the writer is closed; open another one with open_writer.")
     return writer.file_writer.event_writer
 
 
-def _is_alive(writer: Any) -> bool:
+def _is_alive(writer: Writer) -> bool:
     worker = _events_of(writer)._worker
     return worker is not None and worker.is_alive()
 

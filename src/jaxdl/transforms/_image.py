@@ -13,6 +13,9 @@ Augment = Callable[[Array, Array], Array]
 """``(key, image) -> image`` for one image (H, W, C)."""
 
 
+Scalar = float | Array
+"""A number, or a traced array of shape ()."""
+
 Size = int | tuple[int, int]
 """A side of a square, or (height, width)."""
 
@@ -115,7 +118,7 @@ def rounded_like(values: Array, image: Array) -> Array:
     return values.astype(image.dtype)
 
 
-def uniform(key: Array, limits: tuple[Any, Any]) -> Array:
+def uniform(key: Array, limits: tuple[Scalar, Scalar]) -> Array:
     """One number, evenly drawn between two limits."""
     return jax.random.uniform(key, (), minval=limits[0], maxval=limits[1])
 

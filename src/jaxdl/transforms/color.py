@@ -1,13 +1,13 @@
 """Color transforms."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxdl.transforms._image import (
     Augment,
+    Scalar,
     check_images,
     check_range,
     is_known,
@@ -90,7 +90,7 @@ def mean_gray(image: Array) -> Array:
     return jnp.floor(total / (gray.shape[-3] * gray.shape[-2]) + 0.5)
 
 
-def blend(dull: Any, image: Array, factor: Any) -> Array:
+def blend(dull: ArrayLike, image: Array, factor: Scalar) -> Array:
     """d + f · (x − d), cut to the image's range and, for uint8, to whole numbers."""
     if is_known(factor) and not (factor >= 0 and np.isfinite(factor)):
         raise ValueError(f"factor must be finite and 0 or greater, got {factor}.")
@@ -101,7 +101,7 @@ def blend(dull: Any, image: Array, factor: Any) -> Array:
     return values.astype(image.dtype)
 
 
-def adjust_brightness(image: Array, factor: Any) -> Array:
+def adjust_brightness(image: Array, factor: Scalar) -> Array:
     """Blends with black: 0 is black, 1 the image, 2 twice as bright.
 
     Args:
@@ -120,7 +120,7 @@ def adjust_brightness(image: Array, factor: Any) -> Array:
     return blend(0.0, check_images(image), factor)
 
 
-def adjust_contrast(image: Array, factor: Any) -> Array:
+def adjust_contrast(image: Array, factor: Scalar) -> Array:
     """Blends with the mean of the image in gray: 0 is flat gray, 1 the image.
 
     Args:
@@ -139,7 +139,7 @@ def adjust_contrast(image: Array, factor: Any) -> Array:
     return blend(mean_gray(image), image, factor)
 
 
-def adjust_saturation(image: Array, factor: Any) -> Array:
+def adjust_saturation(image: Array, factor: Scalar) -> Array:
     """Blends with the image in gray: 0 is gray, 1 the image, 2 more colorful.
 
     Args:
@@ -158,7 +158,7 @@ def adjust_saturation(image: Array, factor: Any) -> Array:
     return blend(grayscale(image), image, factor)
 
 
-def adjust_hue(image: Array, factor: Any) -> Array:
+def adjust_hue(image: Array, factor: Scalar) -> Array:
     """Turns the colors around the circle of hues; ½ is the opposite color.
 
     The hue of HSV (0 to 1) becomes hue + factor; saturation and value stay.
@@ -276,7 +276,7 @@ def _factor_range(name: str, strength: float | tuple[float, float]) -> tuple[flo
     return max(0.0, 1.0 - strength), 1.0 + strength
 
 
-def solarize(image: Array, threshold: Any) -> Array:
+def solarize(image: Array, threshold: Scalar) -> Array:
     """Inverts what is at or above a threshold.
 
     Args:
@@ -300,7 +300,7 @@ def solarize(image: Array, threshold: Any) -> Array:
     return jnp.where(values >= threshold, invert(image), image)
 
 
-def posterize(image: Array, bits: Any) -> Array:
+def posterize(image: Array, bits: Scalar) -> Array:
     """Keeps the given number of leading bits of every value.
 
     Args:

@@ -1,14 +1,14 @@
 """Crops, padding, flips and erasing."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxdl.transforms._image import (
     TINY,
     Augment,
+    Scalar,
     Size,
     check_images,
     check_probability,
@@ -23,7 +23,11 @@ from jaxdl.types import Array
 PADDING_MODES = ("constant", "edge", "reflect", "symmetric")
 
 
-def crop(image: Array, top: Any, left: Any, height: int, width: int) -> Array:
+Sides = int | tuple[int | tuple[int, int], int | tuple[int, int]]
+"""Pixels on every side, or (top and bottom, left and right), each a number or a pair."""
+
+
+def crop(image: Array, top: Scalar, left: Scalar, height: int, width: int) -> Array:
     """Crops a rectangle.
 
     Args:
@@ -97,9 +101,7 @@ def _check_fits(height: int, width: int, rows: int, columns: int) -> None:
         )
 
 
-def pad(
-    image: Array, padding: int | tuple[Any, Any], mode: str = "constant", value: float = 0
-) -> Array:
+def pad(image: Array, padding: Sides, mode: str = "constant", value: float = 0) -> Array:
     """Adds pixels around an image.
 
     Args:
@@ -138,18 +140,18 @@ def pad(
     return jnp.pad(image, widths, mode=mode)
 
 
-def _sides(padding: int | tuple[Any, Any]) -> list[tuple[int, int]]:
+def _sides(padding: Sides) -> list[tuple[int, int]]:
     """((top, bottom), (left, right))."""
     both = (padding, padding) if isinstance(padding, int) else tuple(padding)
     sides = [(side, side) if isinstance(side, int) else tuple(side) for side in both]
     numbers = [number for side in sides for number in side]
     if len(sides) != 2 or len(numbers) != 4 or min(numbers) < 0:
         raise ValueError(f"padding must be 0 or greater, got {padding}.")
-    return sides
+    return [(first, last) for first, last in sides]
 
 
 def random_crop(
-    padding: int | tuple[Any, Any] = 0,
+    padding: Sides = 0,
     *,
     size: Size | None = None,
     mode: str = "constant",
@@ -230,7 +232,9 @@ def random_flip(probability: float = 0.5, *, vertical: bool = False) -> Augment:
     return apply
 
 
-def erase(image: Array, top: Any, left: Any, height: Any, width: Any, value: Any = 0.0) -> Array:
+def erase(
+    image: Array, top: Scalar, left: Scalar, height: Scalar, width: Scalar, value: ArrayLike = 0.0
+) -> Array:
     """Overwrites a rectangle with a value; the part outside the image is ignored.
 
     Args:
@@ -268,7 +272,7 @@ def random_erase(
     probability: float = 0.5,
     scale: tuple[float, float] = (0.02, 0.33),
     ratio: tuple[float, float] = (0.3, 3.3),
-    value: Any = 0.0,
+    value: ArrayLike = 0.0,
 ) -> Augment:
     """Makes an augmentation that overwrites a random rectangle of an image (cutout).
 

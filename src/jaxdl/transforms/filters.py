@@ -1,7 +1,6 @@
 """Blurring and sharpening."""
 
 import itertools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,7 @@ import numpy as np
 from jaxdl.transforms._image import (
     TINY,
     Augment,
+    Scalar,
     Size,
     check_images,
     check_range,
@@ -24,7 +24,7 @@ from jaxdl.transforms.cropping import pad
 from jaxdl.types import Array
 
 
-def gaussian_blur(image: Array, kernel_size: Size, sigma: Any) -> Array:
+def gaussian_blur(image: Array, kernel_size: Size, sigma: Scalar) -> Array:
     """Blurs with a Gaussian: weights ∝ exp(−t² / 2σ²) at whole t, over their sum.
 
     Args:
@@ -114,7 +114,7 @@ def smooth(image: Array) -> Array:
     return jnp.where(inner, mean.astype(image.dtype), image)
 
 
-def adjust_sharpness(image: Array, factor: Any) -> Array:
+def adjust_sharpness(image: Array, factor: Scalar) -> Array:
     """Blends with a smoothed image: 0 is smoothed, 1 the image, 2 sharper.
 
     Args:

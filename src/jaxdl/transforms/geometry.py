@@ -9,6 +9,7 @@ import numpy as np
 from jaxdl.transforms._image import (
     TINY,
     Augment,
+    Scalar,
     check_images,
     check_range,
     is_known,
@@ -27,12 +28,12 @@ Degrees = float | tuple[float, float]
 
 def affine(
     image: Array,
-    degrees: Any = 0.0,
-    translate: tuple[Any, Any] = (0.0, 0.0),
-    scale: Any = 1.0,
-    shear: tuple[Any, Any] = (0.0, 0.0),
+    degrees: Scalar = 0.0,
+    translate: tuple[Scalar, Scalar] = (0.0, 0.0),
+    scale: Scalar = 1.0,
+    shear: tuple[Scalar, Scalar] = (0.0, 0.0),
     *,
-    center: tuple[Any, Any] | None = None,
+    center: tuple[Scalar, Scalar] | None = None,
     interpolation: str = "bilinear",
     fill: float = 0.0,
 ) -> Array:
@@ -69,14 +70,16 @@ def affine(
     if is_known(scale) and not scale > 0:
         raise ValueError(f"scale must be greater than 0, got {scale}.")
     for angle in shear:
-        if is_known(angle) and not abs(angle) < 90:
+        if is_known(angle) and not abs(float(angle)) < 90:
             raise ValueError(f"shear must lie between -90 and 90 degrees, got {shear}.")
     turn, shear_x, shear_y = (jnp.deg2rad(jnp.asarray(a, jnp.float32)) for a in (degrees, *shear))
     inverse = inverse_matrix(turn, jnp.tan(shear_x), jnp.tan(shear_y), scale)
     return warp(image, inverse, translate, center, interpolation, fill)
 
 
-def inverse_matrix(turn: Any, shear_x: Any, shear_y: Any, scale: Any) -> tuple[Array, ...]:
+def inverse_matrix(
+    turn: Scalar, shear_x: Scalar, shear_y: Scalar, scale: Scalar
+) -> tuple[Array, ...]:
     """The inverse of s · R · Y · X, as (xx, xy, yx, yy); the angle in radians, shears as slopes."""
     cosine, sine = jnp.cos(turn), jnp.sin(turn)
     # R · Y · X; its determinant is 1
@@ -90,8 +93,8 @@ def inverse_matrix(turn: Any, shear_x: Any, shear_y: Any, scale: Any) -> tuple[A
 def warp(
     image: Array,
     inverse: tuple[Array, ...],
-    translate: tuple[Any, Any],
-    center: tuple[Any, Any] | None,
+    translate: tuple[Scalar, Scalar],
+    center: tuple[Scalar, Scalar] | None,
     interpolation: str,
     fill: float,
 ) -> Array:
@@ -136,7 +139,7 @@ def _read(image: Array, y: Array, x: Array, interpolation: str, fill: float) -> 
 
 
 def rotate(
-    image: Array, degrees: Any, *, interpolation: str = "bilinear", fill: float = 0.0
+    image: Array, degrees: Scalar, *, interpolation: str = "bilinear", fill: float = 0.0
 ) -> Array:
     """Rotates an image about its middle, counterclockwise; the size stays.
 
@@ -160,7 +163,7 @@ def rotate(
 
 
 def translate(
-    image: Array, right: Any, down: Any, *, interpolation: str = "bilinear", fill: float = 0.0
+    image: Array, right: Scalar, down: Scalar, *, interpolation: str = "bilinear", fill: float = 0.0
 ) -> Array:
     """Shifts an image; what comes in is ``fill``. At random: ``random_affine(0, translate=…)``.
 

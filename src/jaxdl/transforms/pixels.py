@@ -1,10 +1,11 @@
 """Normalization, and conversion from and to Pillow."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxdl._extras import require
 from jaxdl.transforms._image import to_float
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def normalize(mean: Any, std: Any) -> Callable[[Array], Array]:
+def normalize(mean: ArrayLike, std: ArrayLike) -> Callable[[Array], Array]:
     """Makes the function image ↦ (to_float(image) − mean) / std.
 
     Args:
@@ -43,7 +44,7 @@ def normalize(mean: Any, std: Any) -> Callable[[Array], Array]:
     return apply
 
 
-def denormalize(mean: Any, std: Any) -> Callable[[Array], Array]:
+def denormalize(mean: ArrayLike, std: ArrayLike) -> Callable[[Array], Array]:
     """Makes the inverse of :func:`normalize`: image ↦ image · std + mean.
 
     For looking at what a model sees: ``to_uint8(denormalize(mean, std)(batch))``.
@@ -70,7 +71,7 @@ def denormalize(mean: Any, std: Any) -> Callable[[Array], Array]:
     return apply
 
 
-def _statistics(mean: Any, std: Any) -> dict[str, np.ndarray]:
+def _statistics(mean: ArrayLike, std: ArrayLike) -> dict[str, np.ndarray]:
     statistics = {"mean": np.asarray(mean, np.float32), "std": np.asarray(std, np.float32)}
     for name, value in statistics.items():
         if value.ndim > 1 or not np.isfinite(value).all():
@@ -101,7 +102,7 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's mode by the number of channels."""
 
 
-def to_pil(image: Any) -> "Image.Image":
+def to_pil(image: ArrayLike) -> "Image.Image":
     """An image as one of Pillow's.
 
     Args:

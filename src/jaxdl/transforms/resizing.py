@@ -1,7 +1,6 @@
 """Resizing with the antialiasing filters of Pillow."""
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,7 @@ import numpy as np
 from jaxdl.transforms._image import (
     TINY,
     Augment,
+    Scalar,
     Size,
     check_images,
     check_range,
@@ -63,7 +63,13 @@ def resize(image: Array, size: Size, method: str = "bilinear") -> Array:
 
 
 def resized_crop(
-    image: Array, top: Any, left: Any, height: Any, width: Any, size: Size, method: str = "bilinear"
+    image: Array,
+    top: Scalar,
+    left: Scalar,
+    height: Scalar,
+    width: Scalar,
+    size: Size,
+    method: str = "bilinear",
 ) -> Array:
     """Cuts a rectangle out and resizes it, in one go; pixels outside the rectangle do not count.
 
@@ -93,7 +99,7 @@ def resized_crop(
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
     new_rows, new_columns = pair("size", size)
     if is_known(top, left, height, width):
-        image = crop(image, top, left, height, width)
+        image = crop(image, top, left, int(height), int(width))
         top, left = 0, 0
         if (height, width) == (new_rows, new_columns):
             return image
@@ -105,7 +111,9 @@ def resized_crop(
     return image
 
 
-def _resample(image: Array, axis: int, size: int, start: Any, length: Any, method: str) -> Array:
+def _resample(
+    image: Array, axis: int, size: int, start: Scalar, length: Scalar, method: str
+) -> Array:
     """One axis of :func:`resized_crop`."""
     number = image.shape[axis]
     places = (jnp.arange(size) + 0.5) * (length / size) + start
