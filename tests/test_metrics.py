@@ -68,9 +68,16 @@ def test_top_k_accuracy_by_hand(k, expected):
     np.testing.assert_array_equal(metrics.top_k_accuracy(LOGITS, LABELS, k=k), expected)
 
 
-@pytest.mark.parametrize("k", [0, 4])
-def test_top_k_accuracy_refuses_k(k):
-    with pytest.raises(ValueError, match=f"k must lie in 1 to 3 .* got {k}"):
+@pytest.mark.parametrize(
+    ("k", "message"),
+    [
+        (0, "k must be at least 1, got 0"),
+        (4, "k must lie in 1 to 3 .* got 4"),
+        (1.5, "k must be an integer, got 1.5"),
+    ],
+)
+def test_top_k_accuracy_refuses_k(k, message):
+    with pytest.raises(ValueError, match=message):
         metrics.top_k_accuracy(LOGITS, LABELS, k=k)
 
 
@@ -80,6 +87,14 @@ def test_top_k_accuracy_refuses_k(k):
 def test_labels_of_another_shape_are_refused(metric):
     with pytest.raises(ValueError, match=r"labels must have shape \(4\), got \(4, 1\)"):
         metric(LOGITS, LABELS[:, None])
+
+
+@pytest.mark.parametrize(
+    "metric", [metrics.accuracy, metrics.top_k_accuracy, metrics.confusion_matrix]
+)
+def test_one_class_is_refused_in_favor_of_binary_metrics(metric):
+    with pytest.raises(ValueError, match=r"at least 2 classes .* got shape \(4, 1\).*binary"):
+        metric(jnp.array([[3.0], [3.0], [-3.0], [-3.0]]), jnp.array([1, 1, 0, 0]))
 
 
 def test_confusion_matrix_has_true_classes_as_rows():

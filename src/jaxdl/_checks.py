@@ -5,7 +5,7 @@ NaN) are checked on the host, where data enters.
 """
 
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -96,6 +96,16 @@ def check_shape(name: str, array: Any, expected: tuple[int | str | None, ...]) -
     if not matches:
         wanted = ", ".join("any" if want is None else str(want) for want in expected)
         raise ValueError(f"{name} must have shape ({wanted}), got {shape}.")
+
+
+def check_num_classes(name: str, shape: Sequence[int]) -> None:
+    """Raises ValueError unless the last axis, the classes, has at least 2 entries."""
+    if shape[-1] < 2:
+        raise ValueError(
+            f"{name} must have at least 2 classes on the last axis, got shape {tuple(shape)}. For "
+            "one output per example use losses.binary_cross_entropy, and the accuracy of "
+            "(logits > 0) == labels; an argmax over one class is always 0."
+        )
 
 
 def shape_of(name: str, array: Any) -> tuple[int, ...]:

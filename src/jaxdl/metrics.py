@@ -1,7 +1,7 @@
-"""Additive metrics: a batch gives sums and counts, they add, and division happens once.
+"""Additive metrics: sums and counts of batches add up, and division happens once.
 
-So an evaluation over batches of any size, over several devices, or with a padded last batch equals
-the evaluation of everything at once; the average of batch means does not.
+An evaluation over batches of any size, over several devices, or with a padded last batch therefore
+equals the evaluation of everything at once; an average of batch means does not.
 """
 
 import re
@@ -11,21 +11,26 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float, Integer, Real, Shaped
 
-from jaxdl._checks import check_shape, shape_of
-from jaxdl.types import Array, Mean, Metrics
+from jaxdl._checks import check_count, check_num_classes, check_shape, shape_of
+from jaxdl.types import Array, Mean, Metrics, PyTree
 
 
-def mean(values: Array, mask: Array | None = None) -> Mean:
+def mean(values: Shaped[Array, " B *T"], mask: Shaped[Array, "..."] | None = None) -> Mean:
     """The mean of per-example values as a sum and a count.
 
     Args:
-        values: (B, ...) floats: one an example, or one a token.
-        mask: (B,) or (B, ...) as far as it goes, 1 for what is real and 0 for padding; None counts
-            everything.
+        values: (B, ...) numbers, e.g. (B,) of examples or (B, T) of tokens.
+        mask: (B,) or more leading axes of ``values``, 1 for real entries and 0 for padding; None
+            counts everything.
 
     Returns:
         ``Mean(total, count)``; ``total / count`` is the masked mean.
+
+    Raises:
+        ValueError: a scalar, or a mask of another shape.
 
     >>> mean(jnp.array([1.0, 3.0, 100.0]), jnp.array([1.0, 1.0, 0.0]))
     Mean(total=Array(4., dtype=float32), count=Array(2., dtype=float32))
@@ -42,43 +47,83 @@ def mean(values: Array, mask: Array | None = None) -> Mean:
     return Mean(jnp.where(weights > 0, values * weights, 0.0).sum(), weights.sum())
 
 
-def accuracy(logits: Array, labels: Array) -> Array:
+def accuracy(logits: Real[Array, "*B C"], labels: Integer[Array, "*B"]) -> Float[Array, "*B"]:
     """1 where the largest logit is the label's, else 0.
 
     Args:
-        logits: (..., C): (B, C), or (B, T, C) for tokens.
+        logits: (..., C), C at least 2: (B, C), or (B, T, C) for tokens.
         labels: (...) integers.
 
     Returns:
         (...) float32; the mean is the accuracy as a fraction.
+
+    Raises:
+        ValueError: shapes that do not fit, or one class.
+
+    >>> print(accuracy(jnp.array([[2.0, 1.0], [0.0, 3.0]]), jnp.array([0, 0])))
+    [1. 0.]
     """
     check_shape("labels", labels, shape_of("logits", logits)[:-1])
+    check_num_classes("logits", logits.shape)
     return (logits.argmax(axis=-1) == labels).astype(jnp.float32)
 
 
-def top_k_accuracy(logits: Array, labels: Array, *, k: int = 5) -> Array:
-    """1 where the label is among the k largest logits, else 0; shapes as in :func:`accuracy`."""
+def top_k_accuracy(
+    logits: Real[Array, "B C"], labels: Integer[Array, " B"], *, k: int = 5
+) -> Float[Array, " B"]:
+    """1 where the label is among the k largest logits, else 0.
+
+    Args:
+        logits: (B, C), C at least 2.
+        labels: (B,) integers.
+        k: 1 to C.
+
+    Returns:
+        (B,) float32; the mean is the accuracy as a fraction.
+
+    Raises:
+        ValueError: shapes that do not fit, one class, or k out of range.
+
+    >>> print(top_k_accuracy(jnp.array([[3.0, 2.0, 1.0]] * 2), jnp.array([1, 2]), k=2))
+    [1. 0.]
+    """
     check_shape("logits", logits, ("B", "C"))
     check_shape("labels", labels, (logits.shape[0],))
-    if not 1 <= k <= logits.shape[1]:
+    check_num_classes("logits", logits.shape)
+    check_count(k=k)
+    if k > logits.shape[1]:
         raise ValueError(f"k must lie in 1 to {logits.shape[1]} (the classes), got {k}.")
     _, top = jax.lax.top_k(logits, k)
     return (top == labels[:, None]).any(axis=-1).astype(jnp.float32)
 
 
-def confusion_matrix(logits: Array, labels: Array, mask: Array | None = None) -> Array:
+def confusion_matrix(
+    logits: Real[Array, "B C"],
+    labels: Integer[Array, " B"],
+    mask: Shaped[Array, " B"] | None = None,
+) -> Integer[Array, "C C"]:
     """Counts of (true class, predicted class).
 
     Args:
-        logits: (B, C).
-        labels: (B,) integers in [0, C); others, -100 (``IGNORE_LABEL``) say, are not counted.
+        logits: (B, C), C at least 2.
+        labels: (B,) integers in [0, C); others, such as -100 (``IGNORE_LABEL``), are not counted.
         mask: (B,), 1 for a real example and 0 for padding.
 
     Returns:
         (C, C) int32; rows are true classes, columns predicted ones. It adds across batches.
+
+    Raises:
+        ValueError: shapes that do not fit, or one class.
+
+    >>> print(confusion_matrix(jnp.array([[2.0, 1.0], [0.0, 3.0]]), jnp.array([0, 0])))
+    [[1 1]
+     [0 0]]
     """
     check_shape("logits", logits, ("B", "C"))
     check_shape("labels", labels, (logits.shape[0],))
+    check_num_classes("logits", logits.shape)
+    if mask is not None:
+        check_shape("mask", mask, labels.shape)
     weights = jnp.ones(labels.shape, jnp.int32) if mask is None else (mask > 0).astype(jnp.int32)
     counts = jnp.zeros((logits.shape[1], logits.shape[1]), jnp.int32)
     labels = labels.astype(jnp.int32)
@@ -102,25 +147,32 @@ def direction(name: str) -> Literal["min", "max"] | None:
 
 
 def add(a: Metrics, b: Metrics) -> Metrics:
-    """The metrics of two batches together: everything adds."""
+    """The metrics of two batches together, as sums.
+
+    >>> batch = {"loss": Mean(jnp.float32(6.0), jnp.float32(4.0))}
+    >>> result(add(batch, batch))
+    {'loss': 1.5}
+    """
     return jax.tree.map(lambda x, y: x + y, a, b)
 
 
-def sum_over_steps(stacked: Mapping[str, Any], initial: Mapping[str, Any] | None = None) -> Any:
-    """Sums stacked metrics over their leading axis on the host, step after step, in float64.
+def sum_over_steps(
+    stacked: Mapping[str, PyTree], initial: Mapping[str, PyTree] | None = None
+) -> dict[str, PyTree]:
+    """Sums stacked metrics over their leading axis on the host, step by step, in float64.
 
-    A float32 sum over thousands of batches loses digits. This one does not, and it is the same to
-    the last bit however the steps are cut into pieces.
+    A float32 sum over thousands of batches loses digits. This one does not, and it does not depend
+    on how the steps are divided into calls.
 
     Args:
         stacked: metrics whose leaves have a leading step axis (S, ...).
         initial: sums of earlier steps to start from.
 
     Returns:
-        the same names with NumPy float64 (or int64, for counts) leaves.
+        the same names with NumPy leaves, float64, or int64 for counts.
     """
 
-    def total(leaf: Any, start: Any = 0) -> np.ndarray:
+    def total(leaf: ArrayLike, start: ArrayLike = 0) -> np.ndarray:
         array = np.asarray(leaf)
         wide = np.float64 if jnp.issubdtype(array.dtype, jnp.floating) else np.int64
         first = np.broadcast_to(np.asarray(start, wide), array.shape[1:])[None]
@@ -131,8 +183,8 @@ def sum_over_steps(stacked: Mapping[str, Any], initial: Mapping[str, Any] | None
     return jax.tree.map(total, dict(stacked), dict(initial))
 
 
-def result(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Divides: every :class:`Mean` becomes a float, every array of counts nested lists.
+def result(metrics: Mapping[str, PyTree], prefix: str = "") -> dict[str, Any]:
+    """The values of metrics: a float for every :class:`Mean`, nested lists for every array.
 
     >>> result({"loss": Mean(jnp.array(6.0), jnp.array(4.0))}, prefix="test/")
     {'test/loss': 1.5}

@@ -1,10 +1,9 @@
-"""Losses of one example each: shape (B, ...) in, (B,) out, never reduced.
+"""Losses per example: shape (B, ...) in, (B,) out, not reduced.
 
-:func:`jaxdl.metrics.mean` reduces them under a mask, once, in one place. They take logits and
-log-probabilities: products become sums, and extreme values stay finite. Unit: nats. Half precision
-is computed in float32, as under ``torch.autocast``. Shapes, dtypes and Python numbers are checked;
-the values of an array are not, because under ``jit`` there are none: each docstring says what
-happens to those outside the range.
+:func:`jaxdl.metrics.mean` reduces them under a mask. They take logits and log-probabilities, so
+that extreme values stay finite. Unit: nats. Half precision is computed in float32, as under
+``torch.autocast``. Shapes, dtypes and Python numbers are checked. The values of an array cannot be
+checked under ``jit``: each docstring tells the result of those out of range.
 """
 
 from jaxdl.losses import adversarial

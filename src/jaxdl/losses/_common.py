@@ -16,12 +16,12 @@ def floating(*arrays: Array) -> tuple[Array, ...]:
 
 
 def absolute(values: Array) -> Array:
-    """|values| whose derivative at 0 is 0, as torch's (that of ``jnp.abs`` is 1)."""
+    """|values| with derivative 0 at 0, as in PyTorch (that of ``jnp.abs`` is 1)."""
     return values * jax.lax.stop_gradient(jnp.sign(values))
 
 
 def hinge(values: Array) -> Array:
-    """max(0, values) whose derivative at 0 is 1, as that of torch's clamp (maximum's is ½)."""
+    """max(0, values) with derivative 1 at 0, as PyTorch's clamp (that of ``maximum`` is ½)."""
     return jnp.where(values < 0, 0.0, values)
 
 
@@ -38,7 +38,7 @@ def flatten(values: Array) -> Array:
 
 
 def check_alike(**arrays: Array) -> None:
-    """All have a batch axis and the first one's shape."""
+    """Raises ValueError unless all arrays have a batch axis and the first one's shape."""
     (name, first), *others = arrays.items()
     shape = shape_of(name, first)
     if len(shape) == 0:
@@ -48,5 +48,5 @@ def check_alike(**arrays: Array) -> None:
 
 
 def power(probabilities: Array, gamma: float) -> Array:
-    """p^γ, kept from 0, where the derivative of a power below 1 is infinite."""
+    """p^γ with p kept above 0, where the derivative for γ < 1 is infinite."""
     return jnp.maximum(probabilities, jnp.finfo(probabilities.dtype).tiny) ** gamma

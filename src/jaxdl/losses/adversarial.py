@@ -1,11 +1,10 @@
-"""Losses of generative adversarial networks: what both players are told, example by example.
+"""Losses of generative adversarial networks, per example, and gradient penalties.
 
-A :class:`AdversarialLoss` holds three functions of the discriminator's outputs (B, ...), each of
-which gives (B,) losses; outputs of an example, of patches say, are averaged. Penalties on the
-discriminator's gradient stand beside them.
+An :class:`AdversarialLoss` holds three functions of the discriminator's outputs (B, ...), each of
+which returns (B,) losses; the outputs of an example, e.g. of patches, are averaged.
 
 ============================== ======================== ========== =================================
-loss                           discriminator gives      ideal loss generator minimises
+loss                           discriminator's outputs  ideal loss generator minimizes
 ============================== ======================== ========== =================================
 :func:`least_squares`          probabilities, or scores 1/4        (D(G(z)) - 1)²
 :func:`on_probabilities`       probabilities            ln 2       -log D(G(z))
@@ -15,8 +14,8 @@ loss                           discriminator gives      ideal loss generator min
 :func:`wasserstein`            scores                   0          -D(G(z))
 ============================== ======================== ========== =================================
 
-The ideal loss is the mean of the discriminator's losses on real and generated examples where it
-cannot tell them apart: at an output of ½ for probabilities, 0 for logits and scores.
+The ideal loss is the mean of the discriminator's losses on real and generated examples when it
+cannot distinguish them: at an output of ½ for probabilities, 0 for logits and scores.
 """
 
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Float
 
 from jaxdl._checks import check_fraction, check_not_negative, check_positive
 from jaxdl.losses._common import (
@@ -39,14 +39,14 @@ from jaxdl.losses.regression import squared_error
 from jaxdl.types import Array
 
 Critic = Callable[[Array], Array]
-"""The discriminator as a function of its examples alone: (B, ...) → (B, ...)."""
+"""The discriminator as a function of examples only: (B, ...) → (B, ...)."""
 
 Penalty = Callable[[Critic, Array, Array, Array], Array]
 """``(critic, real, fake, key) -> (B,)``, added to the discriminator's losses on real examples."""
 
 
 class AdversarialLoss(NamedTuple):
-    """What the players minimise, as functions of the discriminator's outputs (B, ...) → (B,).
+    """The losses of both players, as functions of the discriminator's outputs (B, ...) → (B,).
 
     Attributes:
         real: the discriminator's loss on real examples.
@@ -60,11 +60,11 @@ class AdversarialLoss(NamedTuple):
 
 
 def least_squares(*, real_target: float = 1.0, fake_target: float = 0.0) -> AdversarialLoss:
-    """Squared error: D → ``real_target`` for real, ``fake_target`` for fake, 1 for the generator.
+    """Least-squares loss: squared errors against constant targets, 1 for the generator.
 
     Args:
         real_target: 1, or 0.9 for smoothed labels.
-        fake_target: 0, or 0.1 for labels that are smoothed on both sides.
+        fake_target: 0, or 0.1 for labels smoothed on both sides.
 
     Source: ``torch.nn.MSELoss`` against constant targets; Mao et al. 2017 (LSGAN) has half of it.
 
@@ -79,17 +79,16 @@ def least_squares(*, real_target: float = 1.0, fake_target: float = 0.0) -> Adve
 def on_probabilities(*, real_target: float = 1.0, fake_target: float = 0.0) -> AdversarialLoss:
     """Binary cross entropy of a discriminator that ends in a sigmoid; the generator's target is 1.
 
-    As :func:`non_saturating`, which takes logits and stays exact where a sigmoid is full.
+    On logits, :func:`non_saturating` is the same loss and stays accurate where a sigmoid saturates.
 
     Args:
         real_target: in [0, 1]; 1, or 0.9 for smoothed labels.
-        fake_target: in [0, 1]; 0, or 0.1 for labels that are smoothed on both sides.
+        fake_target: in [0, 1]; 0, or 0.1 for labels smoothed on both sides.
 
     Raises:
         ValueError: a target outside [0, 1].
 
-    Source: ``torch.nn.BCELoss`` against constant targets, its clamp of the logarithm at -100
-    included.
+    Source: ``torch.nn.BCELoss`` against constant targets, with its clamp of the logarithm at -100.
 
     >>> print(on_probabilities().fake(jnp.full((1, 1), 0.5)).round(4))
     [0.6931]
@@ -99,11 +98,11 @@ def on_probabilities(*, real_target: float = 1.0, fake_target: float = 0.0) -> A
 
 
 def non_saturating(*, real_target: float = 1.0, fake_target: float = 0.0) -> AdversarialLoss:
-    r"""Binary cross entropy from logits; the generator minimises :math:`-\log\sigma(D(G(z)))`.
+    r"""Binary cross entropy from logits; the generator minimizes :math:`-\log\sigma(D(G(z)))`.
 
     Args:
         real_target: in [0, 1]; 1, or 0.9 for smoothed labels (Salimans et al. 2016).
-        fake_target: in [0, 1]; 0, or 0.1 for labels that are smoothed on both sides.
+        fake_target: in [0, 1]; 0, or 0.1 for labels smoothed on both sides.
 
     Raises:
         ValueError: a target outside [0, 1].
@@ -120,10 +119,10 @@ def non_saturating(*, real_target: float = 1.0, fake_target: float = 0.0) -> Adv
 
 
 def saturating(*, real_target: float = 1.0, fake_target: float = 0.0) -> AdversarialLoss:
-    r"""The minimax game: the generator minimises :math:`\log(1 - \sigma(D(G(z))))`.
+    r"""Minimax loss: the generator minimizes :math:`\log(1 - \sigma(D(G(z))))`.
 
-    Where the discriminator is sure, the generator's gradient vanishes; :func:`non_saturating` has
-    the same fixed point without that.
+    The generator's gradient vanishes where the discriminator is confident; :func:`non_saturating`
+    has the same fixed point without that.
 
     Args and raises: as :func:`non_saturating`.
 
@@ -140,7 +139,7 @@ def saturating(*, real_target: float = 1.0, fake_target: float = 0.0) -> Adversa
 def hinge() -> AdversarialLoss:
     """Hinge loss: max(0, 1 - D(x)) for real, max(0, 1 + D(G(z))) for fake, -D(G(z)) to generate.
 
-    The derivative at the corner is 0, as ``torch.relu`` has it.
+    The derivative at the corner is 0, as that of ``torch.relu``.
 
     Source: Lim & Ye 2017; Miyato et al. 2018, eq. 16 and 17.
 
@@ -156,9 +155,9 @@ def hinge() -> AdversarialLoss:
 
 
 def wasserstein() -> AdversarialLoss:
-    """Earth mover's distance: -D(x) for real, D(G(z)) for fake, -D(G(z)) to generate.
+    """Wasserstein loss: -D(x) for real, D(G(z)) for fake, -D(G(z)) to generate.
 
-    The discriminator must be kept from growing steep: :func:`wgan_gp`, or spectral normalisation.
+    It takes a bound on the discriminator's slope: :func:`wgan_gp` or spectral normalization.
 
     Source: Arjovsky et al. 2017, algorithm 1.
 
@@ -190,10 +189,10 @@ def _mean(outputs: Array, function: Callable[[Array], Array]) -> Array:
     return mean_over_features(function(*floating(outputs)))
 
 
-def squared_gradient_norm(critic: Critic, inputs: Array) -> Array:
-    r"""The squared length of the critic's gradient at every input, :math:`\|\nabla_x D(x)\|^2`.
+def squared_gradient_norm(critic: Critic, inputs: Float[Array, " B *F"]) -> Float[Array, " B"]:
+    r"""Squared norm of the critic's gradient at every input: :math:`\|\nabla_x D(x)\|^2`.
 
-    Where outputs depend on the whole batch (BatchNorm), the gradient is that of their sum.
+    If an output depends on the whole batch (BatchNorm), the gradient is that of the outputs' sum.
 
     Args:
         critic: (B, ...) → (B, ...).
@@ -210,16 +209,17 @@ def squared_gradient_norm(critic: Critic, inputs: Array) -> Array:
     return sum_over_features(jnp.square(_input_gradients(critic, inputs)))
 
 
-def gradient_penalty(critic: Critic, inputs: Array, *, target: float = 1.0) -> Array:
-    r"""How far the critic's slope is from a target: :math:`(\|\nabla_x D(x)\|_2 - t)^2`.
+def gradient_penalty(
+    critic: Critic, inputs: Float[Array, " B *F"], *, target: float = 1.0
+) -> Float[Array, " B"]:
+    r"""Squared distance of the critic's slope from a target: :math:`(\|\nabla_x D(x)\|_2 - t)^2`.
 
     Args:
         critic, inputs: as of :func:`squared_gradient_norm`.
         target: t, at least 0.
 
     Returns:
-        (B,) float32. Where the gradient is 0 its length has no derivative; 0 is taken, as in
-        PyTorch.
+        (B,) float32. The derivative of the norm of a gradient of 0 is 0, as in PyTorch.
 
     Raises:
         ValueError: a negative target.
@@ -240,22 +240,27 @@ def _input_gradients(critic: Critic, inputs: Array) -> Array:
 
 
 def wgan_gp(weight: float = 10.0, *, target: float = 1.0) -> Penalty:
-    """The gradient penalty of WGAN-GP, at random places between real and generated examples.
+    """Gradient penalty of WGAN-GP, at random points between real and generated examples.
 
     Args:
         weight: λ, greater than 0.
-        target: the slope that is asked for.
+        target: desired slope, at least 0.
 
     Returns:
         ``(critic, real, fake, key) -> (B,)``: λ times :func:`gradient_penalty` at
-        ε·real + (1 - ε)·fake, one ε from U(0, 1) an example.
+        ε·real + (1 - ε)·fake, with one ε from U(0, 1) per example.
 
     Raises:
-        ValueError: a weight that is not greater than 0.
+        ValueError: a weight that is not greater than 0, or a negative target.
 
     Source: Gulrajani et al. 2017, algorithm 1.
+
+    >>> real, fake = jnp.ones((1, 2)), jnp.ones((1, 2))
+    >>> print(wgan_gp()(lambda x: (3.0 * x[:, 0]), real, fake, jax.random.key(0)))
+    [40.]
     """
     check_positive(weight=weight)
+    check_not_negative(target=target)
 
     def penalty(critic: Critic, real: Array, fake: Array, key: Array) -> Array:
         share = jax.random.uniform(key, (real.shape[0], *(1,) * (real.ndim - 1)), real.dtype)
@@ -266,7 +271,7 @@ def wgan_gp(weight: float = 10.0, *, target: float = 1.0) -> Penalty:
 
 
 def r1(weight: float = 10.0) -> Penalty:
-    r"""R1: half the weight times the critic's squared slope at real examples.
+    r"""R1 penalty: half the weight times the critic's squared slope at real examples.
 
     .. math:: \tfrac{\gamma}{2} \|\nabla_x D(x)\|^2
 
@@ -280,6 +285,10 @@ def r1(weight: float = 10.0) -> Penalty:
         ValueError: a weight that is not greater than 0.
 
     Source: Mescheder et al. 2018, eq. 9; for logits.
+
+    >>> real, fake = jnp.ones((1, 2)), jnp.zeros((1, 2))
+    >>> print(r1()(lambda x: (3.0 * x[:, 0]), real, fake, jax.random.key(0)))
+    [45.]
     """
     check_positive(weight=weight)
 

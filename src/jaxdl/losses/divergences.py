@@ -1,6 +1,7 @@
 """Divergences between distributions, and the ELBO."""
 
 import jax.numpy as jnp
+from jaxtyping import Float, Real
 
 from jaxdl._checks import check_not_negative, check_shape
 from jaxdl.losses._common import check_alike, floating, sum_over_features
@@ -8,12 +9,17 @@ from jaxdl.losses.classification import _binary_cross_entropy
 from jaxdl.types import Array
 
 
-def kl_divergence(log_predictions: Array, targets: Array, *, log_targets: bool = False) -> Array:
+def kl_divergence(
+    log_predictions: Real[Array, " B *F"],
+    targets: Real[Array, " B *F"],
+    *,
+    log_targets: bool = False,
+) -> Float[Array, " B"]:
     r"""Kullback-Leibler divergence :math:`\sum_i t_i (\log t_i - \log p_i)` in nats.
 
     Args:
         log_predictions: (B, ...) log-probabilities, not probabilities.
-        targets: like ``log_predictions``, probabilities; 0 gives 0, a negative one NaN.
+        targets: like ``log_predictions``, probabilities; 0 gives 0, a negative number NaN.
         log_targets: ``targets`` are log-probabilities.
 
     Returns:
@@ -23,7 +29,7 @@ def kl_divergence(log_predictions: Array, targets: Array, *, log_targets: bool =
         ValueError: shapes that differ.
 
     Source: ``torch.nn.functional.kl_div``; its ``reduction="batchmean"`` is the mean of these.
-    Optax's has a gradient of NaN where a target is 0.
+    Optax's gradient is NaN where a target is 0.
 
     >>> print(kl_divergence(jnp.log(jnp.array([[0.5, 0.5]])), jnp.array([[0.25, 0.75]])).round(5))
     [0.13081]
@@ -36,8 +42,10 @@ def kl_divergence(log_predictions: Array, targets: Array, *, log_targets: bool =
     return sum_over_features(probabilities * jnp.where(zero, 0.0, logs - log_predictions))
 
 
-def kl_to_standard_normal(mean: Array, log_variance: Array) -> Array:
-    r"""Divergence of :math:`N(\mu, \sigma^2)` from :math:`N(0, 1)`, summed over latent axes.
+def kl_to_standard_normal(
+    mean: Real[Array, " B *Z"], log_variance: Real[Array, " B *Z"]
+) -> Float[Array, " B"]:
+    r"""Kullback-Leibler divergence of :math:`N(\mu, \sigma^2)` from :math:`N(0, 1)`, in nats.
 
     .. math:: \tfrac12 \sum_i \left(\mu_i^2 + \sigma_i^2 - \log \sigma_i^2 - 1\right)
 
@@ -46,7 +54,7 @@ def kl_to_standard_normal(mean: Array, log_variance: Array) -> Array:
         log_variance: like ``mean``, :math:`\log \sigma^2`.
 
     Returns:
-        (B,) nats.
+        (B,) sums over the latent axes.
 
     Raises:
         ValueError: shapes that differ.
@@ -63,9 +71,14 @@ def kl_to_standard_normal(mean: Array, log_variance: Array) -> Array:
 
 
 def negative_elbo(
-    logits: Array, targets: Array, mean: Array, log_variance: Array, *, beta: float = 1.0
-) -> Array:
-    r"""Loss of a variational autoencoder with Bernoulli pixels: reconstruction plus β times KL.
+    logits: Float[Array, " B *F"],
+    targets: Real[Array, " B *F"],
+    mean: Real[Array, " B *Z"],
+    log_variance: Real[Array, " B *Z"],
+    *,
+    beta: float = 1.0,
+) -> Float[Array, " B"]:
+    r"""Negative evidence lower bound of a variational autoencoder with Bernoulli pixels.
 
     .. math:: -\sum_i \log p(t_i \mid z_i) + \beta\, \mathrm{KL}(N(\mu, \sigma^2) \| N(0, 1))
 
@@ -82,8 +95,8 @@ def negative_elbo(
     Raises:
         ValueError: shapes or batch sizes that differ, or a negative β.
 
-    Source: Kingma & Welling 2014, eq. 10; Higgins et al. 2017 for β. PyTorch's is
-    ``binary_cross_entropy_with_logits(reduction="sum")`` and the sum above.
+    Source: Kingma & Welling 2014, eq. 10; Higgins et al. 2017 for β. In PyTorch:
+    ``binary_cross_entropy_with_logits(reduction="sum")`` plus the divergence.
 
     >>> print(negative_elbo(*[jnp.zeros((1, 4))] * 2, *[jnp.zeros((1, 2))] * 2).round(4))
     [2.7726]

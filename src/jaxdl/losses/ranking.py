@@ -3,14 +3,17 @@
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Float, Real
 
 from jaxdl._checks import check_positive, check_shape
 from jaxdl.losses._common import check_alike, floating, hinge, mean_over_features
 from jaxdl.types import Array
 
 
-def hinge_embedding(distances: Array, targets: Array, *, margin: float = 1.0) -> Array:
-    r"""The distance of like pairs, and what unlike pairs lack of a margin.
+def hinge_embedding(
+    distances: Real[Array, " B *F"], targets: Real[Array, " B *F"], *, margin: float = 1.0
+) -> Float[Array, " B"]:
+    r"""Hinge embedding loss: the distance of similar pairs, a margin minus it for dissimilar ones.
 
     .. math:: x \text{ where } y = 1,\quad \max(0, m - x) \text{ where } y = -1
 
@@ -32,18 +35,24 @@ def hinge_embedding(distances: Array, targets: Array, *, margin: float = 1.0) ->
     """
     check_alike(distances=distances, targets=targets)
     (distances,) = floating(distances)
-    like = jnp.where(targets != -1, distances, 0.0)
-    return mean_over_features(like + jnp.where(targets != 1, hinge(margin - distances), 0.0))
+    similar = jnp.where(targets != -1, distances, 0.0)
+    return mean_over_features(similar + jnp.where(targets != 1, hinge(margin - distances), 0.0))
 
 
-def margin_ranking(x1: Array, x2: Array, targets: Array, *, margin: float = 0.0) -> Array:
-    r"""What the right order of two scores lacks of a margin: :math:`\max(0, -y(x_1 - x_2) + m)`.
+def margin_ranking(
+    x1: Real[Array, " B *F"],
+    x2: Real[Array, " B *F"],
+    targets: Real[Array, " B *F"],
+    *,
+    margin: float = 0.0,
+) -> Float[Array, " B"]:
+    r"""Margin ranking loss: :math:`\max(0, -y(x_1 - x_2) + m)`.
 
     Args:
         x1: (B, ...) scores; averaged over an example's.
         x2: like ``x1``.
-        targets: like ``x1``; y is 1 where ``x1`` shall be the larger, -1 where ``x2`` shall. Any
-            other value scales the difference.
+        targets: like ``x1``; y is 1 if ``x1`` should be the larger, -1 if ``x2`` should. Any other
+            value scales the difference.
         margin: m.
 
     Returns:
@@ -63,28 +72,27 @@ def margin_ranking(x1: Array, x2: Array, targets: Array, *, margin: float = 0.0)
 
 
 def triplet_margin(
-    anchor: Array,
-    positive: Array,
-    negative: Array,
+    anchor: Real[Array, "B D"],
+    positive: Real[Array, "B D"],
+    negative: Real[Array, "B D"],
     *,
     margin: float = 1.0,
     p: float = 2.0,
     eps: float = 1e-6,
     swap: bool = False,
-) -> Array:
-    r"""What the negative's distance lacks of the positive's plus a margin.
+) -> Float[Array, " B"]:
+    r"""Triplet margin loss: the positive should be nearer than the negative by a margin.
 
     .. math:: \max(0, d(a, x^+) - d(a, x^-) + m),\quad d(x, y) = \|x - y + \epsilon\|_p
 
     Args:
         anchor: (B, D) a.
-        positive: (B, D), what shall be near.
-        negative: (B, D), what shall be far.
+        positive: (B, D), of the anchor's class.
+        negative: (B, D), of another class.
         margin: m, greater than 0.
         p: order of the norm, at least 1; ``math.inf`` is allowed.
         eps: ε, added to every difference, so that equal vectors have a gradient.
-        swap: take the positive's distance to the negative where it is the smaller one (Balntas et
-            al. 2016).
+        swap: use the positive's distance to the negative if it is smaller (Balntas et al. 2016).
 
     Returns:
         (B,) losses.
@@ -114,8 +122,14 @@ def triplet_margin(
     return hinge(distance(anchor, positive) - far + margin)
 
 
-def cosine_embedding(x1: Array, x2: Array, targets: Array, *, margin: float = 0.0) -> Array:
-    r"""One minus the cosine of like pairs, and the cosine of unlike pairs above a margin.
+def cosine_embedding(
+    x1: Real[Array, "B D"],
+    x2: Real[Array, "B D"],
+    targets: Real[Array, " B"],
+    *,
+    margin: float = 0.0,
+) -> Float[Array, " B"]:
+    r"""Cosine embedding loss: 1 minus the cosine of similar pairs, the cosine of dissimilar ones.
 
     .. math:: 1 - \cos(x_1, x_2) \text{ where } y = 1,\quad
               \max(0, \cos(x_1, x_2) - m) \text{ where } y = -1
@@ -132,8 +146,7 @@ def cosine_embedding(x1: Array, x2: Array, targets: Array, *, margin: float = 0.
     Raises:
         ValueError: shapes that differ, or a margin outside [-1, 1].
 
-    Source: ``torch.nn.functional.cosine_embedding_loss``, its 1e-12 beside every squared norm
-    included.
+    Source: ``torch.nn.functional.cosine_embedding_loss``, with its 1e-12 added to squared norms.
 
     >>> print(cosine_embedding(jnp.eye(2), jnp.ones((2, 2)), jnp.array([1, -1])).round(4))
     [0.2929 0.7071]
@@ -146,5 +159,5 @@ def cosine_embedding(x1: Array, x2: Array, targets: Array, *, margin: float = 0.
     x1, x2 = floating(x1, x2)
     norms = jnp.sqrt((x1**2).sum(axis=-1) + 1e-12) * jnp.sqrt((x2**2).sum(axis=-1) + 1e-12)
     cosine = (x1 * x2).sum(axis=-1) / norms
-    like = jnp.where(targets == 1, 1.0 - cosine, 0.0)
-    return like + jnp.where(targets == -1, hinge(cosine - margin), 0.0)
+    similar = jnp.where(targets == 1, 1.0 - cosine, 0.0)
+    return similar + jnp.where(targets == -1, hinge(cosine - margin), 0.0)

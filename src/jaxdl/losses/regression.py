@@ -1,16 +1,19 @@
-"""Losses of numbers."""
+"""Regression losses."""
 
 import optax
+from jaxtyping import Float, Real
 
 from jaxdl._checks import check_positive
 from jaxdl.losses._common import absolute, check_alike, floating, mean_over_features
 from jaxdl.types import Array
 
 
-def squared_error(predictions: Array, targets: Array) -> Array:
+def squared_error(
+    predictions: Real[Array, " B *F"], targets: Real[Array, " B *F"]
+) -> Float[Array, " B"]:
     r"""Squared error, averaged over an example's outputs: :math:`\frac1n\sum_i (p_i - t_i)^2`.
 
-    Half of it is the loss of least squares whose gradient is the plain residual.
+    Half of it is the least-squares loss whose gradient is the residual.
 
     Args:
         predictions: (B, ...).
@@ -32,10 +35,12 @@ def squared_error(predictions: Array, targets: Array) -> Array:
     return mean_over_features(optax.losses.squared_error(*floating(predictions, targets)))
 
 
-def absolute_error(predictions: Array, targets: Array) -> Array:
+def absolute_error(
+    predictions: Real[Array, " B *F"], targets: Real[Array, " B *F"]
+) -> Float[Array, " B"]:
     r"""Absolute error, averaged over an example's outputs: :math:`\frac1n\sum_i |p_i - t_i|`.
 
-    Args, returns, raises: as :func:`squared_error`. The gradient is 0 where an error is.
+    Args, returns and raises: as :func:`squared_error`. The gradient of an error of 0 is 0.
 
     Source: ``torch.nn.functional.l1_loss``; its mean over a batch is the mean of these.
 
@@ -48,8 +53,10 @@ def absolute_error(predictions: Array, targets: Array) -> Array:
     return mean_over_features(absolute(predictions - targets))
 
 
-def huber(predictions: Array, targets: Array, *, delta: float = 1.0) -> Array:
-    r"""Huber loss of the errors e, averaged over an example's outputs.
+def huber(
+    predictions: Real[Array, " B *F"], targets: Real[Array, " B *F"], *, delta: float = 1.0
+) -> Float[Array, " B"]:
+    r"""Huber loss of the errors e = p - t, averaged over an example's outputs.
 
     .. math:: \tfrac12 e^2 \text{ where } |e| \le \delta,\quad \delta(|e| - \tfrac12\delta)
               \text{ elsewhere}

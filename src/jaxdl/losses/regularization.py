@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Real, Shaped
 
 from jaxdl import tree
 from jaxdl._checks import check_fraction, check_shape
@@ -13,18 +14,18 @@ from jaxdl.types import Array, PyTree
 
 def with_mixed_labels(
     loss: Callable[[Array, Array], Array],
-    outputs: Array,
-    labels: Array,
-    partner_labels: Array,
+    outputs: Real[Array, " B *F"],
+    labels: Shaped[Array, " B *T"],
+    partner_labels: Shaped[Array, " B *T"],
     weight: float | Array,
-) -> Array:
-    r"""The loss of mixed examples: :math:`\lambda L(z, y) + (1 - \lambda) L(z, y')`.
+) -> Float[Array, " B *L"]:
+    r"""Loss of mixed examples: :math:`\lambda L(z, y) + (1 - \lambda) L(z, y')`.
 
     Args:
         loss: ``(outputs, labels) -> (B, ...)`` losses.
         outputs: of the model for the mixed inputs λx + (1-λ)x'.
         labels: y, of the examples.
-        partner_labels: y', of those that they were mixed with; like ``labels``.
+        partner_labels: y', of the examples mixed in; like ``labels``.
         weight: λ in [0, 1], a number, () or (B,). An array's values are not checked.
 
     Returns:
@@ -33,7 +34,7 @@ def with_mixed_labels(
     Raises:
         ValueError: shapes that differ, or a number outside [0, 1].
 
-    Source: Zhang et al. 2018. CutMix (Yun et al. 2019) has the same loss, λ the share of the area.
+    Source: Zhang et al. 2018 (mixup); Yun et al. 2019 (CutMix), where λ is a fraction of the area.
 
     >>> from jaxdl.losses import cross_entropy
     >>> cats, dogs = jnp.array([0]), jnp.array([1])
@@ -51,13 +52,13 @@ def with_mixed_labels(
     return weight * losses + (1.0 - weight) * partner_losses
 
 
-def l1_penalty(params: PyTree, patterns: str | Sequence[str]) -> Array:
-    r"""The sum of absolute weights, :math:`\sum |w|`; add it to a loss times a strength.
+def l1_penalty(params: PyTree, patterns: str | Sequence[str]) -> Float[Array, ""]:
+    r"""L1 penalty, the sum of absolute weights: :math:`\sum |w|`.
 
     Args:
         params: pytree of arrays.
-        patterns: regular expressions for the names of the leaves that count, such as "kernel$";
-            see :func:`jaxdl.tree.mask`.
+        patterns: regular expressions for the names of the leaves, such as "kernel$"; see
+            :func:`jaxdl.tree.mask`.
 
     Returns:
         () float32; the gradient is 0 where a weight is 0.
@@ -65,7 +66,7 @@ def l1_penalty(params: PyTree, patterns: str | Sequence[str]) -> Array:
     Raises:
         ValueError: a pattern matches no parameter.
 
-    Source: ``param.abs().sum()``, written out in PyTorch.
+    Source: ``param.abs().sum()`` in PyTorch.
 
     >>> print(l1_penalty({"kernel": jnp.array([1.0, -2.0]), "bias": jnp.array([5.0])}, "kernel"))
     3.0
@@ -73,12 +74,12 @@ def l1_penalty(params: PyTree, patterns: str | Sequence[str]) -> Array:
     return _sum_of_leaves(absolute, params, patterns)
 
 
-def l2_penalty(params: PyTree, patterns: str | Sequence[str]) -> Array:
-    r"""The sum of squared weights, :math:`\sum w^2` (no half); add it to a loss times a strength.
+def l2_penalty(params: PyTree, patterns: str | Sequence[str]) -> Float[Array, ""]:
+    r"""L2 penalty, the sum of squared weights: :math:`\sum w^2`, without a factor of a half.
 
-    Args: as :func:`l1_penalty`. Returns: () float32. Raises: as :func:`l1_penalty`.
+    Args, returns and raises: as :func:`l1_penalty`.
 
-    Source: ``param.pow(2).sum()``, written out in PyTorch. λ/2 times it has the gradient of
+    Source: ``param.pow(2).sum()`` in PyTorch. λ/2 times it has the gradient of
     ``weight_decay=λ`` in ``torch.optim.SGD``.
 
     >>> print(l2_penalty({"kernel": jnp.array([1.0, -2.0]), "bias": jnp.array([5.0])}, "kernel"))
