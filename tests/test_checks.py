@@ -99,13 +99,16 @@ def test_check_data_returns_the_number_of_examples():
     ("data", "message"),
     [
         ({}, "data holds no arrays"),
+        ((IMAGES, LABELS), "data must be a mapping of arrays .* got a tuple"),
+        ({"label": np.array([0, 2**31])}, r"lie in 0 to 2\*\*31 - 1, got 2147483648 at index 1"),
+        ({"label": LABELS.astype(np.float32)}, r"got dtype float32.*supervised\(targets=\)"),
         ({"image": [1, 2]}, r"data\['image'\] must be an array .* got list"),
         ({"image": np.array(1.0)}, r"data\['image'\] must be an array with a leading example axis"),
         ({"image": IMAGES, "label": LABELS[:3]}, "same number of examples, got image: 4, label: 3"),
         ({"image": IMAGES[:0]}, "data holds no examples"),
         ({"x": np.array([[0, 1], [np.inf, 2], [np.nan, 1]])}, "in 2 of 3 examples, .* index 1"),
         ({"x": jnp.array([0, jnp.nan], jnp.bfloat16)}, "in 1 of 2 examples, the first at index 1"),
-        ({"label": np.array([0, -1, 3, -2])}, r"be 0 or greater, got -1 at index 1 \(2 of 4"),
+        ({"label": np.array([0, -1, 3, -2])}, r"lie in 0 to .*, got -1 at index 1 \(2 of 4"),
     ],
 )
 def test_check_data_names_array_place_and_remedy(data, message):
@@ -141,7 +144,17 @@ def test_check_batch_size_accepts_the_ends(batch_size):
 
 def test_the_label_that_is_ignored_is_allowed_but_not_everywhere():
     _checks.check_labels(np.array([0, -100, 2]), 3)
-    with pytest.raises(ValueError, match="nothing is left"):
+    with pytest.raises(ValueError, match="all labels are -100, the ignored label"):
         _checks.check_labels(np.array([-100, -100]), 3)
     with pytest.raises(ValueError, match="got -1 at index 1"):
         _checks.check_labels(np.array([-100, -1]), 3)
+
+
+def test_another_label_can_be_ignored():
+    labels = np.array([0, -1, 2])
+    _checks.check_data({"label": labels}, ignore_label=-1)
+    _checks.check_labels(np.array([0, 255, 2], np.uint8), 3, ignore_label=255)
+    with pytest.raises(ValueError, match="got -100 at index 1"):
+        _checks.check_labels(np.array([0, -100]), ignore_label=-1)
+    with pytest.raises(ValueError, match="got -100 at index 1"):
+        _checks.check_labels(np.array([0, -100]), ignore_label=None)

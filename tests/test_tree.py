@@ -87,9 +87,9 @@ def test_max_difference_does_not_hide_nan():
 
 
 def test_max_difference_refuses_other_names_and_shapes():
-    with pytest.raises(ValueError, match=r"\['a', 'b'\] stand in only one"):
+    with pytest.raises(ValueError, match=r"\['a', 'b'\] are in only one"):
         tree.max_difference({"a": jnp.ones(1)}, {"b": jnp.ones(1)})
-    with pytest.raises(ValueError, match=r"a has shape \(1,\) in one and \(2,\) in the other"):
+    with pytest.raises(ValueError, match=r"a has shape \(1,\) in one tree and \(2,\) in the other"):
         tree.max_difference({"a": jnp.ones(1)}, {"a": jnp.ones(2)})
 
 

@@ -1,4 +1,4 @@
-"""Wrong shape, dtype or range becomes a readable ``ValueError``.
+"""Checks of shapes, dtypes and ranges that raise a readable ``ValueError``.
 
 Shapes and dtypes are checked while JAX traces and cost nothing at run time. Values (label range,
 NaN) are checked on the host, where data enters.
@@ -6,7 +6,6 @@ NaN) are checked on the host, where data enters.
 
 import numbers
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -76,13 +75,13 @@ def _check_numbers(
             raise ValueError(f"{name} must {words}, got {value!r}.")
 
 
-def check_shape(name: str, array: Any, expected: tuple[int | str | None, ...]) -> None:
+def check_shape(name: str, array: object, expected: tuple[int | str | None, ...]) -> None:
     """Raises ValueError unless ``array`` has the expected shape.
 
     Args:
-        name: what to call the array in the message.
+        name: name of the array in the message.
         array: anything with ``.shape``.
-        expected: one entry an axis: a size, or a letter or None for any size. Axes with the same
+        expected: one entry per axis: a size, or a letter or None for any size. Axes with the same
             letter must have the same size.
 
     >>> check_shape("logits", np.zeros((32, 10)), ("B", 10))
@@ -108,37 +107,49 @@ def check_num_classes(name: str, shape: Sequence[int]) -> None:
         )
 
 
-def shape_of(name: str, array: Any) -> tuple[int, ...]:
-    """The shape of an array; raises ValueError where it is none, a list say."""
-    if not hasattr(array, "shape"):
+def shape_of(name: str, array: object) -> tuple[int, ...]:
+    """The shape of an array; raises ValueError for anything else, such as a list."""
+    shape = getattr(array, "shape", None)
+    if shape is None:
         raise ValueError(
             f"{name} must be an array, got a {type(array).__name__}; "
-            "jnp.asarray makes one of a list of numbers."
+            "convert a list of numbers with jnp.asarray."
         )
-    return tuple(array.shape)
+    return tuple(shape)
 
 
-def check_data(data: Mapping[str, Any], *, num_classes: int | None = None) -> int:
-    """Checks named arrays that are about to be trained or evaluated on, and returns their length.
+def check_data(
+    data: Mapping[str, Array | np.ndarray],
+    *,
+    num_classes: int | None = None,
+    ignore_label: int | None = IGNORE_LABEL,
+) -> int:
+    """Checks named arrays before training or evaluation and returns their length.
 
     Args:
         data: arrays with a common leading axis (N, ...); ``"label"`` holds class indices.
-        num_classes: labels must lie in [0, num_classes) where it is given, else be at least 0.
+        num_classes: labels must lie in [0, num_classes); None only checks that they are at least 0.
+        ignore_label: label that is allowed out of range, or None.
 
     Returns:
         N, the number of examples.
 
     Raises:
-        ValueError: no arrays, no examples or none that the mask counts, arrays of different length,
-            NaN or infinity in a floating-point array, or a label out of range. The message names
-            the array, the first offending index and the remedy.
+        ValueError: no mapping, no arrays, no examples or none under the mask, arrays of different
+            length, NaN or infinity in a floating-point array, or a label out of range. The message
+            names the array, the first offending index and the remedy.
     """
+    if not isinstance(data, Mapping):
+        raise ValueError(
+            "data must be a mapping of arrays such as {'image': …, 'label': …}, got a "
+            f"{type(data).__name__}."
+        )
     if not data:
         raise ValueError(
             "data holds no arrays; expected a mapping such as {'image': …, 'label': …}."
         )
     for name, array in data.items():
-        if not hasattr(array, "shape") or array.ndim == 0:
+        if not getattr(array, "shape", None):
             raise ValueError(
                 f"data[{name!r}] must be an array with a leading example axis, got "
                 f"{type(array).__name__} {getattr(array, 'shape', '')}."
@@ -147,20 +158,20 @@ def check_data(data: Mapping[str, Any], *, num_classes: int | None = None) -> in
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name}: {length}" for name, length in lengths.items())
         raise ValueError(
-            f"All arrays must have the same number of examples, got {listed}. "
+            f"all arrays must have the same number of examples, got {listed}. "
             "Are the files of one split, and complete?"
         )
     length = next(iter(lengths.values()))
     if length == 0:
         raise ValueError("data holds no examples (length 0).")
     for name, array in data.items():
-        if jnp.issubdtype(array.dtype, jnp.floating):  # NumPy's does not know bfloat16
+        if jnp.issubdtype(array.dtype, jnp.floating):  # NumPy's issubdtype excludes bfloat16
             _check_finite(name, np.asarray(array))
     if "mask" in data and not (np.asarray(data["mask"]) > 0).any():
-        raise ValueError("data['mask'] is 0 everywhere: no example is left that counts.")
+        raise ValueError("data['mask'] is 0 everywhere: no example is left.")
     if "label" in data:
-        check_labels(data["label"], num_classes)
-    return length
+        check_labels(data["label"], num_classes, ignore_label)
+    return int(length)
 
 
 def _check_finite(name: str, array: np.ndarray) -> None:
@@ -173,37 +184,38 @@ def _check_finite(name: str, array: np.ndarray) -> None:
         )
 
 
-def check_labels(labels: Any, num_classes: int | None = None) -> None:
+def check_labels(
+    labels: ArrayLike, num_classes: int | None = None, ignore_label: int | None = IGNORE_LABEL
+) -> None:
     """Raises ValueError unless labels are integers in [0, num_classes).
 
-    PyTorch and JAX differ here: JAX raises nothing for an index out of range (a negative one counts
-    from the end, a large one is clamped, dropped or NaN), so the range is checked on the host
-    before training.
+    Unlike PyTorch, JAX does not raise for an index out of range (a negative one counts from the
+    end, a large one is clamped, dropped or NaN), so the range is checked on the host.
 
     Args:
-        labels: (N,) or (N, ...) integers; :data:`~jaxdl.types.IGNORE_LABEL` (-100) is allowed, but
-            not everywhere.
-        num_classes: number of classes, or None to check only that labels are not negative.
+        labels: (N,) or (N, ...) integers.
+        num_classes: number of classes; None only checks that labels are in [0, 2**31).
+        ignore_label: label that is allowed out of range, but not everywhere; or None.
     """
     labels = np.asarray(labels)
     if not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
-            f"labels must be integers (class indices from 0), got dtype {labels.dtype}."
+            f"labels must be integers (class indices from 0), got dtype {labels.dtype}. Store "
+            "other targets under another name and pass it to supervised(targets=)."
         )
-    ignored = labels == IGNORE_LABEL
+    ignored = np.zeros(labels.shape, bool) if ignore_label is None else labels == ignore_label
     if ignored.size and ignored.all():
-        raise ValueError(
-            f"labels must not all be {IGNORE_LABEL} (the label that is ignored): nothing is left."
-        )
-    bad = labels < 0 if num_classes is None else (labels < 0) | (labels >= num_classes)
+        raise ValueError(f"all labels are {ignore_label}, the ignored label: no example is left.")
+    bad = (labels < 0) | (labels >= (2**31 if num_classes is None else num_classes))
     bad &= ~ignored
     if bad.any():
         index = int(np.flatnonzero(bad.reshape(len(labels), -1).any(axis=1))[0])
-        expected = "be 0 or greater" if num_classes is None else f"lie in 0 to {num_classes - 1}"
+        expected = "lie in 0 to " + ("2**31 - 1" if num_classes is None else str(num_classes - 1))
         raise ValueError(
             f"labels must {expected}, got {labels[index]} at index {index} "
-            f"({int(bad.sum())} of {labels.size} are out of range). Labels start at 0; "
-            "subtract 1 if yours start at 1."
+            f"({int(bad.sum())} of {labels.size} are out of range). Labels start at 0: subtract 1 "
+            "if yours start at 1; store targets that are not classes under another name and pass "
+            "it to supervised(targets=)."
         )
 
 

@@ -5,14 +5,15 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import jax
+import numpy as np
 
-from jaxdl.tree import leaf_name, shorten
+from jaxdl.tree import KeyPath, leaf_name, shorten
 from jaxdl.types import Array, PyTree
 
 Leaf = TypeVar("Leaf")
 
 
-def fill(target: PyTree, loaded: Mapping[str, Array]) -> PyTree:
+def fill(target: PyTree, loaded: Mapping[str, Array | np.ndarray]) -> PyTree:
     """The target with loaded leaves in place of its own; the other leaves stay.
 
     Args:
@@ -26,7 +27,7 @@ def fill(target: PyTree, loaded: Mapping[str, Array]) -> PyTree:
     {'bias': 1, 'kernel': 3}
     """
 
-    def choose(path: tuple[object, ...], leaf: Leaf) -> Leaf | Array:
+    def choose(path: KeyPath, leaf: Leaf) -> Leaf | Array | np.ndarray:
         name = leaf_name(path)
         if name not in loaded and isinstance(leaf, jax.ShapeDtypeStruct):
             raise ValueError(
@@ -40,17 +41,17 @@ def fill(target: PyTree, loaded: Mapping[str, Array]) -> PyTree:
 
 @dataclasses.dataclass(frozen=True)
 class LoadReport:
-    """What became of every array that was to be loaded; ``str(report)`` says it in words.
+    """The result of loading, leaf by leaf; ``str(report)`` prints it.
 
     Attributes:
-        loaded: the source's name of every leaf that was loaded, by the leaf's name.
-        missing: leaves that the source has no array for, each with an explanation.
-        unexpected: arrays that the model has no leaf for, likewise.
+        loaded: the source's name of every loaded leaf, by the leaf's name.
+        missing: leaves without an array in the source, each with an explanation.
+        unexpected: arrays without a leaf in the model, likewise.
         mismatched: leaves whose array has another shape, likewise.
-        num_values: how many numbers were loaded.
-        left_out: leaves and arrays that were left out as asked.
-        prefix: what was taken off PyTorch's names.
-        source: what was read.
+        num_values: number of loaded scalars.
+        left_out: leaves and arrays that were excluded on request.
+        prefix: prefix removed from PyTorch's names.
+        source: name of the source, for messages.
     """
 
     loaded: Mapping[str, str]
@@ -64,7 +65,7 @@ class LoadReport:
 
     @property
     def fits(self) -> bool:
-        """Nothing is missing, unexpected or of another shape."""
+        """True if nothing is missing, unexpected or of another shape."""
         return not (self.missing or self.unexpected or self.mismatched)
 
     def __str__(self) -> str:

@@ -153,7 +153,8 @@ def add(a: Metrics, b: Metrics) -> Metrics:
     >>> result(add(batch, batch))
     {'loss': 1.5}
     """
-    return jax.tree.map(lambda x, y: x + y, a, b)
+    added: Metrics = jax.tree.map(lambda x, y: x + y, a, b)
+    return added
 
 
 def sum_over_steps(
@@ -176,11 +177,12 @@ def sum_over_steps(
         array = np.asarray(leaf)
         wide = np.float64 if jnp.issubdtype(array.dtype, jnp.floating) else np.int64
         first = np.broadcast_to(np.asarray(start, wide), array.shape[1:])[None]
-        return np.cumsum(np.concatenate([first, array.astype(wide)]), axis=0)[-1]
+        last: np.ndarray = np.cumsum(np.concatenate([first, array.astype(wide)]), axis=0)[-1]
+        return last
 
-    if initial is None:
-        return jax.tree.map(total, dict(stacked))
-    return jax.tree.map(total, dict(stacked), dict(initial))
+    others = () if initial is None else (dict(initial),)
+    sums: dict[str, PyTree] = jax.tree.map(total, dict(stacked), *others)
+    return sums
 
 
 def result(metrics: Mapping[str, PyTree], prefix: str = "") -> dict[str, Any]:

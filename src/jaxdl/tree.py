@@ -5,7 +5,7 @@ A leaf's name is its path joined by slashes: ``Dense_0/kernel``.
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,16 @@ import numpy as np
 from jaxdl._text import format_form
 from jaxdl.types import Array, PyTree
 
+KeyPath = tuple[object, ...]
+Leaf = TypeVar("Leaf", jax.Array, np.ndarray)
 
-def leaf_name(path: tuple) -> str:
-    """A leaf's name: its path, as ``jax.tree_util`` gives it, joined by slashes."""
+
+def leaf_name(path: KeyPath) -> str:
+    """The name of a leaf: its ``jax.tree_util`` path joined by slashes.
+
+    >>> leaf_name((jax.tree_util.DictKey("Dense_0"), jax.tree_util.DictKey("kernel")))
+    'Dense_0/kernel'
+    """
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
@@ -30,13 +37,13 @@ def named_leaves(tree: PyTree) -> dict[str, Array]:
     return {leaf_name(path): leaf for path, leaf in leaves}
 
 
-def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """The nested dictionaries whose leaves have these names; :func:`named_leaves` backwards.
+def nested(leaves: Mapping[str, PyTree]) -> dict[str, PyTree]:
+    """Nested dictionaries of named leaves; the inverse of :func:`named_leaves`.
 
     >>> nested({"fc/kernel": 1, "fc/bias": 2})
     {'fc': {'kernel': 1, 'bias': 2}}
     """
-    result: dict[str, Any] = {}
+    result: dict[str, PyTree] = {}
     for name, leaf in leaves.items():
         *parents, last = name.split("/")
         place = result
@@ -47,11 +54,11 @@ def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def mask(tree: PyTree, patterns: str | Sequence[str]) -> PyTree:
-    """A tree of the same form that is True where a leaf's name matches one of the patterns.
+    """A tree of booleans: True where a leaf's name matches one of the patterns.
 
     Args:
         tree: pytree of arrays.
-        patterns: regular expressions, searched for anywhere in the name (``re.search``).
+        patterns: regular expressions, matched anywhere in the name (``re.search``).
 
     Raises:
         ValueError: a pattern matches no leaf; the message lists the names.
@@ -72,7 +79,7 @@ def mask(tree: PyTree, patterns: str | Sequence[str]) -> PyTree:
 
 
 def count(tree: PyTree) -> int:
-    """The number of scalars in a tree: of parameters, for ``state.params``.
+    """The number of scalars in a tree, e.g. of parameters in ``state.params``.
 
     >>> count({"kernel": jnp.ones((784, 512)), "bias": jnp.ones(512)})
     401920
@@ -81,7 +88,7 @@ def count(tree: PyTree) -> int:
 
 
 def num_bytes(tree: PyTree) -> int:
-    """The memory in bytes of a tree's arrays, or of what ``jax.ShapeDtypeStruct`` describes.
+    """The size in bytes of a tree of arrays or of ``jax.ShapeDtypeStruct``.
 
     >>> num_bytes({"kernel": jax.ShapeDtypeStruct((784, 512), jnp.float32)})
     1605632
@@ -90,7 +97,11 @@ def num_bytes(tree: PyTree) -> int:
 
 
 def norms(tree: PyTree) -> dict[str, Array]:
-    """The L2 norm of every leaf by name; each has shape (), float32 at least."""
+    """The L2 norm of every leaf by name, shape (), at least float32.
+
+    >>> norms({"kernel": jnp.array([3.0, 4.0])})
+    {'kernel': Array(5., dtype=float32)}
+    """
     return {
         name: jnp.sqrt(jnp.sum(jnp.square(_at_least_float32(jnp.abs(leaf)))))
         for name, leaf in named_leaves(tree).items()
@@ -104,11 +115,16 @@ def _at_least_float32(leaf: Array) -> Array:
 def shorten_rows(rows: Array, max_norm: float, norm_type: float) -> Array:
     """``row * max_norm / (norm + 1e-7)`` where a row (..., F) is longer than ``max_norm``."""
     norm = jnp.linalg.norm(rows, ord=norm_type, axis=-1, keepdims=True)
-    return rows * jnp.where(norm > max_norm, max_norm / (norm + 1e-7), 1.0)
+    scale: Array = jnp.where(norm > max_norm, max_norm / (norm + 1e-7), 1.0)
+    return rows * scale
 
 
 def all_finite(tree: PyTree) -> Array:
-    """True, shape (), where no floating-point leaf holds NaN or infinity."""
+    """True, shape (), if no floating-point leaf holds NaN or infinity.
+
+    >>> print(all_finite({"kernel": jnp.array([1.0, jnp.inf])}))
+    False
+    """
     floating = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in floating]))
 
@@ -117,19 +133,22 @@ def max_difference(a: PyTree, b: PyTree) -> dict[str, float]:
     """The largest absolute difference of every pair of leaves by name.
 
     Raises:
-        ValueError: the trees have different names or shapes.
+        ValueError: different names or shapes.
+
+    >>> max_difference({"kernel": jnp.array([1.0, 2.0])}, {"kernel": jnp.array([1.5, 2.0])})
+    {'kernel': 0.5}
     """
     left, right = named_leaves(a), named_leaves(b)
     if left.keys() != right.keys():
         raise ValueError(
             "the trees have different leaves: "
-            f"{sorted(left.keys() ^ right.keys())} stand in only one of them."
+            f"{sorted(left.keys() ^ right.keys())} are in only one of them."
         )
     differences = {}
     for name, leaf in left.items():
         if leaf.shape != right[name].shape:
             raise ValueError(
-                f"{name} has shape {leaf.shape} in one and {right[name].shape} in the other."
+                f"{name} has shape {leaf.shape} in one tree and {right[name].shape} in the other."
             )
         difference = np.abs(_numbers(leaf) - _numbers(right[name]))
         differences[name] = float(np.max(difference, initial=0))
@@ -137,7 +156,7 @@ def max_difference(a: PyTree, b: PyTree) -> dict[str, float]:
 
 
 def _numbers(leaf: Array) -> np.ndarray:
-    """Values that can be subtracted: unsigned integers would wrap, keys are no numbers."""
+    """Values that can be subtracted: unsigned integers would wrap, keys are not numbers."""
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
     wide = np.complex128 if jnp.issubdtype(leaf.dtype, jnp.complexfloating) else np.float64
@@ -145,7 +164,7 @@ def _numbers(leaf: Array) -> np.ndarray:
 
 
 def check_same_structure(expected: PyTree, actual: PyTree, *, what: str) -> None:
-    """Raises ValueError, naming the first differing leaves, unless two trees agree in form.
+    """Raises ValueError, naming the first differing leaves, unless two trees have the same form.
 
     Args:
         expected: tree of arrays or ``jax.ShapeDtypeStruct``.
@@ -167,7 +186,7 @@ def describe(tree: PyTree) -> dict[str, str]:
 
 
 def differences(expected: Mapping[str, str], actual: Mapping[str, str]) -> list[str]:
-    """One line for every name on which two descriptions differ."""
+    """One line for every name in which two descriptions differ."""
     return [
         f"{path}: expected {expected.get(path, 'nothing')}, got {actual.get(path, 'nothing')}"
         for path in sorted(expected.keys() | actual.keys())
@@ -176,7 +195,7 @@ def differences(expected: Mapping[str, str], actual: Mapping[str, str]) -> list[
 
 
 def shorten(lines: list[str], limit: int = 5) -> str:
-    """The first lines of a list for a message, and how many more there are."""
+    """The first lines of a list for a message, and the number of the others."""
     more = [f"… and {len(lines) - limit} more"] if len(lines) > limit else []
     return "\n  ".join(lines[:limit] + more)
 
@@ -188,10 +207,11 @@ def copy(tree: PyTree) -> PyTree:
     ``jnp.copy`` would be for every shape.
     """
 
-    def copy_leaf(leaf: Array) -> Array:
+    def copy_leaf(leaf: Leaf) -> Leaf:
         if isinstance(leaf, jax.Array):
             device = leaf.sharding if leaf.committed else None
-            return jax.device_put(leaf, device, may_alias=False)
+            copied: jax.Array = jax.device_put(leaf, device, may_alias=False)
+            return copied
         return np.array(leaf)
 
     return jax.tree.map(copy_leaf, tree)

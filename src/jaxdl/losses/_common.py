@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdl._checks import check_shape, shape_of
 from jaxdl.types import Array
@@ -49,4 +50,5 @@ def check_alike(**arrays: Array) -> None:
 
 def power(probabilities: Array, gamma: float) -> Array:
     """p^γ with p kept above 0, where the derivative for γ < 1 is infinite."""
-    return jnp.maximum(probabilities, jnp.finfo(probabilities.dtype).tiny) ** gamma
+    tiny = float(np.finfo(probabilities.dtype).tiny)  # float32 or float64
+    return jnp.maximum(probabilities, tiny) ** gamma

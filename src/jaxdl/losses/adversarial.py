@@ -235,7 +235,7 @@ def gradient_penalty(
 
 
 def _input_gradients(critic: Critic, inputs: Array) -> Array:
-    gradients = jax.grad(lambda x: critic(x).astype(jnp.float32).sum())(inputs)
+    gradients: Array = jax.grad(lambda x: critic(x).astype(jnp.float32).sum())(inputs)
     return gradients.astype(jnp.float32)
 
 

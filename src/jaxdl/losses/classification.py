@@ -206,12 +206,10 @@ def ignored_label(
     """
     if not jnp.issubdtype(targets.dtype, jnp.integer):
         return None
-    try:
-        parameter = inspect.signature(loss).parameters.get("ignore_label")
-    except (TypeError, ValueError):  # a callable without a signature
-        parameter = None
+    parameter = inspect.signature(loss).parameters.get("ignore_label")
     if parameter is not None and parameter.default is not inspect.Parameter.empty:
-        return parameter.default
+        label: int | None = parameter.default
+        return label
     function: object = loss
     while isinstance(function, functools.partial):
         function = function.func

@@ -114,7 +114,8 @@ def triplet_margin(
     anchor, positive, negative = floating(anchor, positive, negative)
 
     def distance(x: Array, y: Array) -> Array:
-        return optax.safe_norm(x - y + eps, 0.0, ord=p, axis=-1)
+        norm: Array = optax.safe_norm(x - y + eps, 0.0, ord=p, axis=-1)
+        return norm
 
     far = distance(anchor, negative)
     if swap:

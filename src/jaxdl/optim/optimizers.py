@@ -357,12 +357,13 @@ def _orthogonal(matrix: Array) -> Array:
     Five steps of Newton and Schulz: ``x ← 3.4445 x − 4.775 (x xᵀ) x + 2.0315 (x xᵀ)² x``.
     """
     rows, columns = matrix.shape
-    x = matrix.T if rows > columns else matrix
+    x: Array = matrix.T if rows > columns else matrix
     x = x / jnp.maximum(jnp.linalg.norm(x), 1e-7)
     for _ in range(5):
         gram = x @ x.T
         x = 3.4445 * x + (-4.775 * gram + 2.0315 * gram @ gram) @ x
-    return (x.T if rows > columns else x) * max(1.0, columns / rows) ** 0.5
+    scale: float = max(1.0, columns / rows) ** 0.5
+    return (x.T if rows > columns else x) * scale
 
 
 def _coupled(

@@ -4,6 +4,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxdl._checks import check_below_one, check_count, check_fraction, check_not_negative
@@ -106,7 +107,7 @@ def reduce_on_plateau(
         return PlateauState(
             inner,
             scale=jnp.ones(()),
-            best=jnp.array(sign * jnp.finfo(jnp.float32).max),  # finite: runs watch for infinities
+            best=jnp.array(sign * np.finfo(np.float32).max),  # finite: runs watch for infinities
             num_bad=jnp.zeros((), jnp.int32),
             cooldown=jnp.zeros((), jnp.int32),
             rule=jnp.array(rule, jnp.float32),
