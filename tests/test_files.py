@@ -58,10 +58,33 @@ def test_line_ends_are_written_as_they_are(tmp_path):
     assert write_text(tmp_path / "text", "ü\n").read_bytes() == b"\xc3\xbc\n"
 
 
-def test_json_that_is_no_object_is_refused(tmp_path):
-    path = write_json(tmp_path / "a.json", {"a": [1.5, None]})
-    assert read_json(path) == {"a": [1.5, None]}
-    with pytest.raises(ValueError, match=r"a\.json is not valid JSON"):
-        read_json(write_text(path, "{"))
-    with pytest.raises(ValueError, match=r"a\.json must hold a JSON object.*got list"):
-        read_json(write_text(path, "[1]"))
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not valid JSON"),
+        ("\xff", "is not valid JSON"),
+        ("[1]", "must be an object of fields, got \\[1\\]"),
+        (f'{{"a": {"9" * 30}}}', "the integer 9999999999… does not fit into 64 bits"),
+        (f'{{"a": {"9" * 5000}}}', "does not fit into 64 bits"),
+        ('{"a": ' + "[" * 900 + "]" * 900 + "}", "is nested more than 50 levels deep"),
+        ("[" * 10**5, "is not valid JSON"),
+        ('{"step": "3"}', "field 'step' must be an integer, got '3'"),
+        ('{"step": true}', "field 'step' must be an integer, got True"),
+        ('{"names": []}', "field 'step' is missing"),
+        ('{"step": 1, "names": ["a", null]}', "field 'names/1' must be text, got None"),
+        ('{"step": 1, "loss": "low"}', "field 'loss' must be a number or null, got 'low'"),
+        ('{"step": 1, "model": {}}', "field 'model/name' is missing"),
+    ],
+)
+def test_json_of_another_form_is_refused(tmp_path, text, message):
+    form = {"step": int, "names?": [str], "model?": {"name": str}, "*": (float, None)}
+    path = tmp_path / "a.json"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(ValueError, match=message):
+        read_json(path, form)
+
+
+def test_json_of_a_form_is_read(tmp_path):
+    path = write_json(tmp_path / "a.json", {"a": [1.5, None], "b": -(2**63), "c": 1})
+    form = {"a": [(float, None)], "b": int, "c": float, "d?": str}
+    assert read_json(path, form) == {"a": [1.5, None], "b": -(2**63), "c": 1}

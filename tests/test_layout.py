@@ -13,7 +13,7 @@ SOURCE = Path(jaxdl.__file__).parent
 # A module or package may import those before it and nothing after. Inside a package the order is
 # free, as long as there is no circle.
 ORDER = (  # noqa: SIM905
-    "_extras _lazy _files _text _versions types _checks _machine tree _loading nn losses metrics "
+    "_extras _lazy _text _versions _files types _checks _machine tree _loading nn losses metrics "
     "optim text models transforms data checkpoint tensorboard plots config train sweep generative "
     "interop export cli __main__"
 ).split()

@@ -89,6 +89,18 @@ def test_an_unknown_command_is_refused_with_the_known_ones(capsys):
     assert "doctor" in message.replace("docter", "")
 
 
+@pytest.mark.parametrize("command", ["--help", "doctor"])
+def test_a_closed_pipe_ends_quietly(command):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "jaxdl", command], stdout=writer, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writer)
+    assert done.returncode in (0, 141)
+    assert done.stderr == b""
+
+
 # The doctor, from outside
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxdl.cli import COMMANDS
+from jaxdl.config import exit_status
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -18,9 +19,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: command line without the program's name; ``sys.argv`` by default.
 
     Returns:
-        The exit status: 0 where all is well, 1 where a command found a problem or an input that
-        it could not use.
+        the exit status: 0; 1 if a command found a problem or could not use an input; others see
+        :func:`jaxdl.config.exit_status`.
     """
+    return exit_status(lambda: _run_command(arguments))
+
+
+def _run_command(arguments: Sequence[str] | None) -> int:
     parser = make_parser()
     options, rest = parser.parse_known_args(arguments)
     if options.command is None:
@@ -31,11 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = COMMANDS[options.command]
     if rest and not getattr(command, "TAKES_REST", False):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    try:
-        return command.run(argparse.Namespace(**vars(options), rest=rest))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    status: int = command.run(argparse.Namespace(**vars(options), rest=rest))
+    return status
 
 
 def make_parser() -> argparse.ArgumentParser:

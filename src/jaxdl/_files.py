@@ -1,13 +1,29 @@
-"""Files that appear whole or not at all, and JSON that is what it should be."""
+"""Files that appear whole or not at all, and JSON of a given form."""
 
 import contextlib
 import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from jaxdl._text import shorten
+
+Form = type | None | tuple["Form", ...] | list["Form"] | dict[str, "Form"]
+"""Description of JSON values, see :func:`check_form`."""
+
+MAX_LEVELS = 50
+
+NAMES: dict[type | None, str] = {
+    dict: "an object of fields",
+    list: "a list",
+    str: "text",
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+}
 
 
 @contextlib.contextmanager
@@ -55,19 +71,108 @@ def write_text(path: Path | str, content: str) -> Path:
     return write_bytes(path, content.encode())
 
 
-def read_json(path: Path | str) -> dict[str, Any]:
+def read_json(path: Path | str, form: Form = dict) -> dict[str, Any]:
     """A JSON object in a file.
 
+    Args:
+        path: file to read.
+        form: see :func:`check_form`.
+
     Raises:
-        ValueError: the file holds something else.
+        ValueError: the file holds anything else; path, field and expected type are named.
+    """
+    return parse_json(Path(path).read_bytes(), form, path)
+
+
+def parse_json(text: str | bytes, form: Form, where: object) -> Any:
+    """A JSON value that has a form.
+
+    Args:
+        text: JSON; integers beyond 64 bits and more than 50 nested levels are refused.
+        form: see :func:`check_form`.
+        where: name of the text in error messages.
+
+    Raises:
+        ValueError: other text; ``where``, field and expected type are named.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(text, parse_int=_int64)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a JSON object of fields, got {type(content).__name__}.")
-    return content
+        raise ValueError(f"{where} is not valid JSON: {error}.") from error
+    level = [value]
+    for _ in range(MAX_LEVELS):
+        level = [inner for each in level for inner in _members(each)]
+    if level:
+        raise ValueError(f"{where} is nested more than {MAX_LEVELS} levels deep.")
+    check_form(where, value, form)
+    return value
+
+
+def _int64(digits: str) -> int:
+    value = int(digits) if len(digits) < 21 else 2**64
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(f"the integer {digits[:10]}… does not fit into 64 bits")
+    return value
+
+
+def _members(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def check_form(where: object, value: object, form: Form, field: str = "") -> None:
+    """Raises ValueError unless a JSON value has a form.
+
+    Args:
+        where: name of the whole in the message.
+        value: of ``json.loads``.
+        form: a type (``float`` includes integers); None for null; ``[form]`` for a list;
+            ``{name: form}`` for an object, where a name that ends in ``?`` may be missing and
+            ``"*"`` stands for all other names, which are not checked without it; a tuple for one of
+            several forms.
+        field: name of the value within the whole.
+
+    >>> check_form("model.json", {"step": 3, "note": "x"}, {"step": int, "names?": [str]})
+    >>> check_form("model.json", {"names": ["a", 1]}, {"names?": [str]})
+    Traceback (most recent call last):
+        ...
+    ValueError: model.json: field 'names/1' must be text, got 1.
+    """
+    if not _is_a(value, form):
+        subject = f"{where}: field {field!r}" if field else f"{where}"
+        raise ValueError(f"{subject} must be {_describe(form)}, got {shorten(repr(value), 40)}.")
+    inside = f"{field}/" if field else ""
+    for each in form if isinstance(form, tuple) else (form,):
+        if isinstance(each, list) and isinstance(value, list):
+            for index, inner in enumerate(value):
+                check_form(where, inner, each[0], f"{inside}{index}")
+        if isinstance(each, dict) and isinstance(value, dict):
+            known = {name.removesuffix("?"): inner for name, inner in each.items()}
+            missing = [name for name in each if name[-1] not in "?*" and name not in value]
+            if missing:
+                raise ValueError(f"{where}: field {inside + missing[0]!r} is missing.")
+            for name, inner in value.items():
+                if name in known or "*" in known:
+                    check_form(where, inner, known.get(name, known.get("*")), inside + name)
+
+
+def _is_a(value: object, form: Form) -> bool:
+    if isinstance(form, tuple):
+        return any(_is_a(value, each) for each in form)
+    if form is None or form is object:
+        return form is object or value is None
+    kind: Any = type(form) if isinstance(form, list | dict) else form
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float) if kind is float else isinstance(value, kind)
+
+
+def _describe(form: Form) -> str:
+    if isinstance(form, tuple):
+        return " or ".join(map(_describe, form))
+    kind = type(form) if isinstance(form, list | dict) else form
+    return NAMES.get(kind, "null")
 
 
 def write_json(path: Path | str, content: Mapping[str, Any]) -> Path:

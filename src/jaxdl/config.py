@@ -277,28 +277,55 @@ def main(
 ) -> None:
     """Runs an experiment from the command line.
 
-    Errors print one line; Ctrl-C exits cleanly. The exit status is 0, 1 for an error that the
-    message explains, 2 for bad flags, 130 after Ctrl-C, 143 after SIGTERM. With
-    ``JAXDL_TRACEBACK=1`` in the environment errors keep their traceback.
-
     Args:
         function: ``main(config)`` of the experiment.
         cls: its configuration.
         description: see :func:`parse`.
+
+    Exit status: see :func:`exit_status`; 2 for invalid flags.
     """
     warnings.formatwarning = lambda message, *_args, **_kwargs: f"warning: {message}\n"
+    status = exit_status(lambda: function(parse(cls, description=description)) and None)
+    if status:
+        raise SystemExit(status)
+
+
+def exit_status(program: Callable[[], object]) -> int:
+    """Calls a program and returns its exit status; an error prints one line.
+
+    With ``JAXDL_TRACEBACK=1`` in the environment errors keep their traceback.
+
+    Args:
+        program: function without arguments; an integer that it returns is the exit status.
+
+    Returns:
+        0 or the program's own status; 1 after an error; 130 after Ctrl-C, 143 after SIGTERM; 141
+        if the reader of standard output (such as ``head``) has ended.
+    """
     try:
-        function(parse(cls, description=description))
-        sys.stdout.flush()
+        try:
+            status = program()
+        finally:
+            sys.stdout.flush()
+        return status if isinstance(status, int) else 0
     except KeyboardInterrupt as interrupt:
         print(f"\n{str(interrupt) or 'stopped'}", file=sys.stderr)
-        raise SystemExit(getattr(interrupt, "exit_status", 130)) from None
+        return getattr(interrupt, "exit_status", 130)
     except BrokenPipeError:
-        # the reader of our output, e.g. `head`, has ended; Python would complain again at exit
+        # Python would complain again when it flushes standard output at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
-    except (ValueError, OSError, FloatingPointError) as error:
+        return 141
+    except Exception as error:
         if os.environ.get("JAXDL_TRACEBACK"):
             raise
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        print(f"error: {_describe(error)}", file=sys.stderr)
+        return 1
+
+
+def _describe(error: Exception) -> str:
+    """The message of an error that was foreseen; the type and first line of any other."""
+    text = str(error).strip()
+    if text and isinstance(error, ValueError | OSError | FloatingPointError | ImportError):
+        return text
+    first = ": ".join([type(error).__name__, *text.splitlines()[:1]])
+    return f"{first} (unexpected; JAXDL_TRACEBACK=1 shows the traceback)"
