@@ -84,6 +84,23 @@ def read_json(path: Path | str, form: Form = dict) -> dict[str, Any]:
     return parse_json(Path(path).read_bytes(), form, path)
 
 
+def read_json_lines(path: Path | str, form: Form = dict) -> list[dict[str, Any]]:
+    """The JSON objects in a file of one per line, such as ``metrics.jsonl``.
+
+    Args:
+        path: file to read.
+        form: of each object, see :func:`check_form`.
+
+    Raises:
+        ValueError: the file holds anything else; path, line, field and expected type are named.
+    """
+    lines = Path(path).read_bytes().splitlines()
+    return [
+        parse_json(line, form, f"{path}, line {number},")
+        for number, line in enumerate(lines, start=1)
+    ]
+
+
 def parse_json(text: str | bytes, form: Form, where: object) -> Any:
     """A JSON value that has a form.
 

@@ -1,4 +1,4 @@
-"""python -m jaxdl compare: what it says of runs, and of folders that are none."""
+"""``python -m jaxdl compare``."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from jaxdl.__main__ import main
-from jaxdl.cli._compare_runs import config_differences, metric_table, read_runs
+from jaxdl.cli.compare import config_differences, metric_table, read_runs
 
 
 def write(folder, config, rows):
@@ -77,13 +77,13 @@ def test_the_command_prints_and_draws(folders, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda a, tmp: [a], "needs two runs or more, got 1"),
+        (lambda a, tmp: [a], "expected two or more runs, got 1"),
         (lambda a, tmp: [a, a.parent / "." / "run"], "is given twice"),
-        (lambda a, tmp: [a, tmp / "nothing"], r"nothing \(no such folder\)"),
+        (lambda a, tmp: [a, tmp / "nothing"], r"nothing \(folder not found\)"),
         (lambda a, tmp: [a, a / "metrics.jsonl"], r"metrics.jsonl \(a file\)"),
         (
             lambda a, tmp: [tmp, a.parent],
-            r"a folder of something else\), .*a \(it holds the runs run",
+            r"another kind of folder\), .*a \(it holds the runs run",
         ),
     ],
 )

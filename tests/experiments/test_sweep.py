@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import sweep
-from jaxdl.cli._compare_runs import config_differences, read_runs
+from jaxdl.cli.compare import config_differences, read_runs
 
 
 @pytest.fixture(scope="module")
