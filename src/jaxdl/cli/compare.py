@@ -96,8 +96,8 @@ def read_runs(paths: Sequence[Path | str]) -> list[RunFolder]:
     ]
     if wrong:
         raise ValueError(
-            f"not a run folder, no metrics.jsonl: {', '.join(wrong)}. A run folder is the --workdir "
-            "of an experiment or the workdir of train.run."
+            f"not a run folder, no metrics.jsonl: {', '.join(wrong)}. A run folder is the "
+            "--workdir of an experiment or the workdir of train.run."
         )
     names = short_names(resolved)
     return [_read(folder, name) for folder, name in zip(folders, names, strict=True)]
