@@ -6,8 +6,8 @@
 64 members of a small MLP (784-64-10, batch 128; Adam, SGD) and some of a small CNN, each trained by
 
     solo     jit(train_one), compiled once, called for one member after the other
-    loop     train.sweep(method="loop"): the same program, several at a time on a CPU
-    vmap     train.sweep(method="vmap"): members in one program, several programs at a time on a CPU
+    loop     sweep(method="loop"): the same program, several at a time on a CPU
+    vmap     sweep(method="vmap"): members in one program, several programs at a time on a CPU
     auto     which of the two sweep chooses
 
 Every row computes the same; the table says by how much the last test losses differ. All sides run
@@ -107,26 +107,17 @@ def measure(cfg: Config, name: Workload) -> list[str]:
     chunks = {"loop": None, "vmap": None} | {f"vmap {size}": size for size in cfg.chunk_sizes}
     for method, chunk_size in chunks.items():
         began = time.perf_counter()
-        group = _execute.Group(
-            train_one,
-            _plan.trace(train_one, 0, space[0], arrays),
-            {"learning_rate": np.array([s["learning_rate"] for s in space], np.float32)},
-            seeds,
-            arrays,
-            method=method.split()[0],
-            chunk_size=chunk_size,
-            max_bytes=_execute.default_max_bytes(),
-            workers=_plan.num_workers(len(pairs)),
-            options={},
-        )
+        [plan] = _plan.plan_groups(train_one, space, seeds, arrays, method=method.split()[0])
+        limits = _execute.Limits(_execute.default_max_bytes(), chunk_size)
+        group = _execute.Group(plan, space, arrays, limits)
         compile_seconds[method] = time.perf_counter() - began
-        notes[method] = f"{int(np.prod(group.shape))} × {group.workers}"
+        notes[method] = f"{group.layout.num_members} × {plan.num_workers}"
 
         def side(group: Any = group) -> np.ndarray:
-            last = np.zeros((len(space), len(seeds)))
-            for one in group.run(range(len(space)), None):
-                last[one.setting, one.seed] = one.history["test/loss"][-1]
-            return last.reshape(-1)
+            last = np.zeros(len(group.blanks))
+            for member in group.run(list(group.blanks)):
+                last[member.number] = member.history["test/loss"][-1]
+            return last
 
         sides[method] = side
     best = dict.fromkeys(sides, float("inf"))

@@ -1,5 +1,6 @@
 """experiments/sweep.py on digits, and the folders that it leaves to the command compare."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 import sweep
+from jaxdl import config
 from jaxdl.cli.compare import config_differences, read_runs
 
 
@@ -30,7 +32,7 @@ def test_the_better_rate_goes_on_and_learns(swept):
     best = result.history["test/accuracy"][result.best, 2]
     assert best > 0.8 > result.history["test/accuracy"][:4, 0].max()
     saved = json.loads((folder / "best" / "config.json").read_text())["config"]
-    assert saved["learning_rate"] == 1e-2
+    assert saved["learning_rates"] == [1e-2]
     assert saved["hidden"] == [16]
     rows = [json.loads(line) for line in (folder / "best" / "metrics.jsonl").open()]
     assert rows[-1]["test/accuracy"] == pytest.approx(best)
@@ -41,9 +43,24 @@ def test_members_can_be_compared(swept):
     _, folder = swept
     members = sorted((folder / "members").iterdir())
     different = config_differences(read_runs([members[0], members[6]]))
-    assert different == {"learning_rate": ["0.0001", "0.01"], "weight_decay": ["0.0", "0.1"]}
+    assert different == {
+        "learning_rates": ["[0.0001]", "[0.01]"],
+        "weight_decays": ["[0.0]", "[0.1]"],
+    }
+
+
+def test_a_sweep_that_has_ended_is_read_again(swept):
+    result, folder = swept
+    again = sweep.main(
+        dataclasses.replace(
+            config.load(sweep.Config, folder / "config.json"), workdir=folder, resume=True
+        )
+    )
+    np.testing.assert_array_equal(again.history["test/loss"], result.history["test/loss"])
+    with pytest.raises(ValueError, match="trained with --seed 0, got --seed 1"):
+        config.parse(sweep.Config, ["--workdir", str(folder), "--resume", "--seed", "1"])
 
 
 def test_random_search_says_what_it_draws_between(tmp_path):
-    with pytest.raises(ValueError, match=r"two weight decays above 0, got \(0\.0,\)"):
+    with pytest.raises(ValueError, match=r"two --weight_decays greater than 0, got \(0\.0,\)"):
         sweep.main(sweep.Config(random=4, weight_decays=(0.0,), workdir=tmp_path / "run"))

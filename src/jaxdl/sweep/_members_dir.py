@@ -1,95 +1,302 @@
-"""What a sweep leaves on disk: a row a member for TensorBoard, a table, a map, the best run."""
+"""The folder of a sweep: a folder per member, a table, a heat map, and the best run."""
 
+import contextlib
 import dataclasses
 import json
 import math
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jaxdl import config as configs
 from jaxdl import plots, tensorboard
-from jaxdl._files import replacing
-from jaxdl.sweep import _plan
-from jaxdl.sweep.result import Ended, as_json, ended
+from jaxdl._files import read_json, replacing, write_json
+from jaxdl.sweep._execute import Group, Layout
+from jaxdl.sweep.result import JSON, Criterion, Member, SweepResult, as_json
+from jaxdl.sweep.space import Setting
+from jaxdl.tensorboard.hparams import flatten
+from jaxdl.tensorboard.writer import check_tag
+from jaxdl.train._lock import locked
+from jaxdl.train._progress import Row
 from jaxdl.train._run_dir import RunFolder, to_json, write_lines
-from jaxdl.types import Array
+from jaxdl.types import Array, PyTree
 
-Order = Callable[[Array, dict[str, Any]], tuple[int, int, Array]]
+Config = Callable[[Setting, int], Any]
+"""``(hparams, seed) -> dataclass`` for a member's ``config.json``."""
+
+Order = Callable[[Array, Setting], tuple[int, int, Array]]
 """``(key, hparams) -> (batch_size, num_examples, key)`` of a member's call of ``fit``."""
 
 
-def prepare(workdir: Path) -> None:
-    """Makes the folder of a sweep, and says before anything is trained if it cannot be used."""
-    # a name that begins with a point is a member whose writing was cut short, or a desktop's file
-    found = (workdir / "members").glob("[!.]*")
-    if (workdir / "sweep.json").exists() or any(path.is_dir() for path in found):
-        raise ValueError(f"{workdir} already holds a sweep. Choose another folder.")
+class Contents(NamedTuple):
+    """The files that depend on the caller.
+
+    Attributes:
+        criterion: the metric that ranks members.
+        config: makes a member's ``config.json``.
+        order: makes ``best/`` resumable, or None.
+    """
+
+    criterion: Criterion
+    config: Config
+    order: Order | None
+
+
+class SweepDir:
+    """The folder of a sweep that is being written.
+
+    ``plan.json`` holds what a resumed sweep must share; ``members/NAME`` appears, whole, when a
+    member has ended; ``unfinished.npz`` holds the others between two epochs of successive halving;
+    ``sweep.json`` is the last file of a sweep that has ended.
+
+    Args:
+        path: folder that exists.
+        contents: see :class:`Contents`.
+        resume: continue the sweep that the folder holds, if any.
+
+    Raises:
+        ValueError: the folder holds a sweep and ``resume`` is False.
+        OSError: the folder cannot be written.
+    """
+
+    def __init__(self, path: Path, contents: Contents, *, resume: bool):
+        self.path, self.contents = path, contents
+        self._members, self._unfinished = path / "members", path / "unfinished.npz"
+        # a name that begins with a dot is an unfinished folder or a file of the desktop
+        found = [child for child in self._members.glob("[!.]*") if child.is_dir()]
+        self.begun = (path / "plan.json").exists()
+        self.complete = (path / "sweep.json").exists()
+        if (self.begun or self.complete or found) and not resume:
+            raise ValueError(
+                f"{path} already holds a sweep. Resume it (resume=True, --resume) or choose "
+                "another folder."
+            )
+        if (self.complete or found) and not self.begun:
+            raise ValueError(f"{path} holds a sweep that cannot be resumed: plan.json is missing.")
+        with _naming_folder(path):
+            self._members.mkdir(parents=True, exist_ok=True)
+            for unfinished in self._members.glob(".*.tmp"):
+                shutil.rmtree(unfinished)
+
+    def check_plan(self, plan: dict[str, JSON]) -> None:
+        """Refuses a folder whose sweep had another plan."""
+        if not self.begun:
+            return
+        before = read_json(self.path / "plan.json")
+        for name, value in plan.items():
+            old, new = before.get(name), json.loads(json.dumps(value))
+            if old != new:
+                raise ValueError(
+                    f"{self.path} was begun with {name} {_shortened(old)}, this sweep has "
+                    f"{_shortened(new)}. Resume it with the same {name}, or choose another folder."
+                )
+
+    def layouts(self, methods: Sequence[str]) -> list[Layout | None]:
+        """Layouts of the groups as they were begun, so that a resumed sweep has the same bits."""
+        if self.begun:
+            before = read_json(self.path / "plan.json")
+            if before["devices"] == _devices() and before["methods"] == list(methods):
+                return [Layout(*layout) for layout in before["layouts"]]
+        return [None] * len(methods)
+
+    def begin(self, plan: dict[str, JSON], groups: Sequence[Group]) -> None:
+        """Writes ``plan.json``."""
+        layouts: list[JSON] = [list(group.layout) for group in groups]
+        methods: list[JSON] = [group.plan.method for group in groups]
+        programs: dict[str, JSON] = {
+            "devices": _devices(), "methods": methods, "layouts": layouts,
+        }  # fmt: skip
+        write_json(self.path / "plan.json", plan | programs)
+
+    def check_members(self, members: Iterable[tuple[Setting, int]], metrics: Sequence[str]) -> None:
+        """Builds the text of each member's files, so that a failure comes before any training."""
+        for tag in metrics:
+            check_tag(tag)
+        for hparams, seed in members:
+            flatten(_shown(hparams, seed))
+            json.dumps(dataclasses.asdict(self.contents.config(hparams, seed)), default=str)
+
+    def restore(self, groups: Sequence[Group]) -> dict[int, Member]:
+        """The members that have ended."""
+        members = {}
+        for group in groups:
+            for blank in group.blanks.values():
+                folder = self._folder(blank)
+                if (folder / "result.npz").exists():
+                    arrays = _read_arrays(folder / "result.npz")
+                    if (folder / "state.npz").exists():
+                        arrays |= _read_arrays(folder / "state.npz")
+                    members[blank.number] = _unpack(arrays, blank, group)
+        return members
+
+    def add(self, member: Member, *, num_seeds: int, keep_state: bool) -> None:
+        """Writes a member that has ended, unless it is there.
+
+        The seeds of one setting share a group, and so a row of TensorBoard's table.
+        """
+        folder = self._folder(member)
+        if folder.exists():
+            if keep_state:
+                _write_arrays(folder / "state.npz", _pack_state(member))
+            return
+        group = json.dumps(as_json(member.hparams)) if num_seeds > 1 and member.hparams else ""
+        rows = rows_of(member)
+        curves = [name for name, values in member.history.items() if values.ndim == 1]
+        with replacing(folder) as temporary:
+            with tensorboard.open_writer(temporary) as writer:
+                hparams = _shown(member.hparams, member.seed)
+                tensorboard.write_hparams(writer, hparams, metrics=curves, group=group)
+                for row in rows:
+                    values = {name: row[name] for name in curves}
+                    tensorboard.write_scalars(writer, values, row["step"])
+                tensorboard.write_hparams_end(writer, succeeded=member.diverged is None)
+            write_lines(temporary / "metrics.jsonl", map(to_json, rows))
+            made = self.contents.config(member.hparams, member.seed)
+            configs.save(made, temporary / "config.json")
+            _write_arrays(temporary / "result.npz", _pack_history(member))
+            if keep_state:
+                _write_arrays(temporary / "state.npz", _pack_state(member))
+
+    def drop_state(self, member: Member) -> None:
+        """Deletes the state of a member that is not the best one any more."""
+        (self._folder(member) / "state.npz").unlink(missing_ok=True)
+
+    def save_unfinished(self, num_epochs: int, members: Mapping[int, Member]) -> None:
+        """Writes the members that continue, after some epochs."""
+        arrays = {"num_epochs": np.asarray(num_epochs)}
+        for number, member in members.items():
+            packed = _pack_history(member) | _pack_state(member)
+            arrays |= {f"{number}/{name}": value for name, value in packed.items()}
+        _write_arrays(self._unfinished, arrays)
+
+    def read_unfinished(self, groups: Sequence[Group]) -> tuple[int, dict[int, Member]]:
+        """The epochs and members of :meth:`save_unfinished`; 0 and none without such a file."""
+        if not self._unfinished.exists():
+            return 0, {}
+        arrays = _read_arrays(self._unfinished)
+        num_epochs = int(arrays.pop("num_epochs"))
+        found: dict[str, dict[str, np.ndarray]] = {}
+        for path, value in arrays.items():
+            number, _, name = path.partition("/")
+            found.setdefault(number, {})[name] = value
+        members = {
+            number: _unpack(found[str(number)], blank, group)
+            for group in groups
+            for number, blank in group.blanks.items()
+            if str(number) in found
+        }
+        return num_epochs, members
+
+    def finish(self, result: SweepResult, members: Sequence[Member]) -> None:
+        """Writes the heat map, the best run, and ``sweep.json``."""
+        figure = result.heat_map()
+        if figure is not None:
+            plots.save(figure, self.path / "heat_map.png")
+        shutil.rmtree(self.path / "best", ignore_errors=True)  # of a sweep that was killed here
+        if result.best is not None:
+            self._write_best(members[result.best], result)
+        criterion = self.contents.criterion
+        table = {
+            "monitor": criterion.monitor,
+            "mode": criterion.mode,
+            "method": result.method,
+            "chunk_size": result.chunk_size,
+            "seconds": round(result.seconds, 3),
+            "best": result.best,
+            "members": [self._row(member) for member in members],
+        }
+        write_lines(self.path / "sweep.json", [json.dumps(table, indent=1)])
+        self._unfinished.unlink(missing_ok=True)
+
+    def _write_best(self, member: Member, result: SweepResult) -> None:
+        """The best member as a run folder, which ``run`` resumes if it has the order."""
+        key = jax.random.key(member.seed)
+        order = self.contents.order and self.contents.order(key, member.hparams)
+        made = self.contents.config(member.hparams, member.seed)
+        rows = rows_of(member)
+        monitor, mode = self.contents.criterion
+        finite = [row for row in rows if math.isfinite(row[monitor])]
+        best_row = min(finite, key=lambda row: (-1.0 if mode == "max" else 1.0) * row[monitor])
+        with RunFolder(
+            self.path / "best", result.state,
+            resume=False, fingerprint=_fingerprint(order), config=made,
+        ) as record:  # fmt: skip
+            for row in rows:
+                record.add_row(row)
+            if best_row is rows[-1]:  # there is no state of earlier epochs
+                record.keep_best(result.state, best_row)
+            record.save(result.state, None)
+            record.finish()
+
+    def _row(self, member: Member) -> dict[str, JSON]:
+        monitor = self.contents.criterion.monitor
+        last = float(member.history[monitor][-1])
+        return {
+            "member": member.number,
+            "folder": self._folder(member).name,
+            "hparams": as_json(member.hparams),
+            "seed": member.seed,
+            "num_epochs": member.num_epochs,
+            "diverged": member.diverged,
+            monitor: last if math.isfinite(last) else None,
+        }
+
+    def _folder(self, member: Member) -> Path:
+        return self._members / member.name
+
+
+@contextlib.contextmanager
+def open_sweep_dir(
+    workdir: Path | str | None, contents: Contents, *, resume: bool
+) -> Iterator[SweepDir | None]:
+    """A locked :class:`SweepDir`, or None without a ``workdir``."""
+    if workdir is None:
+        yield None
+        return
+    path = Path(workdir)
+    with _naming_folder(path):
+        path.mkdir(parents=True, exist_ok=True)
+    with locked(path):
+        yield SweepDir(path, contents, resume=resume)
+
+
+@contextlib.contextmanager
+def _naming_folder(path: Path) -> Iterator[None]:
     try:
-        (workdir / "members").mkdir(parents=True, exist_ok=True)
-        for cut_short in (workdir / "members").glob(".*.tmp"):
-            shutil.rmtree(cut_short)
+        yield
     except OSError as error:
         raise type(error)(
-            f"the sweep folder {workdir} cannot be written ({error.strerror or error}). "
+            f"the sweep folder {path} cannot be written ({error.strerror or error}). "
             "Choose another one or free some space."
         ) from error
 
 
-def rehearse(
-    setting: dict[str, Any],
-    seed: int,
-    history: Mapping[str, tuple[int, ...]],
-    config: Callable[[dict[str, Any], int], Any],
-) -> None:
-    """Writes a member into a folder that is thrown away: what cannot be written is said now."""
-    zeros = {name: np.zeros((1, *shape)) for name, shape in history.items()}
-    with tempfile.TemporaryDirectory() as folder:
-        _write_member(Path(folder), Ended(0, "0", setting, int(seed), zeros, 1, None), config, "")
-
-
-def write(
-    workdir: Path,
-    result: Any,
-    *,
-    monitor: str,
-    mode: str,
-    config: Callable[[dict[str, Any], int], Any],
-    order: Order | None,
-    axes: Sequence[str] | None,
-) -> None:
-    """Writes what is known when a sweep has ended; see :func:`jaxdl.sweep.sweep`.
-
-    Its members were written before, each by :func:`write_member`.
-    """
-    table = {
-        "monitor": monitor,
-        "mode": mode,
-        "method": result.method,
-        "chunk_size": result.chunk_size,
-        "seconds": round(result.seconds, 3),
-        "best": result.best,
-        "members": [_row(ended(result, member), monitor) for member in range(len(result.hparams))],
+def plan_json(
+    settings: Sequence[Setting], seeds: Sequence[int], data: PyTree, **options: object
+) -> dict[str, JSON]:
+    """The part of ``plan.json`` that a resumed sweep must share."""
+    return {
+        "settings": as_json(list(settings)),
+        "seeds": as_json([int(seed) for seed in seeds]),
+        "data": as_json([str(jax.typeof(leaf)) for leaf in jax.tree.leaves(data)]),
+        **{name: as_json(value) for name, value in options.items()},
     }
-    write_lines(workdir / "sweep.json", [json.dumps(table, indent=1)])
-    figure = draw(result, monitor=monitor, mode=mode, axes=axes)
-    if figure is not None:
-        plots.save(figure, workdir / "heat_map.png")
-    if result.best is not None:
-        write_best(workdir / "best", result, monitor=monitor, mode=mode, config=config, order=order)
 
 
-def rows_of(member: Ended) -> list[dict[str, Any]]:
+def rows_of(member: Member) -> list[Row]:
     """A member's history as the rows of ``metrics.jsonl``, without the columns of time."""
-    number = len(next(iter(member.history.values())))
     rows = []
-    for epoch in range(number):
-        row: dict[str, Any] = {"epoch": epoch + 1, "step": member.num_steps * (epoch + 1) // number}
+    num_steps = member.num_steps or member.num_epochs
+    for epoch in range(member.num_epochs):
+        row: Row = {
+            "epoch": epoch + 1,
+            "step": num_steps * (epoch + 1) // member.num_epochs,
+        }
         for name, values in member.history.items():
             value = values[epoch]
             row[name] = float(value) if np.ndim(value) == 0 else value.tolist()
@@ -97,118 +304,22 @@ def rows_of(member: Ended) -> list[dict[str, Any]]:
     return rows
 
 
-def write_member(
-    workdir: Path,
-    member: Ended,
-    config: Callable[[dict[str, Any], int], Any],
-    *,
-    num_seeds: int,
-) -> None:
-    """Hyperparameters and curves; the seeds of one setting share a group, and so a row.
-
-    The folder appears when it is whole, so that a sweep that is killed leaves whole ones.
-    """
-    several = num_seeds > 1 and member.hparams
-    group = json.dumps(as_json(member.hparams)) if several else ""
-    with replacing(workdir / "members" / member.name) as temporary:
-        _write_member(temporary, member, config, group)
+def default_config(hparams: Setting, seed: int) -> Any:
+    """The ``config.json`` of a member by default: its setting and seed."""
+    values = {**{name: as_json(value) for name, value in hparams.items()}, "seed": seed}
+    # not made by make_dataclass, as a name may not be an identifier: "optimizer/rate"
+    cls: Any = type("Member", (), {"__annotations__": dict.fromkeys(values, object)})
+    member: Any = dataclasses.dataclass(init=False, repr=False, eq=False)(cls)()
+    vars(member).update(values)
+    return member
 
 
-def _write_member(
-    folder: Path, member: Ended, config: Callable[[dict[str, Any], int], Any], group: str
-) -> None:
-    rows = rows_of(member)
-    curves = [name for name, values in member.history.items() if values.ndim == 1]
-    hparams = as_json(member.hparams) or {"seed": member.seed}
-    with tensorboard.open_writer(folder) as writer:
-        tensorboard.write_hparams(writer, hparams, metrics=curves, group=group)
-        for row in rows:
-            tensorboard.write_scalars(writer, {name: row[name] for name in curves}, row["step"])
-        tensorboard.write_hparams_end(writer, succeeded=member.diverged is None)
-    write_lines(folder / "metrics.jsonl", map(to_json, rows))
-    configs.save(config(member.hparams, member.seed), folder / "config.json")
+def _shown(hparams: Setting, seed: int) -> dict[str, JSON]:
+    """The hyperparameters in TensorBoard's table."""
+    return {name: as_json(value) for name, value in hparams.items()} or {"seed": seed}
 
 
-def write_best(
-    folder: Path,
-    result: Any,
-    *,
-    monitor: str,
-    mode: str,
-    config: Callable[[dict[str, Any], int], Any],
-    order: Order | None,
-) -> None:
-    """The best member as a run folder with which ``run`` goes on where the member stopped."""
-    hparams, seed = result.hparams[result.best], int(result.seeds[result.best])
-    fingerprint = _fingerprint(order and order(jax.random.key(seed), hparams))
-    rows = rows_of(ended(result, result.best))
-    made = config(hparams, seed)
-    sign = -1.0 if mode == "max" else 1.0
-    finite = [row for row in rows if math.isfinite(row[monitor])]
-    best_row = min(finite, key=lambda row: sign * row[monitor])
-    with RunFolder(
-        folder, result.state, resume=False, fingerprint=fingerprint, config=made
-    ) as record:
-        for row in rows:
-            record.add_row(row)
-        if best_row is rows[-1]:  # of earlier epochs there is no state
-            record.keep_best(result.state, best_row)
-        record.save(result.state, None)
-        record.finish()
-
-
-def draw(result: Any, *, monitor: str, mode: str, axes: Sequence[str] | None = None) -> Any:
-    """The monitored metric over two hyperparameters: mean over seeds, best over all others.
-
-    Args:
-        result: a :class:`jaxdl.sweep.SweepResult`.
-        monitor: metric; its last value counts.
-        mode: "min" or "max".
-        axes: names of one or two hyperparameters; by default the first two that vary.
-
-    Returns:
-        a figure, or None where nothing varies.
-    """
-    hparams = [{n: _label(v) for n, v in setting.items()} for setting in result.hparams]
-    values = {name: _different(setting[name] for setting in hparams) for name in hparams[0]}
-    chosen = list(axes or [name for name in values if len(values[name]) > 1])[:2]
-    if not chosen:
-        return None
-    number = len(set(result.seeds))
-    ends = [result.history[monitor][m, n - 1] for m, n in enumerate(result.num_epochs)]
-    ends = [math.nan if m in result.diverged else float(x) for m, x in enumerate(ends)]
-    # a mean over seeds of which one diverged says so
-    means = np.asarray(ends).reshape(-1, number).mean(axis=1)
-    settings = hparams[::number]
-    seeds = f", mean of {number} seeds" if number > 1 else ""
-    stopped = ", at each one's last epoch" if len(set(result.num_epochs)) > 1 else ""
-    title = f"{monitor}{seeds}{stopped}"
-    across = chosen[0]
-    up = chosen[1] if len(chosen) == 2 else None
-    cells = len(values[across]) * (len(values[up]) if up else 1)
-    numeric = all(_plan.is_number(x) for name in chosen for x in values[name])
-    better: Any = mode
-    if up and numeric and cells > 2 * len(settings):
-        x, y = ([float(setting[name]) for setting in settings] for name in (across, up))
-        return plots.scattered_values(x, y, means, labels=(across, up), title=title, mode=better)
-    rows = values[up] if up else [""]
-    table = np.full((len(rows), len(values[across])), np.nan)
-    for setting, mean in zip(settings, means, strict=True):
-        row = rows.index(setting[up]) if up else 0
-        column = values[across].index(setting[across])
-        pick = np.fmin if mode == "min" else np.fmax
-        table[row, column] = pick(table[row, column], mean)
-    return plots.heat_map(
-        table,
-        rows,
-        values[across],
-        labels=(up or "", across),
-        title=title,
-        mode=better,
-    )
-
-
-def _fingerprint(order: tuple[int, int, Array] | None) -> dict[str, Any]:
+def _fingerprint(order: tuple[int, int, Array] | None) -> dict[str, JSON]:
     """The values that ``run`` compares before it resumes."""
     if order is None:
         return dict.fromkeys(("batch size", "number of examples", "order key"), "unknown")
@@ -220,36 +331,70 @@ def _fingerprint(order: tuple[int, int, Array] | None) -> dict[str, Any]:
     }
 
 
-def made_config(hparams: Mapping[str, Any], seed: int) -> Any:
-    """What stands in a member's ``config.json`` where nobody says: its setting and seed."""
-    values = {**as_json(hparams), "seed": seed}
-    # not made by make_dataclass, as a name may be no identifier: "optimizer/rate"
-    cls: Any = type("Member", (), {"__annotations__": dict.fromkeys(values, Any)})
-    member: Any = dataclasses.dataclass(init=False, repr=False, eq=False)(cls)()
-    vars(member).update(values)
-    return member
+def _devices() -> str:
+    devices = jax.local_devices()
+    return f"{len(devices)} x {devices[0].device_kind}"
 
 
-def _row(member: Ended, monitor: str) -> dict[str, Any]:
-    last = float(member.history[monitor][-1])
-    return {
-        "member": member.number,
-        "folder": member.name,
-        "hparams": as_json(member.hparams),
-        "seed": member.seed,
-        "num_epochs": len(member.history[monitor]),
-        "diverged": member.diverged,
-        monitor: last if math.isfinite(last) else None,
+def _shortened(value: JSON) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _pack_history(member: Member) -> dict[str, np.ndarray]:
+    """Exact values: ``metrics.jsonl`` has neither dtypes nor infinity."""
+    numbers = {
+        name: np.asarray(-1 if value is None else value)
+        for name, value in (("num_steps", member.num_steps), ("diverged", member.diverged))
     }
+    return numbers | {f"history/{name}": values for name, values in member.history.items()}
 
 
-def _label(value: Any) -> Any:
-    """A hyperparameter as an axis shows it: a number, or a text."""
-    value = as_json(value)
-    return value if isinstance(value, int | float | str) else str(value)
+def _pack_state(member: Member) -> dict[str, np.ndarray]:
+    return {f"state/{index}": leaf for index, leaf in enumerate(member.leaves or ())}
 
 
-def _different(values: Any) -> list[Any]:
-    """The different values, numbers ascending, others in their order."""
-    different = list(dict.fromkeys(values))
-    return sorted(different) if all(_plan.is_number(value) for value in different) else different
+def _unpack(arrays: dict[str, np.ndarray], blank: Member, group: Group) -> Member:
+    num_steps, diverged = (int(arrays[name]) for name in ("num_steps", "diverged"))
+    history = {
+        name: _as_dtype(arrays[f"history/{name}"], form.dtype)
+        for name, form in group.plan.traced.history.items()
+    }
+    leaves = None
+    if "state/0" in arrays:
+        leaves = [
+            _as_dtype(arrays[f"state/{index}"], dtype)
+            for index, dtype in enumerate(group.leaf_dtypes())
+        ]
+    return blank._replace(
+        history=history,
+        num_steps=None if num_steps < 0 else num_steps,
+        diverged=None if diverged < 0 else diverged,
+        leaves=leaves,
+    )
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        arguments: dict[str, Any] = {name: _native(x) for name, x in arrays.items()}
+        np.savez(file, **arguments)
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path) as arrays:
+            return dict(arrays)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}). Delete its folder to train the member again."
+        ) from error
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    """The bits of bfloat16 and its kind as unsigned integers, which NumPy writes."""
+    array = np.asarray(array)
+    return array.view(f"u{array.dtype.itemsize}") if array.dtype.kind == "V" else array
+
+
+def _as_dtype(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    return array if array.dtype == dtype else array.view(dtype)

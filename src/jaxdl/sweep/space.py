@@ -1,4 +1,4 @@
-"""The settings that a sweep tries: lists of dictionaries, by grid or by chance."""
+"""Search spaces: lists of settings, from a grid or drawn at random."""
 
 import itertools
 import math
@@ -11,22 +11,21 @@ import numpy as np
 from jaxdl._checks import check_positive
 from jaxdl.types import Array
 
-Setting = Mapping[str, Any]
+Setting = dict[str, Any]
 """Hyperparameters by name."""
 
+Draw = Callable[[Array, int], Sequence[object]]
+"""``(key, n) -> n values``."""
 
-Draw = Callable[[Array, int], list[Any]]
-"""``(key, number) -> values``."""
 
-
-def grid(**values: Sequence[Any]) -> list[dict[str, Any]]:
-    """Every combination of the values given; the last name varies fastest.
+def grid(**values: Sequence[object]) -> list[Setting]:
+    """All combinations of the given values; the last name varies fastest.
 
     Args:
-        **values: by name, the values to try.
+        **values: the values to try, by name.
 
     Returns:
-        a list of settings; write it by hand, add to it or filter it as you like.
+        List of settings. It can also be written by hand, extended, or filtered.
 
     Raises:
         ValueError: no name, or a name without values.
@@ -41,25 +40,25 @@ def grid(**values: Sequence[Any]) -> list[dict[str, Any]]:
     columns = {name: list(column) for name, column in values.items()}
     for name, column in columns.items():
         if not column:
-            raise ValueError(f"{name} must have at least one value to try, got none.")
+            raise ValueError(f"{name} must have at least one value, got none.")
     rows = itertools.product(*columns.values())
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
-def random_search(number: int, key: Array, **draws: Draw) -> list[dict[str, Any]]:
-    """Settings drawn at random, each hyperparameter from its own distribution.
+def random_search(num_settings: int, key: Array, **draws: Draw) -> list[Setting]:
+    """Random settings, each hyperparameter from its own distribution.
 
     Args:
-        number: n, of settings.
-        key: PRNG key; same key, same settings.
-        **draws: by name, :func:`uniform`, :func:`log_uniform`, :func:`choice`, or any function
+        num_settings: number of settings, n.
+        key: PRNG key; the same key gives the same settings.
+        **draws: by name :func:`uniform`, :func:`log_uniform`, :func:`choice`, or any function
             ``(key, n) -> n values``.
 
     Returns:
-        a list of n settings.
+        List of n settings.
 
     Raises:
-        ValueError: no name, n below 1, or a function that gives another number of values.
+        ValueError: no name, n below 1, or a function that returns another number of values.
 
     Source: Bergstra & Bengio 2012.
 
@@ -68,7 +67,7 @@ def random_search(number: int, key: Array, **draws: Draw) -> list[dict[str, Any]
     >>> [sorted(setting) for setting in settings]
     [['nesterov', 'rate'], ['nesterov', 'rate'], ['nesterov', 'rate']]
     """
-    check_positive(number=number)
+    check_positive(num_settings=num_settings)
     if not draws:
         raise ValueError(
             "random_search needs at least one hyperparameter: learning_rate=log_uniform(1e-5, 0.1)."
@@ -76,30 +75,31 @@ def random_search(number: int, key: Array, **draws: Draw) -> list[dict[str, Any]
     keys = jax.random.split(key, len(draws))
     columns = {}
     for (name, draw), draw_key in zip(draws.items(), keys, strict=True):
-        columns[name] = list(draw(draw_key, number))
-        if len(columns[name]) != number:
-            raise ValueError(f"{name}: expected {number} values, got {len(columns[name])}.")
-    return [{name: column[row] for name, column in columns.items()} for row in range(number)]
+        columns[name] = list(draw(draw_key, num_settings))
+        if len(columns[name]) != num_settings:
+            raise ValueError(f"{name}: expected {num_settings} values, got {len(columns[name])}.")
+    rows = zip(*columns.values(), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def uniform(low: float, high: float) -> Draw:
-    """Draws from U(low, high).
+    """Uniform distribution U(low, high).
 
-    >>> [low] = uniform(2.0, 3.0)(jax.random.key(0), 1)
-    >>> 2 <= low < 3
+    >>> [value] = uniform(2.0, 3.0)(jax.random.key(0), 1)
+    >>> 2 <= value < 3
     True
     """
     _check_range(low, high)
 
-    def draw(key: Array, number: int) -> list[float]:
-        shares = np.asarray(jax.random.uniform(key, (number,)), np.float64)
+    def draw(key: Array, n: int) -> list[float]:
+        shares = np.asarray(jax.random.uniform(key, (n,)), np.float64)
         return [float(low + (high - low) * share) for share in shares]
 
     return draw
 
 
 def log_uniform(low: float, high: float) -> Draw:
-    r"""Draws :math:`e^u` with u from U(ln low, ln high): every decade is as likely as the next.
+    r"""Log-uniform distribution: :math:`e^u` with u from U(ln low, ln high).
 
     >>> [rate] = log_uniform(1e-5, 1e-1)(jax.random.key(0), 1)
     >>> 1e-5 <= rate <= 1e-1
@@ -107,12 +107,12 @@ def log_uniform(low: float, high: float) -> Draw:
     """
     check_positive(low=low)
     _check_range(low, high)
-    exponents = uniform(math.log(low), math.log(high))
-    return lambda key, number: [math.exp(u) for u in exponents(key, number)]
+    exponents: Any = uniform(math.log(low), math.log(high))
+    return lambda key, n: [math.exp(u) for u in exponents(key, n)]
 
 
-def choice(*options: Any) -> Draw:
-    """Draws one of some values, each as likely as the others.
+def choice(*options: object) -> Draw:
+    """One of the given values, all equally likely.
 
     >>> choice("adam")(jax.random.key(0), 2)
     ['adam', 'adam']
@@ -120,21 +120,21 @@ def choice(*options: Any) -> Draw:
     if not options:
         raise ValueError("choice needs at least one value.")
 
-    def draw(key: Array, number: int) -> list[Any]:
-        return [options[i] for i in np.asarray(jax.random.randint(key, (number,), 0, len(options)))]
+    def draw(key: Array, n: int) -> list[object]:
+        return [options[i] for i in np.asarray(jax.random.randint(key, (n,), 0, len(options)))]
 
     return draw
 
 
-def check_settings(space: Sequence[Setting]) -> list[dict[str, Any]]:
-    """A list of settings as dictionaries, all with the same names.
+def check_settings(space: Sequence[Mapping[str, object]]) -> list[Setting]:
+    """Settings as dictionaries with the same names.
 
     Raises:
-        ValueError: none, or settings with different names.
+        ValueError: no setting, or settings with different names.
     """
     settings = [dict(setting) for setting in space]
     if not settings:
-        raise ValueError("space holds no settings; grid(learning_rate=[0.1, 0.01]) makes some.")
+        raise ValueError("space has no settings; grid(learning_rate=[0.1, 0.01]) makes two.")
     for index, setting in enumerate(settings):
         if setting.keys() != settings[0].keys():
             raise ValueError(
@@ -146,4 +146,4 @@ def check_settings(space: Sequence[Setting]) -> list[dict[str, Any]]:
 
 def _check_range(low: float, high: float) -> None:
     if not low < high:
-        raise ValueError(f"low must be below high, got {low} and {high}.")
+        raise ValueError(f"low must be less than high, got {low} and {high}.")
