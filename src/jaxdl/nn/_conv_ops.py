@@ -9,6 +9,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from jaxdl._checks import check_count, check_shape
 from jaxdl.nn.pooling import Pair, first_maximum, max_pool, pair, pooled_size
@@ -65,14 +66,14 @@ def _uses_lax(dilation: tuple[int, int], groups: int) -> bool:
 
 
 def convolution(
-    inputs: Array,
-    kernel: Array,
+    inputs: Float[Array, "B H W C"],
+    kernel: Float[Array, "h w C_per_group features"],
     *,
     stride: Pair = 1,
     padding: Padding = "VALID",
     dilation: Pair = 1,
     groups: int = 1,
-) -> Array:
+) -> Float[Array, "B H2 W2 features"]:
     """2-D cross-correlation of images with a kernel; see :func:`prefer_implementation`.
 
     Args:
@@ -245,15 +246,15 @@ def _check_channels(inputs: Array, channels: int) -> None:
 
 
 def transposed_convolution(
-    inputs: Array,
-    kernel: Array,
+    inputs: Float[Array, "B H W C"],
+    kernel: Float[Array, "h w C features"],
     *,
     stride: Pair = 1,
     padding: Pair = 0,
     output_padding: Pair = 0,
     dilation: Pair = 1,
     groups: int = 1,
-) -> Array:
+) -> Float[Array, "B H2 W2 all_features"]:
     """The transpose of a convolution: every input pixel adds a scaled kernel to the output.
 
     See :func:`prefer_implementation` for how it is computed.

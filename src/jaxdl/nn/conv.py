@@ -6,6 +6,7 @@ import flax.linen as nn
 from flax.linen.dtypes import promote_dtype
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
+from jaxtyping import Float, Num
 
 from jaxdl._checks import check_count, check_shape
 from jaxdl.nn._conv_ops import (
@@ -63,7 +64,7 @@ class Conv(nn.Module):
     bias_init: Initializer | None = None
 
     @nn.compact
-    def __call__(self, inputs: Array) -> Array:
+    def __call__(self, inputs: Num[Array, "B H W C"]) -> Float[Array, "B H2 W2 features"]:
         """Convolves images.
 
         Args:
@@ -87,7 +88,7 @@ class PooledConv(Conv):
     pool: int = 1
 
     @nn.compact
-    def __call__(self, inputs: Array) -> Array:
+    def __call__(self, inputs: Num[Array, "B H W C"]) -> Float[Array, "B H2 W2 features"]:
         """(B, H, W, C) → (B, H' // pool, W' // pool, features)."""
         return _convolve(self, inputs, pool=self.pool)
 
@@ -160,7 +161,7 @@ class ConvTranspose(nn.Module):
     bias_init: Initializer | None = None
 
     @nn.compact
-    def __call__(self, inputs: Array) -> Array:
+    def __call__(self, inputs: Num[Array, "B H W C"]) -> Float[Array, "B H2 W2 features"]:
         """Applies the transposed convolution.
 
         Args:

@@ -1,10 +1,12 @@
-"""An embedding with PyTorch's padding row, largest norm and gradient scaled by frequency."""
+"""Embedding with PyTorch's padding row, maximum norm and gradient scaled by frequency."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax.nn.initializers import Initializer
+from jax.typing import DTypeLike
+from jaxtyping import Float, Int
 
 from jaxdl import tree
 from jaxdl._checks import check_count, check_positive
@@ -12,35 +14,31 @@ from jaxdl.types import Array
 
 
 class Embed(nn.Module):
-    """A table of vectors, looked up by index; the parameter is ``embedding`` (V, F).
+    """Table of vectors that are looked up by index; the parameter is ``embedding`` (V, F).
 
     An index outside 0 to V - 1 gives a row of NaN, negative ones included: under ``jit`` values
-    cannot be checked, and a loss that is NaN at once is better than another word's vector. PyTorch
-    raises for them.
-
-    Args of the call: indices (...) integers. Returns: (..., features).
-
-    Raises:
-        ValueError: indices that are no integers, sizes below 1, a padding index outside the table
-            (PyTorch's negative ones too), ``max_norm`` or ``norm_type`` that is not positive.
+    cannot be checked, and a NaN loss is better than another word's vector. PyTorch raises an error.
 
     Attributes:
-        num_embeddings: V, rows of the table.
+        num_embeddings: V, number of rows.
         features: F, length of a row.
-        padding_index: its row starts at zero and gets no gradient, so it stays what it is, zero or
-            what somebody wrote into it.
-        max_norm: a row that is looked up and longer than this is used as
-            ``row * max_norm / (norm + 1e-7)``. PyTorch writes the shortened row back into its
-            table; here the stored row keeps its length and only what is looked up is shortened.
-            Values and gradients of a call are equal (the gradient goes through as if the row had
-            not been scaled); :func:`jaxdl.optim.max_norm` shortens the stored rows too.
+        padding_index: index of a row that starts at zero and gets no gradient, so it keeps its
+            values; in 0 to V - 1 (PyTorch counts negative ones from the end).
+        max_norm: a longer row is used as ``row * max_norm / (norm + 1e-7)``. PyTorch writes the
+            shortened row back into its table; here the stored row keeps its length. Values and
+            gradients of a call are equal (the gradient is that of the row itself, not of its
+            scaling); :func:`jaxdl.optim.max_norm` shortens the stored rows too.
         norm_type: p of the p-norm.
-        scale_grad_by_freq: divide the gradient of a row by how often it occurs in the call.
-        dtype: of the result; None is that of the table.
-        embedding_init: initialiser of the table, PyTorch's N(0, 1).
+        scale_grad_by_freq: divide the gradient of a row by its number of occurrences in the call.
+        dtype: dtype of the result; None is that of the table.
+        embedding_init: initializer of the table, PyTorch's N(0, 1).
 
-    Source: ``torch.nn.Embedding``; its ``sparse`` gradients are left out. Linen's ``Embed`` starts
-    from a narrower distribution and has none of the options.
+    Raises:
+        ValueError: indices that are not integers, sizes below 1, a padding index outside the table,
+            ``max_norm`` or ``norm_type`` that is not positive.
+
+    Source: ``torch.nn.Embedding`` without ``sparse`` gradients. ``flax.linen.Embed`` starts from a
+    narrower distribution and has none of the options.
 
     >>> embed = Embed(10, 3, padding_index=0)
     >>> rows, variables = embed.init_with_output(jax.random.key(0), jnp.array([[4, 3, 0]]))
@@ -54,11 +52,19 @@ class Embed(nn.Module):
     max_norm: float | None = None
     norm_type: float = 2.0
     scale_grad_by_freq: bool = False
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
     embedding_init: Initializer = nn.initializers.normal(1.0)
 
     @nn.compact
-    def __call__(self, indices: Array) -> Array:
+    def __call__(self, indices: Int[Array, "*B"]) -> Float[Array, "*B features"]:
+        """Looks rows up.
+
+        Args:
+            indices: (...) integers in 0 to V - 1.
+
+        Returns:
+            (..., features).
+        """
         size = self.num_embeddings
         check_count(num_embeddings=size, features=self.features)
         check_positive(norm_type=self.norm_type)
@@ -95,7 +101,7 @@ class Embed(nn.Module):
 
 @jax.custom_vjp
 def _scale_gradient(x: Array, factor: Array) -> Array:
-    """``x``, whose gradient is multiplied by ``factor``."""
+    """``x``, with its gradient multiplied by ``factor``."""
     return x
 
 

@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax.nn.initializers import Initializer
+from jax.typing import DTypeLike
+from jaxtyping import Float, Num, Shaped
 
 from jaxdl._checks import check_count, check_shape
 from jaxdl.nn.initializers import uniform_fan_in, uniform_fan_in_bias
@@ -12,28 +14,42 @@ from jaxdl.types import Array
 
 
 class Dense(nn.Module):
-    """Linen's ``Dense`` with PyTorch's initial distribution, for the bias too.
-
-    Args of the call: (..., in). Returns: (..., features).
+    r"""Linear layer :math:`y = x W + b` with PyTorch's initial distribution, for the bias too.
 
     Attributes:
         features: number of outputs.
         use_bias: add a bias.
-        dtype: of the computation; None infers it from input and parameters.
-        kernel_init: initialiser of the (in, features) kernel.
-        bias_init: initialiser of the (features,) bias; None is PyTorch's U(±1/√in).
+        dtype: dtype of the computation; None infers it from input and parameters.
+        kernel_init: initializer of the (in, features) ``kernel``.
+        bias_init: initializer of the (features,) ``bias``; None is PyTorch's U(±1/√in).
 
-    Source: ``torch.nn.Linear``; the kernel is its weight transposed.
+    Raises:
+        ValueError: no features, or inputs without any.
+
+    Source: ``torch.nn.Linear``; the kernel is its weight transposed. ``flax.linen.Dense`` has the
+    same parameters and starts from a truncated normal distribution and zero biases.
+
+    >>> y, variables = Dense(3).init_with_output(jax.random.key(0), jnp.ones((2, 5)))
+    >>> y.shape, variables["params"]["kernel"].shape
+    ((2, 3), (5, 3))
     """
 
     features: int
     use_bias: bool = True
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
     kernel_init: Initializer = uniform_fan_in()
     bias_init: Initializer | None = None
 
     @nn.compact
-    def __call__(self, inputs: Array) -> Array:
+    def __call__(self, inputs: Num[Array, "*B in"]) -> Float[Array, "*B features"]:
+        """Maps the last axis.
+
+        Args:
+            inputs: (..., in).
+
+        Returns:
+            (..., features).
+        """
         fan_in = inputs.shape[-1]
         check_count(features=self.features, input_features=fan_in)
         kernel = self.param("kernel", self.kernel_init, (fan_in, self.features))
@@ -42,15 +58,15 @@ class Dense(nn.Module):
             init = self.bias_init or uniform_fan_in_bias(fan_in)
             bias = self.param("bias", init, (self.features,))
         inputs, kernel, bias = promote_dtype(inputs, kernel, bias, dtype=self.dtype)
-        outputs = inputs @ kernel
+        outputs: Array = inputs @ kernel
         return outputs if bias is None else outputs + trailing(bias, outputs.ndim)
 
 
 @jax.named_scope("flatten")
-def flatten(maps: Array) -> Array:
-    """Flattens feature maps in PyTorch's order: channels first.
+def flatten(maps: Shaped[Array, "B ..."]) -> Shaped[Array, "B n"]:
+    """Flattens feature maps in PyTorch's order, channels first.
 
-    So the dense layer behind it has the rows of PyTorch's, and weights move unchanged.
+    The dense layer after it then has the rows of PyTorch's, and weights move unchanged.
 
     Args:
         maps: (B, H, W, C), or (B, ...) of another rank, which is flattened as it is.
@@ -74,25 +90,22 @@ def trailing(vector: Array, ndim: int) -> Array:
 
 
 def floating_dtype(array: Array) -> jnp.dtype:
-    """The dtype of an array, or float32 for integers, whose means are none."""
+    """The dtype of an array, or float32 for integer arrays."""
     return array.dtype if jnp.issubdtype(array.dtype, jnp.floating) else jnp.dtype(jnp.float32)
 
 
 class Bilinear(nn.Module):
-    r"""A bilinear form for every output: :math:`y_k = x_1^\top W_k x_2 + b_k`.
+    r"""Bilinear layer :math:`y_k = x_1^\top W_k x_2 + b_k`.
 
-    Args of the call: x1 (..., I) and x2 (..., J), with the same leading axes.
-    Returns: (..., features).
-
-    Raises:
-        ValueError: leading axes that differ.
+    Parameters ``kernel`` (I, J, features) and ``bias``, both from U(±1/√I).
 
     Attributes:
         features: number of outputs.
         use_bias: add a bias.
-        dtype: of the computation; None infers it from inputs and parameters.
+        dtype: dtype of the computation; None infers it from inputs and parameters.
 
-    Parameters ``kernel`` (I, J, features) and ``bias``, both from U(±1/√I).
+    Raises:
+        ValueError: no features, or inputs whose leading axes differ.
 
     Source: ``torch.nn.Bilinear``; its weight is (features, I, J), so
     ``kernel = weight.permute(1, 2, 0)``.
@@ -106,10 +119,21 @@ class Bilinear(nn.Module):
 
     features: int
     use_bias: bool = True
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x1: Array, x2: Array) -> Array:
+    def __call__(
+        self, x1: Num[Array, "*B I"], x2: Num[Array, "*B J"]
+    ) -> Float[Array, "*B features"]:
+        """Combines two inputs.
+
+        Args:
+            x1: (..., I).
+            x2: (..., J), with the same leading axes.
+
+        Returns:
+            (..., features).
+        """
         check_count(features=self.features)
         check_shape("x2", x2, (*x1.shape[:-1], None))
         init = uniform_fan_in_bias(x1.shape[-1])
@@ -120,8 +144,8 @@ class Bilinear(nn.Module):
         return outputs if bias is None else outputs + trailing(bias, outputs.ndim)
 
 
-def bilinear_pool(maps: Array) -> Array:
-    r"""Bilinear pooling: every product of two channels, averaged over the image.
+def bilinear_pool(maps: Num[Array, "B H W C"]) -> Float[Array, "B C*C"]:
+    r"""Bilinear pooling: the products of all pairs of channels, averaged over the image.
 
     With X the (H·W, C) features of an image:
 
@@ -129,10 +153,10 @@ def bilinear_pool(maps: Array) -> Array:
               S = \mathrm{sign}(P) \sqrt{|P| + 10^{-5}},\quad y = S / \lVert S \rVert_2
 
     Args:
-        maps: (B, H, W, C) floats.
+        maps: (B, H, W, C).
 
     Returns:
-        (B, C·C), each of length 1; zeros for an image of zeros.
+        (B, C·C), each of length 1; zeros for an image of zeros. float32 for integers.
 
     Raises:
         ValueError: another rank.
@@ -146,7 +170,7 @@ def bilinear_pool(maps: Array) -> Array:
     """
     check_shape("maps", maps, ("B", "H", "W", "C"))
     batch, height, width, channels = maps.shape
-    # half precision has no place for 1e-24, nor for sums of squares
+    # half precision has no room for 1e-24, nor for sums of squares
     wide = maps.astype(jnp.promote_types(maps.dtype, jnp.float32))
     features = wide.reshape(batch, height * width, channels)
     products = jnp.einsum("bpi,bpj->bij", features, features) / (height * width)
@@ -154,5 +178,5 @@ def bilinear_pool(maps: Array) -> Array:
     flat = roots.reshape(batch, channels * channels)
     # as torch's normalize, v / max(‖v‖, 1e-12), with a finite gradient at 0
     squares = jnp.square(flat).sum(axis=1, keepdims=True)
-    normalised = flat * jax.lax.rsqrt(jnp.maximum(squares, 1e-24))
-    return normalised.astype(floating_dtype(maps))
+    normalized = flat * jax.lax.rsqrt(jnp.maximum(squares, 1e-24))
+    return normalized.astype(floating_dtype(maps))

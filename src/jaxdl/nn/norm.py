@@ -1,56 +1,82 @@
 """Normalization layers."""
 
-from typing import Any
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
+from jax.typing import DTypeLike
+from jaxtyping import Float, Num, Shaped
 
-from jaxdl._checks import check_count, check_fraction, check_shape
+from jaxdl._checks import check_count, check_fraction, check_not_negative, check_shape
 from jaxdl.nn.linear import floating_dtype, trailing
-from jaxdl.types import Array
+from jaxdl.types import Array, PyTree
+
+INITIAL_ITERATIONS = 15
+"""Power iterations of :class:`SpectralNorm` at the start, as in PyTorch."""
 
 
 class BatchNorm(nn.Module):
-    r"""Normalises every channel over the batch.
+    r"""Normalizes every channel over the batch.
 
     .. math:: y = \gamma (x - \mu) / \sqrt{v + \epsilon} + \beta
 
     In training μ and v are the mean and the biased variance of the batch, and the running ones
     follow them: ``running = (1 - momentum) * running + momentum * batch``, the running variance
-    with the unbiased estimate, n / (n - 1). In evaluation μ and v are the running ones.
+    with the unbiased estimate, n / (n - 1). In evaluation μ and v are the running ones. Statistics
+    are float32 whatever the dtype of x.
 
-    Args of the call: x (B, ..., C); mask (B,), 0 for padded examples, which are normalised but not
-    counted; train. Returns: like x. Statistics are float32 whatever the dtype of x.
+    Parameters ``scale`` and ``bias``; collection ``batch_stats`` with ``mean`` and ``var``.
 
     Attributes:
-        momentum: what a batch weighs in the running statistics, PyTorch's momentum (Linen's is one
+        momentum: weight of a batch in the running statistics, PyTorch's momentum (Linen's is one
             minus it).
-        eps: added to the variance.
-        axis_name: of ``vmap`` or ``shard_map``: statistics are those of all its members together,
-            as ``torch.nn.SyncBatchNorm``. Under ``jit`` with a sharded batch they are anyway.
-        dtype: of the result; None keeps that of x, float32 for integers.
-        scale_init: initialiser of γ.
+        eps: ε, added to the variance.
+        axis_name: axis of ``vmap`` or ``shard_map`` whose members share their statistics, as
+            ``torch.nn.SyncBatchNorm``. Under ``jit`` with a sharded batch they do anyway.
+        dtype: dtype of the result; None is that of x, float32 for integers.
+        scale_init: initializer of γ.
 
     Raises:
         ValueError: a mask of another shape, a momentum outside [0, 1].
 
-    Parameters ``scale`` and ``bias``; collection ``batch_stats`` with ``mean`` and ``var``.
+    Source: ``torch.nn.BatchNorm1d`` and ``BatchNorm2d``. Where a batch has one value per channel
+    PyTorch raises an error; here the result is β and the running statistics stay.
 
-    Source: ``torch.nn.BatchNorm1d`` and ``BatchNorm2d``, equal to them. Where a batch has one value
-    a channel PyTorch raises; here the result is β and the running statistics stay.
+    >>> norm, x = BatchNorm(), jnp.array([[1.0], [3.0]])
+    >>> variables = norm.init(jax.random.key(0), x)
+    >>> y, updated = norm.apply(variables, x, train=True, mutable="batch_stats")
+    >>> print(y[:, 0].round(3), updated["batch_stats"]["mean"])
+    [-1.  1.] [0.2]
     """
 
     momentum: float = 0.1
     eps: float = 1e-5
     axis_name: str | None = None
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
     scale_init: Initializer = nn.initializers.ones
 
     @nn.compact
-    def __call__(self, x: Array, *, mask: Array | None = None, train: bool = False) -> Array:
+    def __call__(
+        self,
+        x: Num[Array, "B *axes C"],
+        *,
+        mask: Shaped[Array, " B"] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "B *axes C"]:
+        """Normalizes, and in training updates the running statistics.
+
+        Args:
+            x: (B, ..., C).
+            mask: (B,), 0 for padded examples, which are normalized but not counted.
+            train: use the statistics of the batch.
+
+        Returns:
+            (B, ..., C).
+        """
         check_fraction(momentum=self.momentum)
+        check_not_negative(eps=self.eps)
         if mask is not None:
             check_shape("mask", mask, x.shape[:1])
         shape = x.shape[-1:]
@@ -86,7 +112,7 @@ class BatchNorm(nn.Module):
             # where, not a product: padding that overflowed must not turn the sum into NaN
             return (values if weights is None else jnp.where(weights > 0, values, 0.0)).sum(axes)
 
-        totals, count = total(x), count
+        totals = total(x)
         if self.axis_name is not None:
             totals, count = jax.lax.psum((totals, count), self.axis_name)
         divisor = jnp.maximum(count, 1)
@@ -97,36 +123,30 @@ class BatchNorm(nn.Module):
         return mean, squares / divisor, count
 
 
-INITIAL_ITERATIONS = 15
-"""Power iterations at the start, as in PyTorch."""
-
-
 class SpectralNorm(nn.Module):
-    r"""A layer with every kernel divided by an estimate of its largest singular value.
+    r"""Divides every kernel of a layer by an estimate of its largest singular value.
 
     .. math:: \bar W = W / \sigma,\quad \sigma = u^T W v,\quad
               u \leftarrow \frac{W v}{\|W v\|},\quad v \leftarrow \frac{W^T u}{\|W^T u\|}
 
-    W is the kernel as a matrix (outputs, everything else). A call in training takes one step of the
-    power method and keeps u and v; the gradient takes them for constants. Biases and other vectors
-    are left alone.
+    W is the kernel as a matrix (outputs, everything else). A call in training takes
+    ``num_iterations`` steps of the power method and keeps u and v; they are constants for the
+    gradient. Biases and other vectors are left alone.
 
-    Args of the call: those of the layer, and train. Returns: what the layer returns.
+    Collection ``spectral_norm`` with ``kernel_u`` and ``kernel_v``; the layer's parameters have the
+    names that they have without the wrapper.
 
     Attributes:
-        layer: the module around which this stands, ``SpectralNorm(Conv(64, (4, 4)))``.
-        num_iterations: steps of the power method a call in training.
-        eps: least length that u and v are divided by.
-
-    Collection ``spectral_norm`` with ``kernel_u`` and ``kernel_v``; the layer's parameters stand
-    where they would without the wrapper.
+        layer: the wrapped module, ``SpectralNorm(Conv(64, (4, 4)))``.
+        num_iterations: steps of the power method per call in training.
+        eps: minimum length that u and v are divided by.
 
     Raises:
         ValueError: a layer whose kernel is not one of "kernel", "transposed_kernel", "embedding";
             ``num_iterations`` below 1.
 
-    Source: ``torch.nn.utils.parametrizations.spectral_norm`` (Miyato et al. 2018), equal to it.
-    Linen's ``SpectralNorm`` steps half an iteration later, does so in evaluation too, keeps no v
+    Source: ``torch.nn.utils.parametrizations.spectral_norm`` (Miyato et al. 2018).
+    ``flax.linen.SpectralNorm`` steps half an iteration later, does so in evaluation too, keeps no v
     and starts from a random u instead of 15 iterations.
 
     >>> from jaxdl.nn import Dense
@@ -141,18 +161,29 @@ class SpectralNorm(nn.Module):
     eps: float = 1e-12
 
     @nn.compact
-    def __call__(self, *args: Any, train: bool = False, **kwargs: Any) -> Any:
-        check_count(num_iterations=self.num_iterations)
+    def __call__(self, *args: PyTree, train: bool = False, **kwargs: PyTree) -> PyTree:
+        """Calls the layer with normalized kernels.
 
-        def normalise(params: Any) -> Any:
+        Args:
+            *args: arguments of the layer.
+            train: step the power method.
+            **kwargs: keyword arguments of the layer.
+
+        Returns:
+            the layer's outputs.
+        """
+        check_count(num_iterations=self.num_iterations)
+        check_not_negative(eps=self.eps)
+
+        def normalize(params: PyTree) -> PyTree:
             return jax.tree_util.tree_map_with_path(
                 lambda path, leaf: self._divide(path[-1].key, leaf, train), params
             )
 
-        call = nn.map_variables(
+        call: Callable[[nn.Module], PyTree] = nn.map_variables(
             lambda layer: layer(*args, **kwargs),
             "params",
-            normalise,
+            normalize,
             init=self.is_initializing(),
             mutable=True,
         )
@@ -171,13 +202,13 @@ class SpectralNorm(nn.Module):
         elif train:
             steps = self.num_iterations
         for _ in range(steps):
-            u.value = _normalised(fixed @ v.value, self.eps)
-            v.value = _normalised(fixed.T @ u.value, self.eps)
+            u.value = _normalized(fixed @ v.value, self.eps)
+            v.value = _normalized(fixed.T @ u.value, self.eps)
         sigma = u.value @ (matrix @ v.value)
         return (weight / sigma).astype(weight.dtype)
 
     def _start(self, size: int) -> Array:
-        return _normalised(jax.random.normal(self.make_rng("params"), (size,)), self.eps)
+        return _normalized(jax.random.normal(self.make_rng("params"), (size,)), self.eps)
 
 
 def _matrix(name: str, weight: Array) -> Array:
@@ -187,10 +218,10 @@ def _matrix(name: str, weight: Array) -> Array:
     if name in ("kernel", "transposed_kernel"):
         return weight.reshape(-1, weight.shape[-1]).T
     raise ValueError(
-        f"SpectralNorm knows the outputs' axis of kernel, transposed_kernel and embedding, got "
+        "SpectralNorm supports layers with a kernel, transposed_kernel or embedding, got "
         f"{name!r} of shape {weight.shape}."
     )
 
 
-def _normalised(vector: Array, eps: float) -> Array:
+def _normalized(vector: Array, eps: float) -> Array:
     return vector / jnp.maximum(jnp.linalg.norm(vector), eps)

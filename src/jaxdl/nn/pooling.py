@@ -5,6 +5,7 @@ import operator
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Num
 
 from jaxdl._checks import check_count, check_shape
 from jaxdl.nn.linear import floating_dtype
@@ -32,8 +33,12 @@ def pair(name: str, value: Pair, minimum: int = 1) -> tuple[int, int]:
 
 @jax.named_scope("max_pool")
 def max_pool(
-    inputs: Array, window: Pair = 2, *, stride: Pair | None = None, padding: Pair = 0
-) -> Array:
+    inputs: Num[Array, "B H W C"],
+    window: Pair = 2,
+    *,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+) -> Num[Array, "B H2 W2 C"]:
     """Maximum over windows of pixels.
 
     Computed by comparing slices: on CPU its gradient is several times faster than that of
@@ -75,8 +80,12 @@ def max_pool(
 
 @jax.named_scope("avg_pool")
 def avg_pool(
-    inputs: Array, window: Pair = 2, *, stride: Pair | None = None, padding: Pair = 0
-) -> Array:
+    inputs: Num[Array, "B H W C"],
+    window: Pair = 2,
+    *,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+) -> Float[Array, "B H2 W2 C"]:
     """Mean over windows of pixels.
 
     Rows and columns that do not fill a window are left out.
@@ -144,7 +153,9 @@ def _places(inputs: Array, window: tuple[int, int], stride: tuple[int, int]) -> 
 
 
 @jax.named_scope("adaptive_avg_pool")
-def adaptive_avg_pool(inputs: Array, output_size: Pair) -> Array:
+def adaptive_avg_pool(
+    inputs: Num[Array, "B H W C"], output_size: Pair
+) -> Float[Array, "B H2 W2 C"]:
     """Means over a given number of regions, whatever the size of the image.
 
     Region i of n along H pixels reaches from ⌊iH/n⌋ to ⌈(i+1)H/n⌉; regions may overlap.
@@ -173,7 +184,7 @@ def adaptive_avg_pool(inputs: Array, output_size: Pair) -> Array:
 
 
 @jax.named_scope("adaptive_max_pool")
-def adaptive_max_pool(inputs: Array, output_size: Pair) -> Array:
+def adaptive_max_pool(inputs: Num[Array, "B H W C"], output_size: Pair) -> Num[Array, "B H2 W2 C"]:
     """Maxima over the regions of :func:`adaptive_avg_pool`.
 
     Args:

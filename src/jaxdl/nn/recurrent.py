@@ -3,23 +3,25 @@ r"""LSTM, GRU and tanh RNN with PyTorch's gates, biases and parameter names.
 The input projection of all time steps is one product outside the loop. The backward pass is written
 out: the derivatives of the gates are computed for all steps at once, the loop only carries the
 gradient back through time, and the gradient of the hidden kernel is one product after it, instead
-of one a step (on CPU a quarter of the training step's time). So these layers know reverse mode
-(``jax.grad``, also twice) and not ``jax.jvp``.
+of one per step (on CPU a quarter of the training step's time). These layers therefore support
+reverse mode (``jax.grad``, also twice) and not ``jax.jvp``.
 """
 
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.linen.dtypes import promote_dtype
+from jax.typing import DTypeLike
+from jaxtyping import Float, Int, Num
 
 from jaxdl._checks import check_count, check_fraction, check_shape
 from jaxdl.nn.initializers import uniform_fan_in_bias
-from jaxdl.types import Array
+from jaxdl.types import Array, PyTree
 
 Carry = tuple[Array, ...]
 
@@ -28,29 +30,30 @@ class _Cell(NamedTuple):
     """The elementwise part of one time step and its derivative; the loop does the products.
 
     Attributes:
-        num_gates: width of the projections in hidden sizes.
-        num_states: arrays (B, H) in the carry; the first is the output h.
-        separate: input and hidden part of a gate are not simply added. Then the hidden bias stays
-            with the hidden part, and x is a tuple with one array a gate: on CPU several slices of
-            one x within the loop cost more than all the rest, as XLA does not vectorise them.
+        num_gates: G, the width of the projections in hidden sizes.
+        num_states: number of arrays (B, H) in the carry; the first is the output h.
+        separate: True if the input and hidden parts of a gate are not simply added. Then the hidden
+            bias stays with the hidden part, and x is a tuple with one array per gate: on CPU
+            several slices of one x within the loop cost more than all the rest, as XLA does not
+            vectorize them.
         step: (carry, x (B, G·H), p (B, G·H)) → (carry, residuals), with x the projected input and
             p the projected state.
         derivatives: residuals of all steps, (T, B, ...) → coefficients, (T, B, ...).
         pull_back: (coefficients of a step, gradient of its carry) → (gradient of the carry before,
-            without the way through p; gradient of p; what ``input_gradient`` needs beside it).
-        input_gradient: (gradient of p, what pull_back added), all steps → gradient of x.
+            without the path through p; gradient of p; what ``input_gradient`` needs besides).
+        input_gradient: (gradient of p, third result of pull_back), all steps → gradient of x.
     """
 
     num_gates: int
     num_states: int
     separate: bool
-    step: Callable[[Carry, Any, Array], tuple[Carry, Any]]
-    derivatives: Callable[[Any], Any]
-    pull_back: Callable[[Any, Carry], tuple[Carry, Array, Any]]
-    input_gradient: Callable[[Array, Any], Any] = lambda dp, _: dp
+    step: Callable[[Carry, PyTree, Array], tuple[Carry, PyTree]]
+    derivatives: Callable[[PyTree], PyTree]
+    pull_back: Callable[[PyTree, Carry], tuple[Carry, Array, PyTree]]
+    input_gradient: Callable[[Array, PyTree], PyTree] = lambda dp, _: dp
 
 
-def _lstm_step(carry: Carry, x: Array, p: Array) -> tuple[Carry, Any]:
+def _lstm_step(carry: Carry, x: Array, p: Array) -> tuple[Carry, PyTree]:
     c = carry[1]
     # σ(z) = (1 + tanh(z/2)) / 2: all four gates are one tanh, which halves the time of the step
     half = jnp.asarray(np.repeat([0.5, 0.5, 1.0, 0.5], c.shape[-1])[None], x.dtype)
@@ -60,7 +63,7 @@ def _lstm_step(carry: Carry, x: Array, p: Array) -> tuple[Carry, Any]:
     return (0.5 * (o + 1) * jnp.tanh(new), new), (c, new, t)
 
 
-def _lstm_derivatives(residuals: Any) -> Any:
+def _lstm_derivatives(residuals: PyTree) -> PyTree:
     c, new, t = residuals
     i, f, g, o = jnp.split(t, 4, axis=-1)
     tanh_c = jnp.tanh(new)
@@ -68,7 +71,7 @@ def _lstm_derivatives(residuals: Any) -> Any:
     return gates, 0.5 * (o + 1) * (1 - tanh_c * tanh_c), 0.5 * (f + 1)
 
 
-def _lstm_pull_back(coefficients: Any, gradient: Carry) -> tuple[Carry, Array, None]:
+def _lstm_pull_back(coefficients: PyTree, gradient: Carry) -> tuple[Carry, Array, None]:
     gates, through_h, forget = coefficients
     dh, dc = gradient
     dc = dc + dh * through_h
@@ -76,7 +79,7 @@ def _lstm_pull_back(coefficients: Any, gradient: Carry) -> tuple[Carry, Array, N
     return (jnp.zeros_like(dh), dc * forget), dp, None
 
 
-def _gru_step(carry: Carry, x: Any, p: Array) -> tuple[Carry, Any]:
+def _gru_step(carry: Carry, x: PyTree, p: Array) -> tuple[Carry, PyTree]:
     (h,) = carry
     hidden_r, hidden_z, hidden_n = jnp.split(p, 3, axis=-1)
     r = jax.nn.sigmoid(x[0] + hidden_r)
@@ -85,14 +88,14 @@ def _gru_step(carry: Carry, x: Any, p: Array) -> tuple[Carry, Any]:
     return ((1 - z) * n + z * h,), (h, hidden_n, r, z, n)
 
 
-def _gru_derivatives(residuals: Any) -> Any:
+def _gru_derivatives(residuals: PyTree) -> PyTree:
     h, hidden_n, r, z, n = residuals
     dn = (1 - z) * (1 - n * n)
     gates = [dn * hidden_n * r * (1 - r), (h - n) * z * (1 - z), dn * r]
     return jnp.concatenate(gates, axis=-1), dn, z
 
 
-def _gru_pull_back(coefficients: Any, gradient: Carry) -> tuple[Carry, Array, Array]:
+def _gru_pull_back(coefficients: PyTree, gradient: Carry) -> tuple[Carry, Array, Array]:
     gates, dn, z = coefficients
     (dh,) = gradient
     return (z * dh,), gates * jnp.concatenate([dh, dh, dh], axis=-1), dn * dh
@@ -103,12 +106,12 @@ def _gru_input_gradient(dp: Array, dn: Array) -> tuple[Array, ...]:
     return dr, dz, dn
 
 
-def _rnn_step(carry: Carry, x: Array, p: Array) -> tuple[Carry, Any]:
+def _rnn_step(carry: Carry, x: Array, p: Array) -> tuple[Carry, PyTree]:
     h = jnp.tanh(x + p)
     return (h,), h
 
 
-def _rnn_pull_back(slope: Any, gradient: Carry) -> tuple[Carry, Array, None]:
+def _rnn_pull_back(slope: PyTree, gradient: Carry) -> tuple[Carry, Array, None]:
     return (jnp.zeros_like(gradient[0]),), slope * gradient[0], None
 
 
@@ -121,7 +124,7 @@ _RNN = _Cell(1, 1, False, _rnn_step, lambda h: 1 - h * h, _rnn_pull_back)
 def _through_time(
     cell: _Cell,
     reverse: bool,
-    x: Any,
+    x: PyTree,
     kernel: Array,
     bias: Array | None,
     carry: Carry,
@@ -132,7 +135,7 @@ def _through_time(
     Args:
         cell: the gates.
         reverse: run from the last step to the first.
-        x: (T, B, G·H) projected inputs, or as the cell wants them.
+        x: (T, B, G·H) projected inputs, or a tuple with one array per gate.
         kernel: (H, G·H) of the hidden state.
         bias: (G·H,) of the hidden state, or None where it is in ``x`` already.
         carry: initial states (B, H).
@@ -147,13 +150,13 @@ def _through_time(
 def _forward(
     cell: _Cell,
     reverse: bool,
-    x: Any,
+    x: PyTree,
     kernel: Array,
     bias: Array | None,
     carry: Carry,
     mask: Array | None,
-) -> tuple[tuple[Array, Carry], Any]:
-    def step(carry: Carry, inputs: Any) -> tuple[Carry, Any]:
+) -> tuple[tuple[Array, Carry], PyTree]:
+    def step(carry: Carry, inputs: PyTree) -> tuple[Carry, PyTree]:
         x, real = inputs
         p = carry[0] @ kernel
         new, residuals = cell.step(carry, x, p if bias is None else p + bias.reshape(1, -1))
@@ -167,12 +170,14 @@ def _forward(
     return (outputs, last), (kernel, bias, mask, before, residuals)
 
 
-def _backward(cell: _Cell, reverse: bool, saved: Any, gradients: tuple[Array, Carry]) -> tuple:
+def _backward(
+    cell: _Cell, reverse: bool, saved: PyTree, gradients: tuple[Array, Carry]
+) -> tuple[PyTree, Array, Array | None, Carry, None]:
     kernel, bias, mask, before, residuals = saved
     d_outputs, d_last = gradients
     transposed = kernel.T
 
-    def step(gradient: Carry, inputs: Any) -> tuple[Carry, Any]:
+    def step(gradient: Carry, inputs: PyTree) -> tuple[Carry, PyTree]:
         d_output, coefficients, real = inputs
         after = (gradient[0] + d_output, *gradient[1:])
         direct, dp, extra = cell.pull_back(coefficients, after)
@@ -201,7 +206,7 @@ class _Recurrent(nn.Module):
     num_layers: int = 1
     bidirectional: bool = False
     dropout_rate: float = 0.0
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     cell: ClassVar[_Cell]
 
@@ -268,7 +273,7 @@ def _mask(lengths: Array, batch: int, steps: int) -> Array:
 
 
 class LSTM(_Recurrent):
-    r"""Long short-term memory over sequences, in several layers and both directions.
+    r"""Long short-term memory over sequences, with several layers and both directions.
 
     .. math:: i, f, o = \sigma(W x_t + b + U h_{t-1} + d),\quad
               g = \tanh(W x_t + b + U h_{t-1} + d)
@@ -280,32 +285,20 @@ class LSTM(_Recurrent):
     ``kernel_hh_lK`` (H, 4H), ``bias_ih_lK`` and ``bias_hh_lK`` (4H,), gates in the order i, f, g,
     o, all from U(±1/√H).
 
-    Args of the call:
-        inputs: (B, T, F).
-        lengths: (B,) integers, the real steps of each sequence, in any order; None for T. Outputs
-            past the length are 0, final states are those of the last real step, and the backward
-            direction starts there. Under ``jit`` values cannot be checked: more than T counts as
-            T, and at 0, which PyTorch refuses, the final state is the initial one.
-        initial_state: (h, c), each (num_layers · D, B, H), D directions; None for zeros.
-        train: turns dropout on (it draws from the ``dropout`` key).
-
-    Returns:
-        outputs (B, T, D · H), and the final (h, c), each (num_layers · D, B, H): layer 0 forward,
-        layer 0 backward, layer 1 forward, ….
-
-    Raises:
-        ValueError: wrong shapes, lengths that are no integers, a dropout rate outside [0, 1].
-
     Attributes:
         hidden_size: H, outputs of each direction.
-        num_layers: layers on top of each other.
-        bidirectional: a second direction reads each sequence from its end.
-        dropout_rate: fraction of the outputs of every layer but the last that is dropped.
-        dtype: of the computation; None infers it from input and parameters.
+        num_layers: number of stacked layers.
+        bidirectional: add a second direction that reads each sequence from its end.
+        dropout_rate: fraction of the outputs of every layer but the last that is dropped in
+            training.
+        dtype: dtype of the computation; None infers it from input and parameters.
 
-    Source: ``torch.nn.LSTM(batch_first=True)``, with ``lengths`` equal to it between
-    ``pack_padded_sequence`` and ``pad_packed_sequence(total_length=T)``; kernels are its weights
-    transposed. There is no ``jax.jvp`` (forward mode) through it.
+    Raises:
+        ValueError: wrong shapes, lengths that are not integers, a dropout rate outside [0, 1].
+
+    Source: ``torch.nn.LSTM(batch_first=True)``; with ``lengths`` it equals PyTorch's between
+    ``pack_padded_sequence`` and ``pad_packed_sequence(total_length=T)``. Kernels are its weights
+    transposed. There is no forward mode (``jax.jvp``) through it.
 
     >>> lstm, x = LSTM(64), jnp.zeros((2, 5, 28))
     >>> variables = lstm.init(jax.random.key(0), x)
@@ -318,12 +311,27 @@ class LSTM(_Recurrent):
 
     def __call__(
         self,
-        inputs: Array,
-        lengths: Array | None = None,
-        initial_state: tuple[Array, Array] | None = None,
+        inputs: Num[Array, "B T F"],
+        lengths: Int[Array, " B"] | None = None,
+        initial_state: tuple[Float[Array, "L B H"], Float[Array, "L B H"]] | None = None,
         *,
         train: bool = False,
-    ) -> tuple[Array, tuple[Array, Array]]:
+    ) -> tuple[Float[Array, "B T outputs"], tuple[Float[Array, "L B H"], Float[Array, "L B H"]]]:
+        """Runs over the sequences.
+
+        Args:
+            inputs: (B, T, F).
+            lengths: (B,) integers, the real steps of each sequence, in any order; None is T for
+                all. Outputs past the length are 0, final states are those of the last real step,
+                and the backward direction starts there. Under ``jit`` values cannot be checked:
+                more than T counts as T, and 0, which PyTorch refuses, leaves the initial state.
+            initial_state: (h, c), each (num_layers · D, B, H) with D directions; None is zeros.
+            train: turn dropout on; it draws from the ``dropout`` stream.
+
+        Returns:
+            outputs (B, T, D · H), and the final (h, c), each (num_layers · D, B, H): layer 0
+            forward, layer 0 backward, layer 1 forward, ….
+        """
         if initial_state is not None and (
             not isinstance(initial_state, tuple | list) or len(initial_state) != 2
         ):
@@ -337,32 +345,39 @@ class _OneState(_Recurrent):
 
     def __call__(
         self,
-        inputs: Array,
-        lengths: Array | None = None,
-        initial_state: Array | None = None,
+        inputs: Num[Array, "B T F"],
+        lengths: Int[Array, " B"] | None = None,
+        initial_state: Float[Array, "L B H"] | None = None,
         *,
         train: bool = False,
-    ) -> tuple[Array, Array]:
+    ) -> tuple[Float[Array, "B T outputs"], Float[Array, "L B H"]]:
+        """Runs over the sequences.
+
+        Args:
+            inputs: (B, T, F).
+            lengths: (B,) integers, the real steps of each sequence; see :class:`LSTM`.
+            initial_state: h (num_layers · D, B, H) with D directions; None is zeros.
+            train: turn dropout on; it draws from the ``dropout`` stream.
+
+        Returns:
+            outputs (B, T, D · H), and the final h (num_layers · D, B, H).
+        """
         initial = None if initial_state is None else (initial_state,)
         outputs, (h,) = self._run(inputs, lengths, initial, train)
         return outputs, h
 
 
 class GRU(_OneState):
-    r"""Gated recurrent units over sequences, in several layers and both directions.
+    r"""Gated recurrent units over sequences, with several layers and both directions.
 
     .. math:: r, z = \sigma(W x_t + b + U h_{t-1} + d),\quad
               n = \tanh(W_n x_t + b_n + r (U_n h_{t-1} + d_n))
     .. math:: h_t = (1 - z) n + z h_{t-1}
 
     Parameters as :class:`LSTM`, (…, 3H), gates in the order r, z, n. The reset gate multiplies the
-    hidden bias too, as in PyTorch.
+    hidden bias too, as in PyTorch. Attributes and errors as :class:`LSTM`.
 
-    Args of the call: as :class:`LSTM`; ``initial_state`` is h alone.
-    Returns: outputs (B, T, D · H), and the final h (num_layers · D, B, H).
-    Raises and attributes: as :class:`LSTM`.
-
-    Source: ``torch.nn.GRU(batch_first=True)``, equal to it as :class:`LSTM` is to PyTorch's.
+    Source: ``torch.nn.GRU(batch_first=True)``, with the notes of :class:`LSTM`.
 
     >>> gru, x = GRU(64), jnp.zeros((2, 5, 28))
     >>> (outputs, h), variables = gru.init_with_output(jax.random.key(0), x)
@@ -374,12 +389,12 @@ class GRU(_OneState):
 
 
 class RNN(_OneState):
-    r"""The plain recurrent network :math:`h_t = \tanh(W x_t + b + U h_{t-1} + d)`.
+    r"""Plain recurrent network :math:`h_t = \tanh(W x_t + b + U h_{t-1} + d)`.
 
-    Parameters, call, returns and attributes as :class:`GRU`, with one gate: (…, H).
+    Parameters, attributes and errors as :class:`LSTM`, with one gate: (…, H).
 
-    Source: ``torch.nn.RNN(batch_first=True)``, equal to it; its ``nonlinearity="relu"`` is left
-    out.
+    Source: ``torch.nn.RNN(batch_first=True)`` without ``nonlinearity="relu"``, with the notes of
+    :class:`LSTM`.
 
     >>> (outputs, h), _ = RNN(3).init_with_output(jax.random.key(0), jnp.zeros((2, 5, 4)))
     >>> bool((outputs[:, -1] == h[0]).all())
