@@ -76,6 +76,8 @@ def mixed_precision(
             updates, inner = tx.update(updates, state.inner, params, **extra_args)
             return updates, state._replace(inner=inner)
         gradients = optax.tree.scale(1 / state.loss_scale, updates)
+        if "grad" in extra_args:  # what a line search reads is unscaled too
+            extra_args["grad"] = gradients
         finite = tree.all_finite(gradients)
         updates, inner = tx.update(gradients, state.inner, params, **extra_args)
         updates = jax.tree.map(lambda u: jnp.where(finite, u, 0), updates)

@@ -15,7 +15,7 @@ from jaxdl import optim, transforms
 from jaxdl._checks import check_positive, check_shape
 from jaxdl.losses.adversarial import AdversarialLoss, Penalty
 from jaxdl.metrics import mean
-from jaxdl.train.step import apply_model, init_variables
+from jaxdl.train.step import apply_gradients, apply_model, init_variables
 from jaxdl.types import Array, Batch, Mean, Metrics, PyTree, Step
 
 Noise = Callable[[Array, tuple[int, ...]], Array]
@@ -351,8 +351,8 @@ def _apply(
 def _update(
     tx: optax.GradientTransformation, player: Player, gradients: PyTree, model_state: PyTree
 ) -> Player:
-    updates, opt_state = tx.update(gradients, player.opt_state, player.params)
-    return Player(optax.apply_updates(player.params, updates), model_state, opt_state)
+    params, opt_state = apply_gradients(tx, gradients, player.opt_state, player.params)
+    return Player(params, model_state, opt_state)
 
 
 def _keys(state: GANState) -> Array:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -61,6 +62,8 @@ def make_step(loss_fn: LossFn, tx: optax.GradientTransformation) -> Step:
     The key of a step is ``fold_in(state.key, state.step)``: nothing is carried, so a resumed run
     draws the dropout masks of the one that was never stopped. Where ``tx`` is one of
     :func:`jaxdl.optim.mixed_precision`, the loss function gets parameters in half precision.
+    ``tx.update`` gets the extra arguments ``value``, ``grad`` and ``value_fn`` of the batch, for
+    line searches and the like (``optax.lbfgs``, ``optax.polyak_sgd``).
 
     Args:
         loss_fn: see :class:`~jaxdl.types.LossFn`; called with ``train=True``.
@@ -71,7 +74,8 @@ def make_step(loss_fn: LossFn, tx: optax.GradientTransformation) -> Step:
         and with the ``network`` of the loss function where it has one.
     """
 
-    def differentiate(state: TrainState, batch: Batch) -> tuple[PyTree, PyTree, Metrics]:
+    def make_objective(state: TrainState, batch: Batch) -> Callable[[PyTree], tuple[Array, PyTree]]:
+        """The scaled loss as a function of the parameters, with (model state, metrics)."""
         key = jax.random.fold_in(state.key, state.step)
         dtype, loss_scale = optim.precision.compute_precision(state.opt_state)
 
@@ -82,20 +86,68 @@ def make_step(loss_fn: LossFn, tx: optax.GradientTransformation) -> Step:
             loss, aux = loss_fn(params, state.model_state, batch, key=key, train=True)
             return loss.astype(jnp.float32) * loss_scale, aux
 
-        gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(state.params)
-        return gradients, model_state, metrics
+        return objective
 
     def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        gradients, model_state, metrics = differentiate(state, batch)
-        updates, opt_state = tx.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        objective = make_objective(state, batch)
+        (value, aux), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
+        _, loss_scale = optim.precision.compute_precision(state.opt_state)
+
+        def value_fn(params: PyTree) -> Array:
+            return make_objective(state, batch)(params)[0] / loss_scale
+
+        params, opt_state = apply_gradients(
+            tx,
+            gradients,
+            state.opt_state,
+            state.params,
+            value=value / loss_scale,
+            grad=gradients,
+            value_fn=value_fn,
+        )
+        model_state, metrics = aux
         return TrainState(state.step + 1, params, model_state, opt_state, state.key), metrics
 
     def gradients(state: TrainState, batch: Batch) -> PyTree:
         _, loss_scale = optim.precision.compute_precision(state.opt_state)
-        return jax.tree.map(lambda g: g / loss_scale, differentiate(state, batch)[0])
+        scaled, _ = jax.grad(make_objective(state, batch), has_aux=True)(state.params)
+        return jax.tree.map(lambda g: g / loss_scale, scaled)
 
     return Step(update, gradients, as_loss(loss_fn).network)
+
+
+def apply_gradients(
+    tx: optax.GradientTransformation,
+    gradients: PyTree,
+    opt_state: PyTree,
+    params: PyTree,
+    **extra_args: Any,
+) -> tuple[PyTree, PyTree]:
+    """The parameters and the optimizer state after one update.
+
+    Args:
+        tx: Optax transformation.
+        gradients: in the form of ``params``.
+        opt_state: its state.
+        params: the parameters.
+        **extra_args: for transformations that take them; see ``optax.with_extra_args_support``.
+
+    Raises:
+        ValueError: ``tx`` takes an extra argument that is not among these.
+    """
+    try:
+        tx = optax.with_extra_args_support(tx)
+        updates, opt_state = tx.update(gradients, opt_state, params, **extra_args)
+    except TypeError as error:
+        missing = re.search(r"missing .*keyword-only arguments?: (.*)", str(error))
+        if missing is None:
+            raise
+        passed = f"only {', '.join(extra_args)}" if extra_args else "no extra argument"
+        raise ValueError(
+            f"the optimizer takes the extra argument {missing[1]}, and this step passes {passed}: "
+            "choose another optimizer or write a step that calls tx.update with it."
+        ) from error
+    return optax.apply_updates(params, updates), opt_state
 
 
 def _cast(leaf: Array, dtype: Any) -> Array:
