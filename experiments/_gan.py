@@ -196,7 +196,7 @@ def play(
         resume=cfg.resume,
         config=cfg,
         hooks=hooks,
-        log_every=max(1, num_steps // 5000),
+        watch=train.Watch(every=max(1, num_steps // 5000)),
     )
     draw(players, film, arrays["image"], num_steps, workdir, title)
     if reference is not None:

@@ -66,7 +66,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         eval_data=test_data,
         workdir=workdir,
         config=cfg,
-        log_every=1,
+        watch=train.Watch(every=1),
     )
     accuracy = train.evaluate(train.make_eval(loss_fn), state, train_data)["accuracy"]
 

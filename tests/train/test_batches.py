@@ -112,7 +112,7 @@ def test_a_small_source_is_resident_by_itself_and_a_mapped_one_is_not(monkeypatc
         data.Loader(data.from_iterable([{"x": 1}])),
     ]
     assert [_batches.resident_arrays(loader, said.append) for loader in others] == [None] * 5
-    with pytest.raises(ValueError, match="resident=True and collate_fn exclude"):
+    with pytest.raises(ValueError, match="resident=True and collate_fn are mutually exclusive"):
         _batches.resident_arrays(others[3].replace(resident=True), print)
     monkeypatch.setattr(_batches, "device_memory", lambda: (1000, None))
     assert _batches.resident_arrays(data.Loader(array), print) is None
@@ -139,14 +139,17 @@ def test_a_loader_evaluates_a_run(parts, whole):
 def test_stopped_in_the_middle_of_an_epoch_goes_on_with_the_next_batch(
     parts, whole, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(loop, "_next_size", lambda size, seconds: 1)
+    monkeypatch.setattr(loop, "_next_chunk", lambda chunk, seconds: 1)
     calls = itertools.count(1)
 
-    def interrupt(self, num_steps, stacked):
+    original = loop.Progress.add
+
+    def interrupt(self, stacked, seconds):
+        original(self, stacked, seconds)
         if next(calls) == 8:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(loop.Bar, "advance", interrupt)
+    monkeypatch.setattr(loop.Progress, "add", interrupt)
     with pytest.raises(train.Interrupted, match="step 8 of 20"):
         run(parts, make_loader(num_workers=2), workdir=tmp_path)
     assert_same_run(run(parts, make_loader(num_workers=1), workdir=tmp_path, resume=True), whole)
@@ -234,7 +237,7 @@ def test_a_label_below_zero_is_named(parts):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 8}, "batch_size is 8, the loader's is 16"),
+        ({"batch_size": 8}, "batch_size is 8, but the loader's is 16"),
         ({"key": jax.random.key(2)}, "the order is the loader's"),
         ({"eval_data": None}, "belong together"),
     ],

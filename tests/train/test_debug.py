@@ -124,7 +124,7 @@ def run(step, state, **options):
 
 def test_a_trace_holds_the_steps_that_were_asked_for_by_number(tmp_path):
     step, state = make_step(Net(), tx=optim.adam(1e-3))
-    traced, _ = run(step, state, workdir=tmp_path, profile=(4, 7))
+    traced, _ = run(step, state, workdir=tmp_path, watch=train.Watch(profile=(4, 7)))
     (path,) = tmp_path.glob("plugins/profile/*/*.trace.json.gz")
     events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
     names = [str(event.get("args", {}).get("step_num")) for event in events
@@ -142,8 +142,8 @@ def test_a_trace_that_cannot_be_is_refused(tmp_path):
     step, state = make_step(Net())
     for steps in [(3, 3), (-1, 2), (5, 2)]:
         with pytest.raises(ValueError, match="0 <= first < last"):
-            run(step, state, workdir=tmp_path / str(steps), profile=steps)
-    with pytest.raises(ValueError, match="begins after the run's end: it has 12 steps"):
-        run(step, state, workdir=tmp_path, profile=(100, 110))
-    with pytest.raises(ValueError, match="give run a workdir"):
-        run(step, state, profile=(0, 1))
+            run(step, state, workdir=tmp_path / str(steps), watch=train.Watch(profile=steps))
+    with pytest.raises(ValueError, match="begins after the end of the run: it has 12 steps"):
+        run(step, state, workdir=tmp_path, watch=train.Watch(profile=(100, 110)))
+    with pytest.raises(ValueError, match="pass workdir to run"):
+        run(step, state, watch=train.Watch(profile=(0, 1)))

@@ -177,8 +177,10 @@ class LaxNet(nn.Module):
 def test_lax_convolutions_are_stepped_on_cpu_with_the_same_result(monkeypatch):
     parts = setup(LaxNet(), optim.adam(1e-3))
     calls = []
-    original = _batches._step_by_step
-    monkeypatch.setattr(_batches, "_step_by_step", lambda *args: calls.append(1) or original(*args))
+    original = _batches._compile_single_step
+    monkeypatch.setattr(
+        _batches, "_compile_single_step", lambda *args: calls.append(1) or original(*args)
+    )
     stepped, history = run(parts)
     assert calls == [1]
     monkeypatch.setattr(_batches, "has_convolution", lambda jaxpr: False)
@@ -242,15 +244,18 @@ def test_resumed_after_an_epoch_equals_uninterrupted(parts, uninterrupted, tmp_p
 def test_resumed_in_the_middle_of_an_epoch_equals_uninterrupted(
     parts, uninterrupted, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(loop, "_next_size", lambda size, seconds: 1)
+    monkeypatch.setattr(loop, "_next_chunk", lambda chunk, seconds: 1)
     calls = []
 
-    def interrupt(self, num_steps, stacked):
-        calls.append(num_steps)
+    original = loop.Progress.add
+
+    def interrupt(self, stacked, seconds):
+        original(self, stacked, seconds)
+        calls.append(seconds)
         if len(calls) == 8:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(loop.Bar, "advance", interrupt)
+    monkeypatch.setattr(loop.Progress, "add", interrupt)
     with pytest.raises(train.Interrupted, match="step 8 of 15"):
         run(parts, workdir=tmp_path)
     assert [row["epoch"] for row in read_rows(tmp_path)] == [1]
@@ -392,7 +397,7 @@ def test_hooks_see_every_epoch_and_can_stop(parts):
     [
         ({"batch_size": 0}, r"batch_size must lie in 1 to 70 \(the number of examples\), got 0"),
         ({"batch_size": 71}, "batch_size must lie in 1 to 70"),
-        ({"num_epochs": 0}, "num_epochs must be greater than 0, got 0"),
+        ({"num_epochs": 0}, "num_epochs must be at least 1, got 0"),
         ({"eval_fn": None}, "eval_fn and eval_data belong together"),
         ({"mode": "maximum"}, "mode must be 'min' or 'max', got 'maximum'"),
         ({"monitor": "test/acuracy"}, r"monitor 'test/acuracy' is not a metric of this run"),

@@ -1,11 +1,14 @@
-"""The unfinished epoch, the best one, what is printed, and signals."""
+"""The unfinished epoch, the best one, the display, and signals."""
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+import time
+import types
 
 import jax
 import numpy as np
@@ -37,17 +40,21 @@ STEPS = make_steps()
 FORM = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), STEPS)
 
 
-def add(epoch, start, stop):
-    epoch.add(jax.tree.map(lambda leaf: leaf[start:stop], STEPS), (stop - start) / 64)
+def start(unfinished=None):
+    return _progress.Progress(FORM, 1000, 0, 7.0, enabled=False, unfinished=unfinished)
+
+
+def add(progress, start, stop):
+    progress.add(jax.tree.map(lambda leaf: leaf[start:stop], STEPS), (stop - start) / 64)
 
 
 def finish_with(*cuts, json_between=False):
-    epoch = _progress.Epoch(FORM)
-    for start, stop in zip((0, *cuts), (*cuts, 200), strict=True):
-        add(epoch, start, stop)
+    progress = start()
+    for first, last in zip((0, *cuts), (*cuts, 200), strict=True):
+        add(progress, first, last)
         if json_between:
-            epoch = _progress.Epoch(FORM, json.loads(json.dumps(epoch.progress())))
-    return epoch.finish(1400)
+            progress = start(json.loads(json.dumps(progress.unfinished())))
+    return progress.finish(200)
 
 
 def test_the_row_of_an_epoch_by_hand():
@@ -66,14 +73,14 @@ def test_the_row_is_the_same_to_the_bit_however_the_steps_are_cut(cuts, json_bet
 
 
 def test_finishing_begins_the_next_epoch():
-    epoch = _progress.Epoch(FORM)
-    assert epoch.progress() is None
-    add(epoch, 0, 50)
-    assert epoch.progress()["seconds"] == 50 / 64
-    epoch.finish(350)
-    assert epoch.progress() is None
-    add(epoch, 0, 200)
-    assert epoch.finish(1400) == finish_with()
+    progress = start()
+    assert progress.unfinished() is None
+    add(progress, 0, 50)
+    assert progress.unfinished()["seconds"] == 50 / 64
+    progress.finish(50)
+    assert progress.unfinished() is None
+    add(progress, 0, 200)
+    assert progress.finish(200) == finish_with()
 
 
 # The best epoch
@@ -107,14 +114,14 @@ def test_finishing_begins_the_next_epoch():
 )
 def test_is_best(earlier, now, mode, best):
     [row] = rows(now)
-    assert _progress.is_best(row, rows(*earlier), "test/loss", mode, required=True) is best
+    assert _progress.Monitor("test/loss", mode).is_best(row, rows(*earlier)) is best
 
 
-def test_a_monitor_that_is_missing_is_an_error_only_where_it_is_required():
+def test_a_monitor_that_is_missing_is_an_error():
     row = {"train/loss": 1.0}
-    assert _progress.is_best(row, [], "test/loss", "min", required=False) is False
+    assert _progress.Monitor("", "min").is_best(row, []) is False
     with pytest.raises(ValueError, match=r"monitor 'test/loss' is not a metric .*'train/loss'"):
-        _progress.is_best(row, [], "test/loss", "min", required=True)
+        _progress.Monitor("test/loss").is_best(row, [])
 
 
 @pytest.mark.parametrize(
@@ -138,10 +145,10 @@ def test_a_monitor_that_is_missing_is_an_error_only_where_it_is_required():
     ],
 )
 def test_is_stale(values, mode, patience, stale):
-    assert _progress.is_stale(rows(*values), "test/loss", mode, patience) is stale
+    assert _progress.Monitor("test/loss", mode, patience).is_stale(rows(*values)) is stale
 
 
-# What is printed
+# The display
 
 
 ROW = {
@@ -156,13 +163,68 @@ ROW = {
 }
 
 
+LINE = "epoch 2/3  train/loss 0.1235  learning_rate 3e-05  1.2 s  1,234 examples/s"
+
+
 @pytest.mark.parametrize("enabled", [True, False])
-def test_a_line_an_epoch(enabled, capsys):
-    with _progress.Bar(100, 0, 7.0, enabled=enabled) as bar:
-        bar.advance(10, STEPS)
-        bar.epoch(ROW, 3)
-    line = "epoch 2/3  train/loss 0.1235  learning_rate 3e-05  1.2 s  1,234 examples/s\n"
-    assert capsys.readouterr().out == (line if enabled else "")
+def test_a_line_per_epoch(enabled, capsys):
+    with _progress.Progress(FORM, 300, 0, 7.0, enabled=enabled) as progress:
+        progress.add(STEPS, 1.0)
+        progress.row(ROW, "epoch 2/3")
+    out, err = capsys.readouterr()
+    assert (out, err) == (f"{LINE}\n" if enabled else "", "")
+
+
+def test_a_file_gets_a_line_after_a_minute_of_silence(capsys, monkeypatch):
+    monkeypatch.setattr(_progress, "HEARTBEAT_SECONDS", 0.1)
+    with _progress.Progress(FORM, 300, 50, 7.0, enabled=True) as progress:
+        time.sleep(0.15)
+        progress.add(STEPS, 1.0)
+        time.sleep(0.2)
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first == "step 50 of 300"
+    assert re.fullmatch(r"step 250 of 300  loss \d\.\d+  0 s left", others[-1])
+    assert len(others) <= 3
+
+
+def test_a_terminal_gets_a_bar(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with _progress.Progress(FORM, 300, 0, 7.0, enabled=True) as progress:
+        progress.add(STEPS, 1.0)
+        progress.row(ROW, "epoch 2/3")
+    out, err = capsys.readouterr()
+    assert out == f"{LINE}\n"
+    assert "67%" in err
+
+
+def test_a_notebook_gets_one_display_that_is_updated(capsys, monkeypatch):
+    shown = []
+
+    class Handle:
+        def update(self, content, *, raw):
+            shown.append(content)
+
+    def display(content, *, raw, display_id):
+        shown.append(content)
+        return Handle()
+
+    module = types.ModuleType("IPython.display")
+    module.display = display
+    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", module)
+    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    monkeypatch.setattr(sys, "ps1", "In : ", raising=False)
+    monkeypatch.setattr(_progress, "NOTEBOOK_SECONDS", -1)
+    with _progress.Progress(FORM, 300, 0, 7.0, enabled=True) as progress:
+        progress.line("compiled in 0.1 s")
+        progress.add(STEPS, 1.0)
+        progress.row(ROW, "epoch 2/3")
+    assert capsys.readouterr() == ("", "")
+    plain = [content["text/plain"] for content in shown]
+    assert plain[:2] == ["step 0 of 300", "compiled in 0.1 s\nstep 0 of 300"]
+    assert plain[2].startswith("compiled in 0.1 s\nstep 200 of 300  loss ")
+    assert plain[-1] == LINE
+    assert shown[-1]["text/html"] == f"<pre>{LINE}</pre>"
 
 
 # Signals
@@ -204,7 +266,7 @@ def test_another_thread_catches_nothing():
 
 PROGRAM = """
 import os, signal, sys
-from jaxdl.train.progress import catch_signals
+from jaxdl.train._progress import catch_signals
 
 number = int(sys.argv[1])
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it

@@ -1,7 +1,7 @@
-"""Batch sources for the training loop."""
+"""Batches of an epoch for the training loop: resident on the device, or streamed."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -14,101 +14,214 @@ from jaxdl.data._prefetch import check_numeric, put_on_devices
 from jaxdl.data.collate import epoch_order, num_batches, take
 from jaxdl.data.combine import size_in_bytes, source_to_arrays
 from jaxdl.data.loader import Loader, given_names
+from jaxdl.data.samplers import seed_of
 from jaxdl.data.source import ArraySource
+from jaxdl.train._programs import program
 from jaxdl.train.step import of_batch
-from jaxdl.types import Array, Batch, EvalFn, PyTree, Step, UpdateFn
+from jaxdl.types import Array, Batch, EvalFn, Metrics, PyTree, UpdateFn
+
+Arrays = Mapping[str, Any]
+"""Arrays (N, ...) by name, of NumPy or JAX."""
+
+Say = Callable[[str], None]
 
 MAX_CHUNK = 1024
 """Most steps between two looks of the host at the device; the size of the metrics buffer."""
 
+RESIDENT_SHARE = 0.1
+"""A loader's source stays on the device if it takes at most this share of the device's memory."""
 
-Advanced = tuple[PyTree, Any, bool]
+STEPS_AHEAD = 8
+"""Streamed batches that may wait on the device for their step."""
 
-
-Advance = Callable[[PyTree, Batch, Array, int, int], Advanced]
-
+Advanced = tuple[PyTree, Metrics, bool]
+"""State, stacked metrics, and whether state and losses are finite."""
 
 Indexed = tuple[Batch, np.ndarray | None]
+"""A batch, and the indices of its examples if they are known."""
 
 
-class Feed(Protocol):
-    """Batches for :func:`jaxdl.train.run`.
+class Batches(Protocol):
+    """The batches that :func:`jaxdl.train.run` trains on, with the compiled step.
 
     Attributes:
-        rows: batches of an epoch.
+        num_batches: batches of an epoch.
         num_examples: examples of an epoch.
         fingerprint: JSON values that a resumed run must share.
     """
 
-    rows: int
+    num_batches: int
     num_examples: int
-    fingerprint: dict[str, Any]
+    fingerprint: dict[str, object]
 
-    def form(self) -> Any:
+    def form(self) -> Batch:
         """Shapes and dtypes of a batch."""
 
     def compile(self, state: PyTree) -> None:
         """Compiles the step for this state, before the first :meth:`advance`."""
 
     def advance(self, state: PyTree, epoch: int, start: int, stop: int) -> Advanced:
-        """Steps over batches ``start`` to ``stop``; gives state, stacked metrics, all finite.
-
-        The state that it is given stays valid.
-        """
+        """Steps over batches ``start`` to ``stop - 1`` of an epoch. The given state stays valid."""
 
     def again(self, epoch: int, start: int, stop: int) -> Iterator[Indexed]:
-        """The same batches once more, with the indices of their examples where they have any."""
+        """Yields the same batches once more."""
 
     def peek(self, epoch: int, start: int) -> Batch:
-        """The batch with which the next :meth:`advance` begins."""
+        """Returns the first batch of the next :meth:`advance`."""
 
     def close(self) -> None:
-        """Ends what reads ahead."""
+        """Stops reading ahead."""
 
 
-class Resident:
+def count_batches(data: Arrays | Loader, batch_size: int | None) -> int:
+    """Batches of an epoch, after a check of what can be seen without looking at values."""
+    if isinstance(data, Loader):
+        if data.share[1] != 1:
+            raise ValueError(
+                "train.run does not train on a loader with shard=: every shard would train alone. "
+                "Omit shard."
+            )
+        agreed("batch_size", batch_size, data)
+        if not (data.num_examples and len(data)):
+            raise ValueError("the loader has no batches: fewer examples than batch_size?")
+        return len(data)
+    check_mapping("data", data)
+    if batch_size is None:
+        raise ValueError("training on arrays needs batch_size and key, the root of their order.")
+    return num_batches(length_of(data), batch_size)
+
+
+def check_mapping(name: str, data: object) -> None:
+    """Raises ValueError unless data are named arrays."""
+    if not isinstance(data, Mapping):
+        hint = "; pass one split, e.g. dataset.train" if hasattr(data, "train") else ""
+        raise ValueError(
+            f"{name} must be a mapping of arrays such as {{'image': …, 'label': …}} or a "
+            f"data.Loader, got {type(data).__name__}{hint}."
+        )
+    if not data:
+        raise ValueError(f"{name} holds no arrays; expected a mapping such as {{'image': …}}.")
+
+
+def length_of(data: Arrays) -> int:
+    """Number of examples."""
+    first = next(iter(data.values()))
+    return _checks.shape_of("data", first)[0] if jnp.ndim(first) else 0
+
+
+def make_batches(
+    step: UpdateFn,
+    data: Arrays | Loader,
+    batch_size: int | None,
+    key: Array | int | None,
+    *,
+    num_epochs: int,
+    say: Say,
+) -> Batches:
+    """Checks the data and brings them to the step.
+
+    Args:
+        step: the update.
+        data: arrays, shuffled by :func:`jaxdl.data.epoch_order`; or a loader, whose source stays
+            on the device where :func:`resident_arrays` says so.
+        batch_size: of arrays.
+        key: root key of the order of arrays, or an integer seed.
+        num_epochs: epochs of the whole run, the last one perhaps in part.
+        say: prints what was decided.
+    """
+    if not isinstance(data, Loader):
+        if key is None or batch_size is None:
+            raise ValueError(
+                "training on arrays needs batch_size and key, the root of their order."
+            )
+        return _shuffled(step, data, batch_size, as_key(key))
+    if key is not None and seed_of(key) != data.key:
+        raise ValueError("the order is the loader's: omit key, or pass the loader's own.")
+    fingerprint: dict[str, object] = {
+        "batch size": data.size,
+        "number of examples": data.num_examples,
+        "order": data.fingerprint,
+    }
+    arrays = resident_arrays(data, say)
+    if arrays is None:
+        return StreamedBatches(step, data, num_epochs, fingerprint)
+
+    def order(epoch: int) -> Array:
+        return jnp.asarray(data.order(epoch), jnp.int32)
+
+    return ResidentBatches(step, arrays, order, data.num_examples, fingerprint)
+
+
+def as_key(key: Array | int) -> Array:
+    """The key of an integer seed; a key is returned as it is."""
+    is_seed = jnp.ndim(key) == 0 and jnp.issubdtype(jnp.result_type(key), jnp.integer)
+    return jax.random.key(key) if is_seed else key
+
+
+def _shuffled(step: UpdateFn, data: Arrays, batch_size: int, key: Array) -> Batches:
+    number = _checks.check_data(data)
+    fingerprint: dict[str, object] = {
+        "batch size": batch_size,
+        "number of examples": number,
+        "order key": np.asarray(jax.random.key_data(key)).tolist(),
+    }
+
+    def order(epoch: int) -> Array:
+        return _compiled_order(key, epoch, number, batch_size)
+
+    return ResidentBatches(step, data, order, number, fingerprint)
+
+
+_compiled_order = jax.jit(epoch_order, static_argnums=(2, 3))
+_compiled_take = jax.jit(take, static_argnums=3)
+
+
+class ResidentBatches:
     """Arrays on the device; a batch is gathered by index inside the compiled step.
 
     Args:
         step: the update.
         data: arrays (N, ...).
-        order: epoch → (rows, B) int32 indices, on the device.
-        num_examples: real examples of an epoch; the rest of the last batch is filling.
-        fingerprint: see :class:`Feed`.
+        order: epoch → (num_batches, B) int32 indices, on the device.
+        num_examples: real examples of an epoch; the rest of the last batch is padding.
+        fingerprint: see :class:`Batches`.
     """
 
     def __init__(
         self,
         step: UpdateFn,
-        data: Batch,
+        data: Arrays,
         order: Callable[[int], Array],
         num_examples: int,
-        fingerprint: dict[str, Any],
+        fingerprint: dict[str, object],
     ):
         self.step, self.data, self.num_examples = step, jax.device_put(dict(data)), num_examples
         self.fingerprint = fingerprint
         self._order_of, self._epoch, self._order = order, 0, order(0)
-        self.rows = self._order.shape[0]
-        self._stepped: Any = None
+        self.num_batches = self._order.shape[0]
+        self._steps = program(_make_steps, step, static_argnums=5)
+        self._single: Callable[..., tuple[PyTree, Metrics]] | None = None
 
-    def form(self) -> Any:
+    def form(self) -> Batch:
         return jax.eval_shape(
             lambda data, order: take(data, order, 0, self.num_examples), self.data, self._order
         )
 
     def compile(self, state: PyTree) -> None:
-        """Compiles in the form that is quickest on this device.
+        """Compiles the faster of two forms.
 
         That is a loop on the device; but on CPU the gradients of XLA's own convolution are 10 to
         18 times slower inside a loop (jax-ml/jax#12868), so a step with one is called from Python.
         """
         zero = np.int32(0)
-        arguments = (self.data, self._order, zero, zero, self.num_examples)
-        traced = _compiled_steps.trace(self.step, state, *arguments)
+        arguments = (state, self.data, self._order, zero, zero, self.num_examples)
+        traced = self._steps.trace(*arguments)
         if jax.default_backend() == "cpu" and has_convolution(traced.jaxpr.jaxpr):
-            self._stepped = _step_by_step(self.step, state, self.data, self._order, arguments[-1])
+            self._single = _compile_single_step(
+                self.step, state, self.data, self._order, self.num_examples
+            )
         else:
-            _compiled_steps(self.step, state, *arguments)  # no step, but it compiles
+            self._steps(*arguments)  # makes no step, but compiles
 
     def _load(self, epoch: int) -> Array:
         if epoch != self._epoch:
@@ -117,13 +230,29 @@ class Resident:
 
     def advance(self, state: PyTree, epoch: int, start: int, stop: int) -> Advanced:
         order = self._load(epoch)
-        if self._stepped is not None:
-            return self._stepped(state, self.data, order, start, stop)
-        state, buffer, finite = _compiled_steps(
-            self.step, state, self.data, order, np.int32(start), np.int32(stop), self.num_examples
+        if self._single is not None:
+            return self._advance_singly(self._single, state, order, start, stop)
+        state, buffer, finite = self._steps(
+            state, self.data, order, np.int32(start), np.int32(stop), self.num_examples
         )
         stacked = jax.tree.map(lambda leaf: np.asarray(leaf)[: stop - start], buffer)
         return state, stacked, bool(finite)
+
+    def _advance_singly(
+        self,
+        single: Callable[..., tuple[PyTree, Metrics]],
+        state: PyTree,
+        order: Array,
+        start: int,
+        stop: int,
+    ) -> Advanced:
+        results = []
+        state = tree.copy(state)  # to be donated
+        for index in range(start, stop):
+            state, values = single(state, self.data, order, np.int32(index))
+            results.append(values)
+        stacked = stack(results)
+        return state, stacked, finite_losses(stacked) and bool(_compiled_all_finite(state))
 
     def again(self, epoch: int, start: int, stop: int) -> Iterator[Indexed]:
         order = self._load(epoch)
@@ -137,89 +266,68 @@ class Resident:
         pass
 
 
-def from_arrays(step: Step, data: Batch, batch_size: int, key: Array) -> Resident:
-    """The feed of plain arrays, shuffled by :func:`jaxdl.data.epoch_order`."""
-    number = _checks.check_data(data)
-    num_batches(number, batch_size)  # checks
-    fingerprint = {
-        "batch size": batch_size,
-        "number of examples": number,
-        "order key": np.asarray(jax.random.key_data(key)).tolist(),
-    }
-    return Resident(
-        step.update,
-        data,
-        lambda epoch: _compiled_order(key, epoch, number, batch_size),
-        number,
-        fingerprint,
-    )
+def _make_steps(step: UpdateFn) -> Callable[..., tuple[PyTree, Metrics, Array]]:
+    """Steps ``start`` to ``stop - 1`` in one loop, which ends early if a loss is not finite."""
+
+    def steps(
+        state: PyTree, data: Batch, order: Array, start: Array, stop: Array, num_examples: int
+    ) -> tuple[PyTree, Metrics, Array]:
+        form = jax.eval_shape(
+            lambda state, data: step(state, take(data, order, 0, num_examples))[1], state, data
+        )
+        buffer = jax.tree.map(lambda leaf: jnp.zeros((MAX_CHUNK, *leaf.shape), leaf.dtype), form)
+
+        def unfinished(carry: tuple) -> Array:
+            index, _, _, finite = carry
+            return (index < stop) & finite
+
+        def one_step(carry: tuple) -> tuple:
+            index, state, buffer, _ = carry
+            state, values = step(state, take(data, order, index, num_examples))
+            buffer = jax.tree.map(lambda all, one: all.at[index - start].set(one), buffer, values)
+            return index + 1, state, buffer, tree.all_finite(losses_of(values))
+
+        initial = (start, state, buffer, jnp.array(True))
+        _, state, buffer, finite = jax.lax.while_loop(unfinished, one_step, initial)
+        # weights can break while the loss is still finite: a good state is finite as a whole
+        return state, buffer, finite & tree.all_finite(state)
+
+    # not donated: the host may keep the state that it passed
+    return steps
 
 
-def _steps(
-    step: UpdateFn,
-    state: PyTree,
-    data: Batch,
-    order: Array,
-    start: Array,
-    stop: Array,
-    number: int,
-) -> tuple[PyTree, Any, Array]:
-    """Steps ``start`` to ``stop`` in one loop, which ends early where a metric is not finite."""
-    form = jax.eval_shape(
-        lambda state, data: step(state, take(data, order, 0, number))[1], state, data
-    )
-    buffer = jax.tree.map(lambda leaf: jnp.zeros((MAX_CHUNK, *leaf.shape), leaf.dtype), form)
+def _compile_single_step(
+    step: UpdateFn, state: PyTree, data: Batch, order: Array, num_examples: int
+) -> Callable[..., tuple[PyTree, Metrics]]:
+    def one_step(state: PyTree, data: Batch, order: Array, index: Array) -> tuple[PyTree, Metrics]:
+        return step(state, take(data, order, index, num_examples))
 
-    def unfinished(carry: tuple) -> Array:
-        index, _, _, finite = carry
-        return (index < stop) & finite
-
-    def one_step(carry: tuple) -> tuple:
-        index, state, buffer, _ = carry
-        state, metrics = step(state, take(data, order, index, number))
-        buffer = jax.tree.map(lambda all, one: all.at[index - start].set(one), buffer, metrics)
-        return index + 1, state, buffer, tree.all_finite(metrics)
-
-    initial = (start, state, buffer, jnp.array(True))
-    _, state, buffer, finite = jax.lax.while_loop(unfinished, one_step, initial)
-    # weights can break while the loss is still finite: a good state is finite as a whole
-    return state, buffer, finite & tree.all_finite(state)
+    return jax.jit(one_step, donate_argnums=0).lower(state, data, order, np.int32(0)).compile()
 
 
-# not donated: the loop works on the state that it gives back, and the host may keep the old one
-_compiled_steps = jax.jit(_steps, static_argnums=(0, 6))
+_compiled_all_finite = jax.jit(tree.all_finite)
 
 
-def _step_by_step(step: UpdateFn, state: PyTree, data: Batch, order: Array, number: int) -> Advance:
-    def one_step(state: PyTree, data: Batch, order: Array, index: Array) -> tuple[PyTree, Any]:
-        return step(state, take(data, order, index, number))
+def losses_of(values: Metrics) -> Metrics:
+    """The metrics that have to be finite: ``loss``, ``generator_loss``, …
 
-    compiled = jax.jit(one_step, donate_argnums=0).lower(state, data, order, np.int32(0)).compile()
-    check = jax.jit(tree.all_finite)
-
-    def advance(state: PyTree, data: Batch, order: Array, start: int, stop: int) -> Advanced:
-        results = []
-        state = tree.copy(state)  # to be donated
-        for index in range(start, stop):
-            state, metrics = compiled(state, data, order, np.int32(index))
-            results.append(metrics)
-        stacked = stack(results)
-        return state, stacked, all_finite_metrics(stacked) and bool(check(state))
-
-    return advance
+    Others may be infinite, e.g. the PSNR of a perfect image.
+    """
+    return {name: metric for name, metric in values.items() if name.endswith("loss")}
 
 
-def all_finite_metrics(stacked: Any) -> bool:
-    """Whether stacked metrics are finite; on the host, where their number of steps may vary."""
-    return all(bool(np.isfinite(leaf).all()) for leaf in jax.tree.leaves(stacked))
+def finite_losses(stacked: Metrics) -> bool:
+    """Returns True if the losses of some steps are finite; on the host."""
+    return all(bool(np.isfinite(leaf).all()) for leaf in jax.tree.leaves(losses_of(stacked)))
 
 
-def stack(results: list[Any]) -> Any:
+def stack(results: list[Metrics]) -> Metrics:
     """Metrics of steps, brought to the host with a leading step axis."""
     return jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *results)
 
 
 def has_convolution(jaxpr: Any) -> bool:
+    """Returns True if a jaxpr, or one inside it, has XLA's convolution."""
     for equation in jaxpr.eqns:
         if equation.primitive.name == "conv_general_dilated":
             return True
@@ -230,49 +338,16 @@ def has_convolution(jaxpr: Any) -> bool:
     return False
 
 
-_compiled_order = jax.jit(epoch_order, static_argnums=(2, 3))
+def resident_arrays(loader: Loader, say: Say) -> dict[str, np.ndarray] | None:
+    """The whole source of a loader, if it is to stay on the device; else None.
 
-
-_compiled_take = jax.jit(take, static_argnums=3)
-
-
-RESIDENT_SHARE = 0.1
-"""A loader's source stays on the device by itself if it takes no more of the device's memory."""
-
-
-STEPS_AHEAD = 8
-"""Streamed batches that may wait on the device for their step."""
-
-
-def from_loader(step: Step, loader: Loader, num_epochs: int, say: Callable[[str], None]) -> Feed:
-    """The feed of a loader: resident where :func:`resident_arrays` says so, else streamed."""
-    fingerprint = {
-        "batch size": loader.size,
-        "number of examples": loader.num_examples,
-        "order": loader.fingerprint,
-    }
-    if not len(loader):
-        raise ValueError("the loader has no batches: fewer examples than batch_size?")
-    arrays = resident_arrays(loader, say)
-    if arrays is None:
-        return Streamed(step.update, loader, num_epochs, fingerprint)
-
-    def order(epoch: int) -> Array:
-        return jnp.asarray(loader.order(epoch), jnp.int32)
-
-    return Resident(step.update, arrays, order, loader.num_examples, fingerprint)
-
-
-def resident_arrays(loader: Loader, say: Callable[[str], None]) -> dict[str, Any] | None:
-    """The whole source of a loader, where it shall lie on the device.
-
-    ``loader.resident`` decides. Where it is None, a source does if it is one of this library's that
+    ``loader.resident`` decides. If it is None, a source stays if it is one of this library's that
     hold stored data (arrays, files; not one mapped through a function, which may draw at random)
     and takes at most :data:`RESIDENT_SHARE` of the device's memory.
 
     Args:
         loader: with ``resident`` True, False or None.
-        say: is told what was decided.
+        say: prints what was decided.
 
     Raises:
         ValueError: ``resident`` is True, but batches are not plain rows of the source.
@@ -284,7 +359,7 @@ def resident_arrays(loader: Loader, say: Callable[[str], None]) -> dict[str, Any
     }
     names = given_names(given)
     if loader.resident and names:
-        raise ValueError(f"resident=True and {names} exclude each other.")
+        raise ValueError(f"resident=True and {names} are mutually exclusive.")
     if loader.resident is False or loader.is_iterable or names:
         return None
     if loader.resident is None and not _is_stored(loader.source):
@@ -294,14 +369,14 @@ def resident_arrays(loader: Loader, say: Callable[[str], None]) -> dict[str, Any
         return None
     say(
         f"{len(loader.source):,} examples ({size / 1e6:,.1f} MB) are read once and stay on the "
-        "device; resident=False of the loader reads them anew every epoch"
+        "device; Loader(resident=False) reads them every epoch"
     )
     arrays = source_to_arrays(loader.source, max_bytes=memory)
     _checks.check_data(arrays)
     return arrays
 
 
-def _is_stored(source: Any) -> bool:
+def _is_stored(source: object) -> bool:
     if isinstance(source, ArraySource):
         return True
     own = type(source).__module__.startswith("jaxdl.")
@@ -311,40 +386,39 @@ def _is_stored(source: Any) -> bool:
     return all(one is None or _is_stored(one) for one in inner)
 
 
-class Streamed:
+class StreamedBatches:
     """Batches of a loader, transferred while the device works on those before them.
 
     Args:
         step: the update.
         loader: its last batch is padded.
-        num_epochs: where the run ends; workers go through all of it.
-        fingerprint: see :class:`Feed`.
+        num_epochs: epochs of the run; workers go through all of them.
+        fingerprint: see :class:`Batches`.
     """
 
     def __init__(
-        self, step: UpdateFn, loader: Loader, num_epochs: int, fingerprint: dict[str, Any]
+        self, step: UpdateFn, loader: Loader, num_epochs: int, fingerprint: dict[str, object]
     ):
         self.loader = padded(loader)
         self.num_epochs, self.fingerprint = num_epochs, fingerprint
-        self.rows, self.num_examples = len(loader), loader.num_examples
+        self.num_batches, self.num_examples = len(loader), loader.num_examples
         self._first = self.loader.first_batch()
         _checks.check_data(self._first)
         check_numeric(self._first)
         self._compiled = jax.jit(step, donate_argnums=0)
-        self._finite = jax.jit(tree.all_finite)
         self._batches: Any = None
-        self._peeked: Any = None
+        self._peeked: Batch | None = None
         self._next = -1
 
-    def form(self) -> Any:
+    def form(self) -> Batch:
         return jax.eval_shape(lambda batch: batch, self._first)
 
     def compile(self, state: PyTree) -> None:
         self._compiled(tree.copy(state), jax.device_put(self._first))
 
     def _seek(self, epoch: int, start: int) -> None:
-        """Reads on from a batch of an epoch, which is the next one, or else begins there."""
-        first = epoch * self.rows + start
+        """Continues with a batch of an epoch, if it is the next one, or else begins there."""
+        first = epoch * self.num_batches + start
         if first != self._next:
             self.close()
             epochs = self.num_epochs - epoch
@@ -370,7 +444,7 @@ class Streamed:
                 jax.block_until_ready(results[-STEPS_AHEAD])
         self._next += stop - start
         stacked = stack(results)
-        return state, stacked, all_finite_metrics(stacked) and bool(self._finite(state))
+        return state, stacked, finite_losses(stacked) and bool(_compiled_all_finite(state))
 
     def again(self, epoch: int, start: int, stop: int) -> Iterator[Indexed]:
         indices = None if self.loader.is_iterable else self.loader.indices(epoch)
@@ -385,7 +459,7 @@ class Streamed:
 
 
 def padded(loader: Loader) -> Loader:
-    """The loader with whole batches only, as a compiled step wants them."""
+    """The loader with batches of one shape, as a compiled step needs them."""
     return loader if loader.pad_last or loader.drop_last else loader.replace(pad_last=True)
 
 
@@ -402,27 +476,25 @@ def _checked(batches: Any) -> Iterator[Batch]:
             yield batch
 
 
-def sum_over_loader(eval_fn: EvalFn, state: PyTree, loader: Loader) -> Any:
-    """The summed metrics of epoch 0 of a loader, filling masked."""
-    sums: Any = None
-    results: list[Any] = []
+def sum_over_loader(eval_fn: EvalFn, state: PyTree, loader: Loader) -> Metrics | None:
+    """The summed metrics of epoch 0 of a loader, padding masked; None if it has no batches."""
+    sums: Metrics | None = None
+    results: list[Metrics] = []
+    evaluate = program(_make_evaluation, eval_fn)
     with contextlib.closing(_transferred(_checked(padded(loader).epoch(0)))) as batches:
         for index, batch in enumerate(batches):
-            results.append(_compiled_evaluation(eval_fn, state, batch, np.int32(index)))
+            results.append(evaluate(state, batch, np.int32(index)))
             if len(results) == 4 * STEPS_AHEAD:
                 sums, results = metrics.sum_over_steps(stack(results), sums), []
     return metrics.sum_over_steps(stack(results), sums) if results else sums
 
 
-_compiled_evaluation = jax.jit(
-    lambda eval_fn, state, batch, index: eval_fn(of_batch(state, index), batch), static_argnums=0
-)
+def _make_evaluation(eval_fn: EvalFn) -> Callable[[PyTree, Batch, Array], Metrics]:
+    return lambda state, batch, index: eval_fn(of_batch(state, index), batch)
 
 
 def agreed(name: str, value: int | None, loader: Loader) -> int:
     """The loader's batch size, which ``value`` may repeat but not contradict."""
     if value is not None and value != loader.size:
-        raise ValueError(
-            f"{name} is {value}, the loader's is {loader.size}: leave it out, the loader's counts."
-        )
+        raise ValueError(f"{name} is {value}, but the loader's is {loader.size}: omit it.")
     return loader.size

@@ -1,165 +1,336 @@
-"""Progress bar, best epoch, early stopping and signals."""
+"""The unfinished epoch, the display of a run, the best epoch, early stopping and signals."""
 
 import contextlib
+import html
 import math
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import jax
 import numpy as np
 
 from jaxdl import metrics
+from jaxdl.types import Metrics
 
 Row = dict[str, Any]
 """A row of the history: floats and counts by name."""
 
 Unfinished = dict[str, Any] | None
-"""JSON values of an unfinished epoch, see :meth:`Epoch.progress`; None between two epochs."""
+"""JSON values of an unfinished epoch, see :meth:`Progress.unfinished`; None between two epochs."""
+
+HEARTBEAT_SECONDS = 60.0
+"""Longest silence of a run whose output is neither a terminal nor a notebook."""
+
+NOTEBOOK_SECONDS = 0.25
+"""Least time between two updates of the display in a notebook."""
 
 
-class Epoch:
-    """The sums of an unfinished epoch; they travel in the checkpoint as JSON.
+class Progress:
+    """Sums the metrics of an epoch and shows how far the run is.
 
-    Args:
-        form: the metrics of one step, as ``jax.eval_shape`` gives them.
-        progress: what :meth:`progress` gave, or None.
-    """
-
-    def __init__(self, form: Any, progress: Unfinished = None):
-        self._structure = jax.tree.structure(dict(form))
-        self._sums, self._seconds = None, 0.0
-        if progress is not None:
-            leaves = [np.asarray(leaf) for leaf in progress["sums"]]
-            self._sums = jax.tree.unflatten(self._structure, leaves)
-            self._seconds = progress["seconds"]
-
-    def add(self, stacked: Any, seconds: float) -> None:
-        """Adds the metrics of some steps and the time they took."""
-        self._sums = metrics.sum_over_steps(stacked, self._sums)
-        self._seconds += seconds
-
-    def progress(self) -> Unfinished:
-        """JSON values from which an epoch goes on; None between two epochs."""
-        if self._sums is None:
-            return None
-        sums = [leaf.tolist() for leaf in jax.tree.leaves(self._sums)]
-        return {"sums": sums, "seconds": self._seconds}
-
-    def finish(self, num_examples: int) -> Row:
-        """The part of the row that training gives; begins the next epoch."""
-        row = metrics.result(self._sums or {}, "train/")
-        row["epoch_seconds"] = round(self._seconds, 3)
-        row["examples_per_second"] = round(num_examples / self._seconds, 1)
-        self._sums, self._seconds = None, 0.0
-        return row
-
-
-def is_best(row: Row, history: list[Row], monitor: str, mode: str, *, required: bool) -> bool:
-    """Whether a row beats all earlier ones; NaN and infinity beat nothing.
-
-    Raises:
-        ValueError: the row lacks the monitored metric though it is required.
-    """
-    if required:
-        check_monitor(row, monitor)
-    elif monitor not in row:
-        return False
-    return _best_index([*history, row], monitor, mode) == len(history)
-
-
-def check_monitor(row: Row, monitor: str) -> None:
-    """Raises ValueError unless a row has the monitored metric."""
-    if monitor not in row:
-        raise ValueError(f"monitor {monitor!r} is not a metric of this run: {sorted(row)}.")
-
-
-def is_stale(history: list[Row], monitor: str, mode: str, patience: int | None) -> bool:
-    """Whether the last ``patience`` epochs brought nothing better; never, where it is None."""
-    if patience is None or not history:
-        return False
-    return len(history) - 1 - _best_index(history, monitor, mode) >= patience
-
-
-def _best_index(history: list[Row], monitor: str, mode: str) -> int:
-    """The first row with the best value; -1 where none has one."""
-    best, best_value = -1, math.inf
-    for index, row in enumerate(history):
-        value = row.get(monitor)
-        if value is None or not math.isfinite(value):
-            continue
-        value = -float(value) if mode == "max" else float(value)
-        if value < best_value:
-            best, best_value = index, value
-    return best
-
-
-class Bar:
-    """A progress bar over all steps, with the loss and the speed, and a line an epoch.
+    A terminal gets a bar and a line per epoch; a notebook one display that is updated; a log file
+    a line per epoch, and one a minute if epochs take longer.
 
     Args:
+        form: metrics of one step, from ``jax.eval_shape``.
         total: steps of the whole run.
-        done: steps of it that are done.
-        examples_per_step: how many examples a step stands for, on average.
-        enabled: show anything at all. The bar itself shows on terminals and in notebooks only.
+        done: steps made so far.
+        examples_per_step: examples of a step, on average.
+        enabled: show anything at all.
+        unfinished: see :meth:`unfinished`; the epoch to continue, or None.
     """
 
-    def __init__(self, total: int, done: int, examples_per_step: float, *, enabled: bool):
-        from tqdm.auto import tqdm
-
-        self._examples_per_step, self._enabled = examples_per_step, enabled
-        disable = not (enabled and (sys.stderr.isatty() or "ipykernel" in sys.modules))
-        self._bar = tqdm(
-            total=round(total * examples_per_step),
-            initial=round(done * examples_per_step),
-            unit=" examples",
-            unit_scale=True,
-            disable=disable,
-            leave=False,
-        )
+    def __init__(
+        self,
+        form: Metrics,
+        total: int,
+        done: int,
+        examples_per_step: float,
+        *,
+        enabled: bool,
+        unfinished: Unfinished = None,
+    ):
+        self._examples_per_step = examples_per_step
+        self._sums: Metrics | None = None
+        self._seconds = 0.0
+        if unfinished is not None:
+            leaves = [np.asarray(leaf) for leaf in unfinished["sums"]]
+            self._sums = jax.tree.unflatten(jax.tree.structure(dict(form)), leaves)
+            self._seconds = unfinished["seconds"]
+        self._display = make_display(total, done, examples_per_step) if enabled else Display()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        self._display.close()
 
-    def advance(self, num_steps: int, stacked: Any) -> None:
-        """Moves on, and shows the mean loss of these steps."""
-        if self._bar.disable:
-            return
-        shown = metrics.result(metrics.sum_over_steps(stacked))
-        scalars = {name: f"{x:.4g}" for name, x in shown.items() if isinstance(x, float)}
-        self._bar.set_postfix(scalars, refresh=False)
-        self._bar.update(num_steps * self._examples_per_step)
+    def add(self, stacked: Metrics, seconds: float) -> None:
+        """Adds the metrics of some steps, stacked, and the time they took."""
+        self._sums = metrics.sum_over_steps(stacked, self._sums)
+        self._seconds += seconds
+        self._display.advance(stacked)
+
+    def unfinished(self) -> Unfinished:
+        """JSON values from which the epoch can be continued; None between two epochs."""
+        if self._sums is None:
+            return None
+        sums = [leaf.tolist() for leaf in jax.tree.leaves(self._sums)]
+        return {"sums": sums, "seconds": self._seconds}
+
+    def finish(self, num_steps: int) -> Row:
+        """Returns the training metrics of the epoch, which had this many steps."""
+        row: Row = metrics.result(self._sums or {}, "train/")
+        row["epoch_seconds"] = round(self._seconds, 3)
+        num_examples = num_steps * self._examples_per_step
+        row["examples_per_second"] = round(num_examples / max(self._seconds, 1e-9), 1)
+        self._sums, self._seconds = None, 0.0
+        return row
 
     def line(self, text: str) -> None:
-        """Prints a line above the bar."""
-        if self._enabled:
-            self._bar.write(text)
+        """Shows a line of text."""
+        self._display.line(text)
 
-    def epoch(self, row: Row, num_epochs: int) -> None:
-        """Prints the row of an epoch."""
-        hidden = ("epoch", "step", "epoch_seconds", "eval_seconds", "examples_per_second")
-        values = "  ".join(
-            f"{name} {value:.4g}" if name.startswith("learning_rate") else f"{name} {value:.4f}"
-            for name, value in row.items()
-            if name not in hidden and isinstance(value, float)
+    def row(self, row: Row, position: str) -> None:
+        """Shows the row of an epoch, which begins with its position, e.g. ``epoch 2/10``."""
+        self._display.row(format_row(row, position))
+
+
+def format_row(row: Row, position: str) -> str:
+    """One line: position, metrics, seconds and examples per second."""
+    hidden = ("epoch", "step", "epoch_seconds", "eval_seconds", "examples_per_second")
+    values = "  ".join(
+        f"{name} {value:.4g}" if name.startswith("learning_rate") else f"{name} {value:.4f}"
+        for name, value in row.items()
+        if name not in hidden and isinstance(value, float)
+    )
+    return (
+        f"{position}  {values}  {row['epoch_seconds']:.1f} s  "
+        f"{row['examples_per_second']:,.0f} examples/s"
+    )
+
+
+def is_interactive() -> bool:
+    """Returns True in a notebook, IPython or Python's prompt."""
+    return hasattr(sys, "ps1")
+
+
+# Displays
+
+
+class Display:
+    """The display of a run that shows nothing; base of those that do."""
+
+    def advance(self, stacked: Metrics) -> None:
+        """Moves on by some steps and shows their mean metrics."""
+
+    def line(self, text: str) -> None:
+        """Shows a line of text."""
+
+    def row(self, text: str) -> None:
+        """Shows the line of an epoch."""
+        self.line(text)
+
+    def close(self) -> None:
+        """Ends the display."""
+
+
+def make_display(total: int, done: int, examples_per_step: float) -> Display:
+    """Returns the display for a notebook, a terminal or a file."""
+    if is_interactive() and "ipykernel" in sys.modules:
+        return NotebookDisplay(total, done)
+    if sys.stderr.isatty():
+        return TerminalDisplay(total, done, examples_per_step)
+    return FileDisplay(total, done)
+
+
+def _means(stacked: Metrics) -> dict[str, str]:
+    means = metrics.result(metrics.sum_over_steps(stacked))
+    return {name: f"{x:.4g}" for name, x in means.items() if isinstance(x, float)}
+
+
+def _num_steps(stacked: Metrics) -> int:
+    return len(jax.tree.leaves(stacked)[0])
+
+
+class TerminalDisplay(Display):
+    """A bar over all examples, with lines above it."""
+
+    def __init__(self, total: int, done: int, examples_per_step: float):
+        from tqdm import tqdm
+
+        self._examples_per_step = examples_per_step
+        self._bar = tqdm(
+            total=round(total * examples_per_step),
+            initial=round(done * examples_per_step),
+            unit=" examples",
+            unit_scale=True,
+            leave=False,
         )
-        self.line(
-            f"epoch {row['epoch']}/{num_epochs}  {values}  {row['epoch_seconds']:.1f} s  "
-            f"{row['examples_per_second']:,.0f} examples/s"
+
+    def advance(self, stacked: Metrics) -> None:
+        self._bar.set_postfix(_means(stacked), refresh=False)
+        self._bar.update(_num_steps(stacked) * self._examples_per_step)
+
+    def line(self, text: str) -> None:
+        self._bar.write(text)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+class _Clock:
+    """Position of a run and the time that is left, without a bar."""
+
+    def __init__(self, total: int, done: int):
+        self._total, self._done, self._first = total, done, done
+        self._began = time.monotonic()
+        self._values = ""
+
+    def advance(self, stacked: Metrics) -> None:
+        self._done += _num_steps(stacked)
+        self._values = "".join(f"  {name} {value}" for name, value in _means(stacked).items())
+
+    def __str__(self) -> str:
+        text = f"step {self._done:,} of {self._total:,}{self._values}"
+        if self._done == self._first:
+            return text
+        seconds = time.monotonic() - self._began
+        left = seconds / (self._done - self._first) * (self._total - self._done)
+        return f"{text}  {_duration(left)} left"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class FileDisplay(Display):
+    """Lines, and one with the position after every minute of silence."""
+
+    def __init__(self, total: int, done: int):
+        self._clock = _Clock(total, done)
+        self._ended = threading.Event()
+        self._printed = time.monotonic()
+        self._thread = threading.Thread(target=self._beat, daemon=True, name="heartbeat")
+        self._thread.start()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(self._printed + HEARTBEAT_SECONDS - time.monotonic()):
+            if time.monotonic() >= self._printed + HEARTBEAT_SECONDS:
+                self.line(str(self._clock))
+
+    def advance(self, stacked: Metrics) -> None:
+        self._clock.advance(stacked)
+
+    def line(self, text: str) -> None:
+        print(text, flush=True)
+        self._printed = time.monotonic()
+
+    def close(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
+class NotebookDisplay(Display):
+    """One line that is updated: the last epoch and the position."""
+
+    def __init__(self, total: int, done: int):
+        from IPython.display import display
+
+        self._clock = _Clock(total, done)
+        self._text, self._updated = "", 0.0
+        self._handle = display(self._shown(), raw=True, display_id=True)
+
+    def _shown(self, last: bool = False) -> dict[str, str]:
+        text = "\n".join(filter(None, (self._text, "" if last else str(self._clock))))
+        return {"text/plain": text, "text/html": f"<pre>{html.escape(text)}</pre>"}
+
+    def _update(self) -> None:
+        if time.monotonic() > self._updated + NOTEBOOK_SECONDS:
+            self._handle.update(self._shown(), raw=True)
+            self._updated = time.monotonic()
+
+    def advance(self, stacked: Metrics) -> None:
+        self._clock.advance(stacked)
+        self._update()
+
+    def line(self, text: str) -> None:
+        self._text = text
+        self._update()
+
+    def close(self) -> None:
+        self._handle.update(self._shown(last=True), raw=True)
+
+
+# The best epoch
+
+
+class Monitor(NamedTuple):
+    """The metric that selects the best epoch, and early stopping.
+
+    Attributes:
+        name: name in the row, e.g. ``"test/loss"``; "" monitors nothing.
+        mode: "min" or "max".
+        patience: epochs without improvement after which to stop; None never stops.
+        restore_best: return the state of the best epoch.
+    """
+
+    name: str
+    mode: Literal["min", "max"] = "min"
+    patience: int | None = None
+    restore_best: bool = False
+
+    def is_best(self, row: Row, history: list[Row]) -> bool:
+        """Returns True if a row beats all earlier ones; NaN and infinity beat nothing.
+
+        Raises:
+            ValueError: the row lacks the metric.
+        """
+        if self.name:
+            check_monitor(row, self.name)
+        return self.best_index([*history, row]) == len(history)
+
+    def is_stale(self, history: list[Row]) -> bool:
+        """Returns True if the last ``patience`` rows brought no improvement."""
+        if self.patience is None or not history:
+            return False
+        return len(history) - 1 - self.best_index(history) >= self.patience
+
+    def best_index(self, history: list[Row]) -> int:
+        """Index of the first row with the best value; -1 if none has a finite one."""
+        sign = -1.0 if self.mode == "max" else 1.0
+        best, best_value = -1, math.inf
+        for index, row in enumerate(history):
+            value = row.get(self.name)
+            if value is not None and math.isfinite(value) and sign * value < best_value:
+                best, best_value = index, sign * value
+        return best
+
+
+def check_monitor(names: Row | list[str], monitor: str) -> None:
+    """Raises ValueError unless a metric is among the names of a row."""
+    if monitor not in names:
+        raise ValueError(
+            f"monitor {monitor!r} is not a metric of this run; expected one of {sorted(names)}."
         )
+
+
+# Signals
 
 
 @contextlib.contextmanager
 def catch_signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM in a list instead of raising at any moment.
+    """Collects SIGINT and SIGTERM in a list instead of raising at an arbitrary moment.
 
-    A second one acts at once, as if nobody had caught the first. Outside the main thread, where
-    Python delivers no signals, nothing is caught.
+    A second signal acts at once, as if the first had not been caught. Outside the main thread,
+    where Python delivers no signals, nothing is caught.
     """
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -171,7 +342,7 @@ def catch_signals() -> Iterator[list[int]]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    def catch(number: int, _: Any) -> None:
+    def catch(number: int, _: object) -> None:
         caught.append(number)
         restore()
 

@@ -7,13 +7,13 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import jax
 
-from jaxdl import checkpoint, metrics, tensorboard, tree
+from jaxdl import checkpoint, metrics, optim, tensorboard, tree
 from jaxdl import config as configs
 from jaxdl._files import write_json, write_text
 from jaxdl.train._lock import FolderInUse, locked
@@ -66,6 +66,7 @@ class RunFolder:
         fingerprint: JSON values that a resumed run must share (batch size, order key, …).
         config: dataclass instance for ``config.json``, or None.
         description: JSON values for ``model.json``, or None.
+        say: prints a line for each hyperparameter that a resumed run changes.
 
     Attributes:
         state: the newest checkpoint, or the initial state.
@@ -89,6 +90,7 @@ class RunFolder:
         fingerprint: Mapping[str, object],
         config: configs.Dataclass | None = None,
         description: Mapping[str, object] | None = None,
+        say: Callable[[str], None] = print,
     ):
         self.workdir = None if workdir is None else Path(workdir).absolute()
         self.state, self.progress = state, None
@@ -98,6 +100,7 @@ class RunFolder:
         self._best: tuple[PyTree, Row] | None = None
         self._stack = contextlib.ExitStack()
         self._resume, self._config, self._description = resume, config, description
+        self._say, self._constants = say, optim.hyperparameters.constants(state)
 
     def __enter__(self) -> Self:
         if self.workdir is not None:
@@ -160,6 +163,11 @@ class RunFolder:
                     "choose another folder."
                 )
         self.history, self.progress = metadata["history"], metadata["progress"]
+        self.state, changes = optim.hyperparameters.follow_constants(
+            self.state, self._constants, metadata.get("constants")
+        )
+        for change in changes:
+            self._say(f"resumed with {change}")
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -229,7 +237,12 @@ class RunFolder:
         """
         if self.workdir is None:
             return
-        content = {"fingerprint": self._fingerprint, "history": self.history, "progress": progress}
+        content = {
+            "fingerprint": self._fingerprint,
+            "history": self.history,
+            "progress": progress,
+            "constants": self._constants,
+        }
         with self.writing():
             self.writer.flush()  # what is resumed from here is not written to TensorBoard again
             if self._best is not None:

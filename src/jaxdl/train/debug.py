@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import _checks, optim, tree
+from jaxdl.train._batches import losses_of
 from jaxdl.types import Batch, Network, PyTree, Step, UpdateFn, as_step
 
 
@@ -34,7 +35,7 @@ def find_non_finite(
     @jax.jit
     def repeat(state: PyTree, batch: Batch) -> tuple:
         new, metrics = step(state, batch)
-        return new, metrics, tree.all_finite((new, metrics))
+        return new, metrics, tree.all_finite((new, losses_of(metrics)))
 
     good_metrics = []
     for index, (batch, examples) in enumerate(batches, start):  # noqa: B007
@@ -53,7 +54,7 @@ def find_non_finite(
         return state, stacked, "a metric was not finite, but repeating the steps gave finite ones"
     bad = [
         name
-        for name, metric in metrics.items()
+        for name, metric in losses_of(metrics).items()
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(metric))
     ]
     what = f"{' and '.join(bad)} stopped being finite" if bad else "a weight stopped being finite"
@@ -162,7 +163,7 @@ def first_non_finite(step: Step | UpdateFn, state: PyTree, batch: Batch) -> str:
     jax.effects_barrier()
     if broken:
         return f"the first to be not finite is {places[min(broken)]}"
-    if not tree.all_finite(metrics):
+    if not tree.all_finite(losses_of(metrics)):
         return "the output of every layer is finite, the loss computed from it is not"
     compute = as_step(step).gradients
     gradients = {} if compute is None else jax.jit(compute)(state, batch)

@@ -124,6 +124,16 @@ def predict(
     return scan(state, inputs)
 
 
+def metrics_form(
+    eval_fn: EvalStep | EvalFn, state: PyTree, data: Batch, batch_size: int
+) -> Metrics:
+    """Shapes and dtypes of the metrics of a batch; nothing is computed."""
+    stacked = jax.eval_shape(
+        lambda state, data: scan_evaluation(eval_fn, state, data, batch_size), state, dict(data)
+    )
+    return dict(stacked)
+
+
 def prepare(
     data: Data | Loader | None, batch_size: int | None, say: Callable[[str], None]
 ) -> tuple[Data | Loader | None, int]:

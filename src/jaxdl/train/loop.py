@@ -1,80 +1,485 @@
-"""The training loop: :func:`fit`, pure, and :func:`run`, the one that people use.
+"""The training loop: :func:`run`, and :func:`fit`, which is pure.
 
 Both call the same step on the same batches and give the same weights.
 """
 
 import contextlib
+import functools
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import _checks, optim, tree
+from jaxdl import config as configs
 from jaxdl.data.collate import epoch_order, num_batches, take
-from jaxdl.data.loader import Loader
-from jaxdl.data.samplers import seed_of
-from jaxdl.train._batches import MAX_CHUNK, Feed, agreed, from_arrays, from_loader
-from jaxdl.train._progress import Bar, Epoch, Row, catch_signals, check_monitor, is_best, is_stale
+from jaxdl.train._batches import (
+    MAX_CHUNK,
+    Arrays,
+    Batches,
+    as_key,
+    check_mapping,
+    length_of,
+    make_batches,
+)
+from jaxdl.train._plan import (
+    Data,
+    EvalData,
+    Evaluation,
+    Length,
+    check_pair,
+    make_length,
+    make_monitor,
+    prepare_evaluation,
+)
+from jaxdl.train._progress import (
+    Monitor,
+    Progress,
+    Row,
+    catch_signals,
+    check_monitor,
+    is_interactive,
+)
 from jaxdl.train._run_dir import EpochEnd, Interrupted, RunFolder
 from jaxdl.train.debug import find_non_finite
-from jaxdl.train.evaluation import EVAL_BATCH_SIZE, evaluate_checked, prepare, scan_evaluation
-from jaxdl.train.watch._profile import Trace
+from jaxdl.train.evaluation import (
+    EVAL_BATCH_SIZE,
+    scan_evaluation,
+)
 from jaxdl.train.watch._writer import Watcher
 from jaxdl.train.watch.options import Watch
-from jaxdl.types import Array, EvalFn, EvalStep, Mean, PyTree, Step, UpdateFn, as_step
+from jaxdl.types import (
+    Array,
+    EvalFn,
+    EvalStep,
+    Mean,
+    Metrics,
+    PyTree,
+    Step,
+    UpdateFn,
+    as_step,
+)
 
 CHUNK_SECONDS = 0.4
-"""How long the device works between two looks: time enough to hide them, short for a person."""
+"""How long the device works between two looks of the host: long enough to hide them."""
 
-Data = Mapping[str, Any]
+
+def run(
+    step: Step | UpdateFn,
+    state: PyTree,
+    data: Data,
+    *,
+    num_epochs: int | None = None,
+    num_steps: int | None = None,
+    batch_size: int | None = None,
+    key: Array | int | None = None,
+    eval_fn: EvalStep | EvalFn | None = None,
+    eval_data: EvalData | None = None,
+    eval_batch_size: int | None = None,
+    eval_every: int | None = None,
+    monitor: str | None = None,
+    mode: Literal["min", "max"] = "min",
+    patience: int | None = None,
+    restore_best: bool = False,
+    workdir: Path | str | None = None,
+    resume: bool = False,
+    config: configs.Dataclass | None = None,
+    description: Mapping[str, object] | None = None,
+    save_every_seconds: float = 30.0,
+    hooks: Sequence[Callable[[EpochEnd], bool | None]] = (),
+    watch: Watch | None = None,
+    progress: bool = True,
+) -> tuple[PyTree, list[Row]]:
+    """The training loop; start here.
+
+    The loop runs on the device; about twice a second the host looks at it, shows the progress,
+    checks that losses and state are finite, and saves if it is time. One compilation serves the
+    whole run. Same seed, same machine: same weights, however often it was killed and resumed.
+
+    Args:
+        step: see :func:`jaxdl.train.make_step`, or any ``(state, batch) -> (state, metrics)``.
+        state: initial state; the caller's stays valid.
+        data: training arrays (N, ...) by name; or a :class:`~jaxdl.data.Loader`, which has its own
+            batch size and order and streams, unless its source is small or ``resident``.
+        num_epochs: passes over the data; or
+        num_steps: updates, instead.
+        batch_size: B, for arrays; a ragged last batch is padded and masked.
+        key: root key of the order of arrays, or an integer seed; epoch e is shuffled by
+            ``fold_in(key, e)``.
+
+        eval_fn: see :func:`jaxdl.train.make_eval`; evaluated on ``eval_data`` after each epoch.
+        eval_data: arrays (M, ...) or a loader, whose metrics are named ``test/loss``, …; or
+            several by name, ``{"val": …, "test": …}``. Among several, ``"test"`` is evaluated only
+            once, when the run ends, on the state that is returned.
+        eval_batch_size: examples at a time in the evaluation of arrays; 250 by default.
+        eval_every: updates between two rows of the history, instead of an epoch.
+        monitor: metric that selects the best epoch and that
+            :func:`jaxdl.optim.reduce_on_plateau` observes; by default the loss of the first
+            evaluation set.
+        mode: "min" or "max", for ``monitor``.
+        patience: number of epochs with no improvement after which training stops.
+        restore_best: return the state of the best epoch, not of the last.
+
+        workdir: run folder, which gets ``metrics.jsonl`` (one row per epoch), TensorBoard events,
+            and ``checkpoints/{last,best}``. One process at a time uses it. None writes nothing.
+        resume: continue the run in ``workdir``, if there is one. Constant hyperparameters of the
+            optimizer follow this call, and a line says so.
+        config: dataclass instance for ``config.json``; see :mod:`jaxdl.config`.
+        description: JSON values for ``model.json``, from :func:`jaxdl.export.describe_run`.
+        save_every_seconds: age of the last checkpoint at which the next is saved.
+
+        hooks: called after each epoch with an :class:`EpochEnd`; one that returns True stops.
+        watch: metrics, norms, histograms, images, and profiles for TensorBoard; see
+            :class:`Watch`. It changes no bit of the weights.
+        progress: show the progress, and a line per epoch.
+
+    Returns:
+        the final state, and the history: the rows of ``metrics.jsonl``. In a notebook, Ctrl-C
+        returns the state so far.
+
+    Raises:
+        ValueError: invalid sizes or data, a step that changes the structure of the state, a folder
+            that holds another run.
+        OSError: a folder that cannot be written, or that another process uses.
+        FloatingPointError: a loss or weight is not finite; the message names step, batch, first
+            layer and largest gradient, and the last good state is saved.
+        Interrupted: Ctrl-C or SIGTERM; the state is saved.
+
+    >>> from jaxdl import losses, metrics, models, optim, train
+    >>> examples = {"image": np.eye(4, dtype=np.float32), "label": np.arange(4) % 2}
+    >>> model, tx = models.MLP((8, 2)), optim.adam(0.1)
+    >>> state = train.init_state(model, tx, jax.random.key(0), examples["image"])
+    >>> step = train.make_step(train.supervised(model, losses.cross_entropy), tx)
+    >>> state, history = train.run(
+    ...     step, state, examples, num_epochs=3, batch_size=2, key=1, progress=False
+    ... )
+    >>> [row["step"] for row in history], int(state.step)
+    ([2, 4, 6], 6)
+    """
+    step, say = as_step(step), print if progress else _say_nothing
+    length = make_length(data, batch_size, num_epochs, num_steps, eval_every)
+    evaluation = prepare_evaluation(eval_fn, eval_data, eval_batch_size, say)
+    batches = make_batches(
+        step.update, data, batch_size, key, num_epochs=length.num_epochs, say=say
+    )
+    state = jax.tree.map(jnp.array, state)  # strongly typed
+    form = _check_step(step, state, batches)
+    rule = make_monitor(
+        monitor, mode, patience, restore_best, state=state, form=form, evaluation=evaluation
+    )
+    folder = RunFolder(
+        workdir,
+        state,
+        resume=resume,
+        fingerprint=batches.fingerprint,
+        config=config,
+        description=description,
+        say=say,
+    )
+    del state  # frees its memory after the first steps
+    with folder, contextlib.ExitStack() as stack:
+        loop = _Loop(step, batches, evaluation, rule, folder, length, hooks, save_every_seconds)
+        if loop.is_over():  # a finished run that was resumed
+            return _select_state(loop)[0], folder.history
+        _start(loop, stack, form, watch, progress)
+        while not loop.is_over():
+            if _advance(loop):
+                _record(loop, _evaluate(loop))
+            _save_if_due(loop)
+        return _finish(loop)
+
+
+class _Loop:
+    """A run in progress: its parts, and what changes from step to step.
+
+    Attributes:
+        state: the newest state.
+        done: updates made so far.
+        row_start: updates before the unfinished row of the history.
+        chunk: steps to take at once.
+        saved_at: time of the last save.
+        stopped: a hook, or the end of patience, stopped the run.
+        interrupted: signals that arrived.
+    """
+
+    progress: Progress
+    watcher: Watcher
+
+    def __init__(
+        self,
+        step: Step,
+        batches: Batches,
+        evaluation: Evaluation,
+        monitor: Monitor,
+        folder: RunFolder,
+        length: Length,
+        hooks: Sequence[Callable[[EpochEnd], bool | None]],
+        save_every_seconds: float,
+    ):
+        self.step, self.batches, self.evaluation = step, batches, evaluation
+        self.monitor, self.folder, self.length = monitor, folder, length
+        self.hooks, self.save_every_seconds = hooks, save_every_seconds
+        self.state, folder.state = folder.state, None  # frees its memory after the first steps
+        self.done = length.check_position(int(self.state.step))
+        history = folder.history
+        self.row_start = history[-1]["step"] if history else 0 if folder.progress else self.done
+        self.chunk, self.saved_at = 1, time.monotonic()
+        self.stopped = monitor.is_stale(history)
+        self.interrupted: list[int] = []
+
+    def is_over(self) -> bool:
+        """Returns True if the run has ended, was stopped or was interrupted."""
+        return self.done >= self.length.total or self.stopped or bool(self.interrupted)
+
+
+def _start(
+    loop: _Loop,
+    stack: contextlib.ExitStack,
+    form: Metrics,
+    watch: Watch | None,
+    show_progress: bool,
+) -> None:
+    """Opens the display and the watcher, and compiles the step."""
+    folder, batches = loop.folder, loop.batches
+    examples_per_step = batches.num_examples / batches.num_batches
+    loop.progress = stack.enter_context(
+        Progress(
+            form,
+            loop.length.total,
+            loop.done,
+            examples_per_step,
+            enabled=show_progress,
+            unfinished=folder.progress,
+        )
+    )
+    loop.watcher = stack.enter_context(
+        Watcher(
+            watch,
+            loop.step,
+            loop.state,
+            folder,
+            batches,
+            total=loop.length.total,
+            eval_set=loop.evaluation.first,
+        )
+    )
+    loop.interrupted = stack.enter_context(catch_signals())
+    stack.callback(batches.close)
+    began = time.perf_counter()
+    batches.compile(loop.state)
+    loop.progress.line(f"compiled in {time.perf_counter() - began:.1f} s")
+
+
+def _advance(loop: _Loop) -> bool:
+    """Trains up to the next row of the history; returns False if interrupted before it."""
+    row_end = loop.length.next_row(loop.done)
+    while loop.done < row_end:
+        _take_steps(loop, row_end)
+        if loop.interrupted and loop.done < row_end:
+            return False
+        if loop.done < row_end:
+            _save_if_due(loop)
+    return True
+
+
+def _take_steps(loop: _Loop, row_end: int) -> None:
+    """Trains for about CHUNK_SECONDS, within one epoch."""
+    batches, watcher = loop.batches, loop.watcher
+    epoch, start = divmod(loop.done, batches.num_batches)
+    if start == 0:
+        loop.state = optim.accumulation.begin_epoch(loop.state, batches.num_batches)
+    stop = min(start + loop.chunk, batches.num_batches, start + row_end - loop.done)
+    stop = watcher.limit(loop.done, start, stop)
+    watcher.observe(loop.state, start, functools.partial(batches.peek, epoch, start))
+    good, began = loop.state, time.perf_counter()
+    with watcher.traced(loop.done, good):
+        loop.state, stacked, finite = batches.advance(good, epoch, start, stop)
+    seconds = time.perf_counter() - began
+    if not finite:
+        good, stacked, why = find_non_finite(
+            loop.step, good, batches.again(epoch, start, stop), start
+        )
+        loop.progress.add(stacked, seconds)
+        watcher.flush()
+        raise FloatingPointError(loop.folder.rescue(good, loop.progress.unfinished(), why))
+    loop.progress.add(stacked, seconds)
+    watcher.log(loop.state, stacked, loop.done, seconds)
+    loop.done += stop - start
+    loop.chunk = _next_chunk(loop.chunk, seconds * loop.chunk / (stop - start))
+
+
+def _next_chunk(chunk: int, seconds: float) -> int:
+    """The number of steps that take about CHUNK_SECONDS, approached gradually."""
+    wanted = chunk * CHUNK_SECONDS / max(seconds, 1e-6)
+    return int(min(max(wanted, 1), 8 * chunk, MAX_CHUNK))
+
+
+def _evaluate(loop: _Loop) -> Row:
+    """Returns the row of the history that ends here."""
+    row: Row = {"epoch": loop.length.epoch(loop.done), "step": loop.done}
+    row |= loop.progress.finish(loop.done - loop.row_start)
+    if loop.evaluation.sets:
+        began = time.perf_counter()
+        row |= loop.evaluation.run(loop.state, loop.evaluation.sets)
+        row["eval_seconds"] = round(time.perf_counter() - began, 3)
+    return row | optim.learning_rates(loop.state)
+
+
+def _record(loop: _Loop, row: Row) -> None:
+    """Adds a row to the history, keeps the best state, and decides whether to stop."""
+    folder, monitor = loop.folder, loop.monitor
+    if monitor.is_best(row, folder.history) and (folder.workdir or monitor.restore_best):
+        folder.keep_best(loop.state, row)
+    if optim.plateau.has_plateau(loop.state):
+        loop.state = _observe(loop.state, np.float32(row[monitor.name]))
+    folder.add_row(row)
+    loop.row_start = loop.done
+    loop.progress.row(row, loop.length.position(loop.done))
+    loop.watcher.end_epoch(loop.state, loop.done)
+    event = EpochEnd(loop.state, row, folder.history, folder.workdir, folder.writer)
+    answers = [hook(event) for hook in loop.hooks]  # every hook is called
+    loop.stopped = any(answers) or monitor.is_stale(folder.history)
+
+
+_observe = jax.jit(optim.plateau.observe)
+
+
+def _save_if_due(loop: _Loop) -> None:
+    """Saves if the last checkpoint is old; the end of the run saves anyway."""
+    overdue = time.monotonic() - loop.saved_at > loop.save_every_seconds
+    if overdue and not loop.is_over() and not loop.watcher.postpones_save(loop.done):
+        loop.watcher.flush()
+        loop.folder.save(loop.state, loop.progress.unfinished())
+        loop.saved_at = time.monotonic()
+
+
+def _finish(loop: _Loop) -> tuple[PyTree, list[Row]]:
+    """Saves; returns the state and the history, or raises Interrupted."""
+    folder, early = loop.folder, bool(loop.interrupted) and loop.done < loop.length.total
+    loop.watcher.flush()
+    state = loop.state
+    if not early:
+        state, values = _select_state(loop)
+        if values:
+            loop.progress.line("  ".join(f"{name} {x:.4f}" for name, x in values.items()))
+    folder.save(loop.state, loop.progress.unfinished())
+    if not early:
+        loop.watcher.finish(loop.state, loop.done)
+    folder.finish()
+    if early:
+        _interrupt(loop)
+    return state, folder.history
+
+
+def _select_state(loop: _Loop) -> tuple[PyTree, dict[str, float]]:
+    """Returns the state to return, best or last, and its metrics on the sets for the end."""
+    folder, state, history = loop.folder, loop.state, loop.folder.history
+    best = loop.monitor.best_index(history)
+    if loop.monitor.restore_best and best >= 0:
+        state = folder.load_best(history[best]["step"], state)
+    sets = {
+        name: data
+        for name, data in loop.evaluation.final.items()
+        if not any(metric.startswith(f"{name}/") for metric in history[-1])
+    }
+    values = loop.evaluation.run(state, sets)
+    if values:
+        folder.extend_row(values)
+    return state, {name: x for name, x in values.items() if isinstance(x, float)}
+
+
+def _interrupt(loop: _Loop) -> None:
+    """Raises Interrupted; after Ctrl-C in a notebook prints a line instead."""
+    workdir, number = loop.folder.workdir, loop.interrupted[0]
+    message = f"stopped at step {loop.done} of {loop.length.total}"
+    if number != signal.SIGINT or not is_interactive():
+        raise Interrupted(f"{message}; resume it from {workdir}" if workdir else message, number)
+    advice = f"resume=True continues {workdir}" if workdir else "pass it to run to continue"
+    print(f"{message}: this is the state so far; {advice}.")
+
+
+def _check_step(step: Step, state: PyTree, batches: Batches) -> Metrics:
+    """Checks that a step keeps the structure of the state; returns the form of its metrics."""
+    if not hasattr(state, "step"):
+        raise ValueError(
+            f"state must have a field `step`, got {type(state).__name__}; train.init_state makes "
+            "one."
+        )
+    new_state, form = jax.eval_shape(step.update, state, batches.form())
+    tree.check_same_structure(
+        state, new_state, what="step must return a state of the form that it was given, but:"
+    )
+    return form
+
+
+def _say_nothing(_: str) -> None:
+    pass
 
 
 def fit(
     step: Step | UpdateFn,
     state: PyTree,
-    data: Data,
+    data: Arrays,
     *,
     num_epochs: int,
     batch_size: int,
-    key: Array,
+    key: Array | int,
     eval_fn: EvalStep | EvalFn | None = None,
-    eval_data: Data | None = None,
+    eval_data: Arrays | None = None,
     eval_batch_size: int = EVAL_BATCH_SIZE,
     monitor: str = "test/loss",
 ) -> tuple[PyTree, dict[str, Array]]:
-    """Trains, as a pure function: ``jit`` it, ``vmap`` it over seeds or learning rates.
+    """:func:`run` reduced to a pure function, for ``jit`` and ``vmap``.
 
     Args:
         step: see :func:`jaxdl.train.make_step`.
-        state: initial state; its ``step`` says which epoch comes next.
-        data: training arrays (N, ...).
+        state: initial state; its ``step`` determines the next epoch.
+        data: training arrays (N, ...) by name.
         num_epochs: E, passes over the data.
         batch_size: B; a ragged last batch is padded and masked.
-        key: root key of the order; epoch e is shuffled by ``fold_in(key, e)``.
+        key: root key of the order, or an integer seed; epoch e is shuffled by ``fold_in(key, e)``.
         eval_fn: evaluated after each epoch on ``eval_data``; see :func:`jaxdl.train.make_eval`.
-        eval_data: arrays (M, ...).
+        eval_data: arrays (M, ...) by name.
         eval_batch_size: examples at a time in the evaluation; the result does not depend on it.
-        monitor: the metric that :func:`jaxdl.optim.reduce_on_plateau` is told.
+        monitor: the metric that :func:`jaxdl.optim.reduce_on_plateau` observes.
 
     Returns:
         the final state, and the history: ``"train/loss"``, ``"test/accuracy"``, … → (E,).
 
     Raises:
         ValueError: sizes that do not fit, or ``eval_fn`` without ``eval_data``.
+
+    >>> from jaxdl import losses, models, optim, train
+    >>> examples = {"image": jnp.eye(4), "label": jnp.arange(4) % 2}
+    >>> model, tx = models.MLP((8, 2)), optim.adam(0.1)
+    >>> step = train.make_step(train.supervised(model, losses.cross_entropy), tx)
+    >>> def one(seed):
+    ...     state = train.init_state(model, tx, jax.random.key(seed), examples["image"])
+    ...     return fit(step, state, examples, num_epochs=3, batch_size=2, key=seed)
+    >>> _, history = jax.vmap(one)(jnp.arange(5))
+    >>> history["train/loss"].shape
+    (5, 3)
     """
-    rows = _check_sizes(data, num_epochs, batch_size, eval_fn, eval_data)
-    num_examples = _length(data)
+    _checks.check_count(num_epochs=num_epochs, eval_batch_size=eval_batch_size)
+    check_mapping("data", data)
+    num_examples = length_of(data)
+    rows = num_batches(num_examples, batch_size)
+    check_pair(eval_fn, eval_data)
+    if eval_data is not None:
+        check_mapping("eval_data", eval_data)
+        length_of(eval_data)
     arrays = {name: jnp.asarray(array) for name, array in data.items()}
     eval_arrays = {name: jnp.asarray(array) for name, array in (eval_data or {}).items()}
-    first_epoch = state.step // rows
+    order_key, first_epoch = as_key(key), state.step // rows
 
     def one_epoch(state: PyTree, epoch: Array) -> tuple[PyTree, dict[str, Array]]:
         state = optim.accumulation.begin_epoch(state, rows)
-        order = epoch_order(key, first_epoch + epoch, num_examples, batch_size)
+        order = epoch_order(order_key, first_epoch + epoch, num_examples, batch_size)
         state, stacked = jax.lax.scan(
             lambda state, index: step(state, take(arrays, order, index)), state, jnp.arange(rows)
         )
@@ -90,7 +495,7 @@ def fit(
     return jax.lax.scan(one_epoch, state, jnp.arange(num_epochs))
 
 
-def _divide(stacked: Any, prefix: str) -> dict[str, Array]:
+def _divide(stacked: Metrics, prefix: str) -> dict[str, Array]:
     """:func:`jaxdl.metrics.result` of stacked metrics, on the device."""
 
     def divide(metric: Mean | Array) -> Array:
@@ -99,241 +504,3 @@ def _divide(stacked: Any, prefix: str) -> dict[str, Array]:
         return metric.sum(axis=0)
 
     return {prefix + name: divide(metric) for name, metric in stacked.items()}
-
-
-def run(
-    step: Step | UpdateFn,
-    state: PyTree,
-    data: Data | Loader,
-    *,
-    num_epochs: int,
-    batch_size: int | None = None,
-    key: Array | None = None,
-    eval_fn: EvalStep | EvalFn | None = None,
-    eval_data: Data | Loader | None = None,
-    eval_batch_size: int | None = None,
-    workdir: Path | str | None = None,
-    resume: bool = False,
-    config: Any = None,
-    monitor: str = "test/loss",
-    mode: Literal["min", "max"] = "min",
-    patience: int | None = None,
-    hooks: Sequence[Callable[[EpochEnd], bool | None]] = (),
-    log_every: int = 50,
-    watch: Watch | None = None,
-    profile: tuple[int, int] | None = None,
-    save_every_seconds: float = 30.0,
-    progress: bool = True,
-) -> tuple[PyTree, list[Row]]:
-    """Trains with all that a person wants around it: see, keep, stop, resume.
-
-    The loop runs on the device; twice a second or so the host looks at it, moves the progress bar,
-    checks that metrics and state are finite and saves if it is time. One compilation serves the
-    whole run. Same seed, same machine: same weights, however often it was killed and resumed.
-
-    Args:
-        step, num_epochs, eval_fn: as in :func:`fit`.
-        data: training arrays (N, ...); or a :class:`~jaxdl.data.Loader`, which brings its own
-            batch size and order. A loader streams, its batches read ahead and transferred while
-            the device works; a small source stays on the device instead
-            (:func:`jaxdl.train._batches.resident_arrays`), with the same batches.
-        batch_size, key: as in :func:`fit`, for arrays.
-        eval_data: arrays (M, ...) or a loader.
-        eval_batch_size: examples at a time in the evaluation of arrays; 250 by default.
-        state: initial state; the caller's stays valid.
-        workdir: the run folder; gets ``metrics.jsonl`` (one row an epoch), TensorBoard events and
-            ``checkpoints/{last,best}``. None writes nothing.
-        resume: go on with what ``workdir`` holds; where it holds nothing, start.
-        config: instance of a dataclass, written to ``config.json``; see :mod:`jaxdl.config`.
-        monitor: name in the row that says which epoch is best, and that
-            :func:`jaxdl.optim.reduce_on_plateau` is told.
-        mode: whether less or more of it is better.
-        patience: stop after so many epochs without a better one.
-        hooks: called after each epoch with an :class:`EpochEnd`; one that returns True stops.
-        log_every: steps between two TensorBoard points of the training metrics (tags ``step/…``);
-            a ``watch`` has its own cadence instead.
-        watch: what else TensorBoard shows: norms, histograms, maps, embeddings, …; see
-            :class:`Watch`. It changes no bit of the weights.
-        profile: (first, last): steps first to last - 1 are traced into ``workdir`` for TensorBoard
-            and Perfetto, see :class:`~jaxdl.train.watch._profile.Trace`.
-        save_every_seconds: a checkpoint is saved when the last one is older; and at the end.
-        progress: show a bar and print a line an epoch.
-
-    Returns:
-        the final state, and the history: the rows of ``metrics.jsonl``.
-
-    Raises:
-        ValueError: bad sizes or data, a step that changes the form of the state, a folder that
-            holds another run.
-        OSError: a folder that cannot be written.
-        FloatingPointError: a metric or weight stopped being finite; step, batch, first layer and
-            largest gradient are named, and the last good state is saved.
-        Interrupted: Ctrl-C or SIGTERM; the state is saved.
-    """
-    _checks.check_positive(num_epochs=num_epochs, log_every=log_every)
-    if mode not in ("min", "max"):
-        raise ValueError(f"mode must be 'min' or 'max', got {mode!r}.")
-    step = as_step(step)
-    say = print if progress else _say_nothing
-    feed = _make_feed(step, data, num_epochs, batch_size, key, eval_fn, eval_data, say)
-    rows, num_examples = feed.rows, feed.num_examples
-    eval_data, eval_batch_size = prepare(eval_data, eval_batch_size, say)
-    has_plateau = optim.plateau.has_plateau(state)
-    monitor_required = eval_fn is not None or patience is not None or has_plateau
-    state = jax.tree.map(jnp.array, state)  # strongly typed
-    new_state, metrics_form = jax.eval_shape(step, state, feed.form())
-    tree.check_same_structure(
-        state, new_state, what="step must return a state of the form that it was given, but:"
-    )
-    total = num_epochs * rows
-    with contextlib.ExitStack() as stack:
-        record = stack.enter_context(
-            RunFolder(workdir, state, resume=resume, fingerprint=feed.fingerprint, config=config)
-        )
-        state, history, epoch = record.state, record.history, Epoch(metrics_form, record.progress)
-        done = int(state.step)
-        if done > total:
-            raise ValueError(
-                f"the run is at step {done} already, {num_epochs} epochs end at step {total}; "
-                "ask for more epochs."
-            )
-        bar = stack.enter_context(Bar(total, done, num_examples / rows, enabled=progress))
-        if done == total:
-            return state, history
-        watcher = Watcher(
-            watch,
-            step,
-            record,
-            feed.form(),
-            log_every=log_every,
-            batch_size=num_examples / rows,
-            eval_data=eval_data,
-            eval_batch_size=eval_batch_size,
-        )
-        stack.enter_context(watcher)
-        trace = stack.enter_context(Trace(profile, record.workdir, total))
-        interrupted = stack.enter_context(catch_signals())
-        stack.callback(feed.close)
-        began = time.perf_counter()
-        feed.compile(state)
-        record.state = None  # frees the first state's memory after the first steps
-        bar.line(f"compiled in {time.perf_counter() - began:.1f} s")
-        size, saved_at = 1, time.monotonic()
-        stopped = is_stale(history, monitor, mode, patience)
-        while done < total and not stopped:
-            number, start = divmod(done, rows)
-            if start == 0:
-                state = optim.accumulation.begin_epoch(state, rows)
-            stop = watcher.limit(start, min(start + trace.limit(done, size), rows))
-            if watcher.due(start):
-                watcher.look(state, feed.peek(number, start), start)
-            good = state
-            began = time.perf_counter()
-            with trace.around(done, state):
-                state, stacked, finite = feed.advance(state, number, start, stop)
-            elapsed = time.perf_counter() - began
-            if not finite:
-                again = feed.again(number, start, stop)
-                good, stacked, why = find_non_finite(step, good, again, start)
-                epoch.add(stacked, elapsed)
-                watcher.settle()
-                raise FloatingPointError(record.rescue(good, epoch.progress(), why))
-            epoch.add(stacked, elapsed)
-            watcher.log(state, stacked, done, elapsed)
-            bar.advance(stop - start, stacked)
-            done += stop - start
-            size = _next_size(size, elapsed * size / (stop - start))
-            if stop == rows:
-                row = {"epoch": done // rows, "step": done, **epoch.finish(num_examples)}
-                if eval_fn is not None and eval_data is not None:
-                    began = time.perf_counter()
-                    values = evaluate_checked(eval_fn, state, eval_data, eval_batch_size)
-                    row |= {f"test/{name}": value for name, value in values.items()}
-                    row["eval_seconds"] = round(time.perf_counter() - began, 3)
-                row |= optim.learning_rates(state)
-                if is_best(row, history, monitor, mode, required=monitor_required):
-                    record.keep_best(state, row)
-                if has_plateau:
-                    state = _observe(state, np.float32(row[monitor]))
-                record.add_row(row)
-                bar.epoch(row, num_epochs)
-                watcher.end_epoch(state, done)
-                event = EpochEnd(state, row, history, record.workdir, record.writer)
-                answers = [hook(event) for hook in hooks]  # every hook is called
-                stopped = any(answers)
-                stopped |= is_stale(history, monitor, mode, patience)
-            overdue = time.monotonic() - saved_at > save_every_seconds
-            if interrupted or (overdue and not watcher.postpones_save(done, rows)):
-                watcher.settle()
-                record.save(state, epoch.progress())
-                saved_at = time.monotonic()
-                stopped |= bool(interrupted)
-        watcher.settle()
-        record.save(state, epoch.progress())
-        if not interrupted or done == total:
-            watcher.finish(state, done)
-        record.finish()
-        if interrupted and done < total:
-            kept = f"; resume it from {record.workdir}" if record.workdir else ""
-            raise Interrupted(f"stopped at step {done} of {total}{kept}", interrupted[0])
-    return state, history
-
-
-_observe = jax.jit(optim.plateau.observe)
-
-
-def _say_nothing(_: str) -> None:
-    pass
-
-
-def _make_feed(
-    step: Step,
-    data: Data | Loader,
-    num_epochs: int,
-    batch_size: int | None,
-    key: Array | None,
-    eval_fn: EvalStep | EvalFn | None,
-    eval_data: Data | Loader | None,
-    say: Callable[[str], None],
-) -> Feed:
-    if isinstance(data, Loader):
-        _check_pair(eval_fn, eval_data)
-        agreed("batch_size", batch_size, data)
-        if key is not None and seed_of(key) != data.key:
-            raise ValueError("the order is the loader's: leave key out, or pass the loader's own.")
-        return from_loader(step, data, num_epochs, say)
-    if batch_size is None or key is None:
-        raise ValueError("training on arrays needs batch_size and key, the root of their order.")
-    _check_sizes(data, num_epochs, batch_size, eval_fn, eval_data)
-    return from_arrays(step, data, batch_size, key)
-
-
-def _next_size(size: int, seconds: float) -> int:
-    """The number of steps that take about CHUNK_SECONDS, approached without leaps."""
-    wanted = size * CHUNK_SECONDS / max(seconds, 1e-6)
-    return int(min(max(wanted, 1), 8 * size, MAX_CHUNK))
-
-
-def _check_sizes(
-    data: Data,
-    num_epochs: int,
-    batch_size: int,
-    eval_fn: EvalStep | EvalFn | None,
-    eval_data: Data | Loader | None,
-) -> int:
-    """Checks what is known before any value is looked at; returns the batches of an epoch."""
-    _checks.check_positive(num_epochs=num_epochs)
-    _checks.check_batch_size(batch_size, _length(data))
-    _check_pair(eval_fn, eval_data)
-    return num_batches(_length(data), batch_size)
-
-
-def _check_pair(eval_fn: EvalStep | EvalFn | None, eval_data: Data | Loader | None) -> None:
-    if (eval_fn is None) != (eval_data is None):
-        raise ValueError("eval_fn and eval_data belong together: give both or neither.")
-
-
-def _length(data: Data) -> int:
-    if not data:
-        raise ValueError("data holds no arrays; expected a mapping such as {'image': …}.")
-    return next(iter(data.values())).shape[0]

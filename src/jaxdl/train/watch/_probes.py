@@ -1,7 +1,7 @@
-"""What a :class:`~jaxdl.train.Watch` asks for, on the device: pure functions to be jitted."""
+"""Statistics, embeddings and surveys for a :class:`~jaxdl.train.Watch`: pure functions to jit."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,12 @@ from jaxdl.types import Array, Batch, Network, PyTree, Step
 
 NUM_MAPS, NUM_FILTERS, NUM_INPUTS = 8, 16, 8
 
+Statistics = dict[str, Any]
+"""Arrays and histograms by kind and name, or by kind alone."""
 
-def make_statistics(watch: Watch, step: Step) -> Callable[[PyTree, Batch], dict[str, Any]]:
-    """The statistics of one look, as a pure function to be jitted.
+
+def make_statistics(watch: Watch, step: Step) -> Callable[[PyTree, Batch], Statistics]:
+    """Makes the function that computes statistics of a state and its next batch.
 
     Args:
         watch: from :func:`resolve`.
@@ -23,16 +26,16 @@ def make_statistics(watch: Watch, step: Step) -> Callable[[PyTree, Batch], dict[
 
     Returns:
         ``(state, batch) -> statistics``: by kind and name, histograms as
-        :class:`~jaxdl.tensorboard.histograms.Buckets`, everything else small, too.
+        :class:`~jaxdl.tensorboard.histograms.Buckets`, everything else small as well.
     """
-    network: Any = step.network
+    network = step.network
     activations, feature_maps, filters = (
         () if isinstance(names, bool) else names
         for names in (watch.activations, watch.feature_maps, watch.filters)
     )
 
-    def statistics(state: PyTree, batch: Batch) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+    def statistics(state: PyTree, batch: Batch) -> Statistics:
+        found: Statistics = {}
         params = _floating(params_of(state))
         if watch.parameters:
             found["parameters"] = _histograms(params)
@@ -46,19 +49,14 @@ def make_statistics(watch: Watch, step: Step) -> Callable[[PyTree, Batch], dict[
                 found["gradient_norm"] = {"global": jnp.sqrt(squares.sum()), **norms}
         if watch.update_ratios:
             after = _floating(params_of(step(state, batch)[0]))
-            updates = {name: after[name] - leaf for name, leaf in params.items()}
-            sizes = tree.norms(params)
-            found["update_ratio"] = {  # NaN where all weights are 0, as biases are at first
-                name: jnp.where(sizes[name] > 0, norm / sizes[name], jnp.nan)
-                for name, norm in tree.norms(updates).items()
-            }
+            found["update_ratio"] = _update_ratios(params, after)
         if filters:
             found["filters"] = {
                 name: params[f"{name}/kernel"][..., :NUM_FILTERS] for name in filters
             }
-        if watch.inputs:
+        if watch.inputs and network is not None:
             found["inputs"] = batch[network.image][:NUM_INPUTS]
-        if activations or feature_maps:
+        if network is not None and (activations or feature_maps):
             few = _first_real(batch, watch.num_activations)
             names = tuple(dict.fromkeys((*activations, *feature_maps)))
             outputs = layers(network, state, few, names)
@@ -73,10 +71,39 @@ def make_statistics(watch: Watch, step: Step) -> Callable[[PyTree, Batch], dict[
     return statistics
 
 
+def _update_ratios(before: Mapping[str, Array], after: Mapping[str, Array]) -> dict[str, Array]:
+    """Norms of updates by those of parameters; NaN if all are 0, as biases are at first."""
+    sizes = tree.norms(before)
+    updates = {name: after[name] - leaf for name, leaf in before.items()}
+    return {
+        name: jnp.where(sizes[name] > 0, norm / sizes[name], jnp.nan)
+        for name, norm in tree.norms(updates).items()
+    }
+
+
+class _Judged(NamedTuple):
+    """Confusion matrix (C, C), losses (B,) and probabilities (B, C) of a batch."""
+
+    counts: Array
+    losses: Array
+    probabilities: Array
+
+
+def _judge(network: Network, state: PyTree, batch: Batch) -> _Judged:
+    logits, targets = network.outputs(state, batch), batch[network.label]
+    counted = (targets >= 0) & (targets < logits.shape[-1])
+    labels = jnp.where(counted, targets, 0).astype(jnp.int32)
+    mask = batch.get("mask", jnp.ones(labels.shape, jnp.float32)) * counted
+    scores = jax.nn.log_softmax(logits)
+    losses = -jnp.take_along_axis(scores, labels[:, None], axis=1)[:, 0]
+    counts = metrics.confusion_matrix(logits, labels, mask)
+    return _Judged(counts, jnp.where(mask > 0, losses, -jnp.inf), jnp.exp(scores))
+
+
 def make_survey(
     watch: Watch, network: Network, batch_size: int
-) -> Callable[[PyTree, Batch], dict[str, Any]]:
-    """What is asked of all evaluation data when a run ends, as a pure function to be jitted.
+) -> Callable[[PyTree, Batch], Statistics]:
+    """Makes the function that surveys all evaluation data when a run ends.
 
     Args:
         watch: from :func:`resolve`.
@@ -89,40 +116,30 @@ def make_survey(
         Where fewer than K examples count, the last losses are minus infinity.
     """
 
-    def survey(state: PyTree, data: Batch) -> dict[str, Any]:
+    def survey(state: PyTree, data: Batch) -> Statistics:
         number = next(iter(data.values())).shape[0]
         order = sequential_order(number, min(batch_size, number))
-        form = jax.eval_shape(judge, state, take(data, order, 0))[2]
+        form = jax.eval_shape(
+            lambda state, data: _judge(network, state, take(data, order, 0)), state, data
+        )
         kept = min(watch.worst, number)
         none = (
             jnp.full(kept, -jnp.inf),
             jnp.zeros(kept, jnp.int32),
-            jnp.zeros((kept, form.shape[1])),
+            jnp.zeros((kept, form.probabilities.shape[1])),
         )
 
-        def one(worst: tuple, index: Array) -> tuple[tuple, Array]:
-            counts, losses, probabilities = judge(state, take(data, order, index))
+        def one(worst: tuple[Array, ...], index: Array) -> tuple[tuple[Array, ...], Array]:
+            judged = _judge(network, state, take(data, order, index))
             places = index * order.shape[1] + jnp.arange(order.shape[1])
-            both = [
-                jnp.concatenate(pair)
-                for pair in zip(worst, (losses, places, probabilities), strict=True)
-            ]
+            new = (judged.losses, places, judged.probabilities)
+            both = [jnp.concatenate(pair) for pair in zip(worst, new, strict=True)]
             _, chosen = jax.lax.top_k(both[0], kept)
-            return tuple(array[chosen] for array in both), counts
+            return tuple(array[chosen] for array in both), judged.counts
 
         worst, counts = jax.lax.scan(one, none, jnp.arange(order.shape[0]))
-        found: dict[str, Any] = {"confusion": counts.sum(axis=0)} if watch.confusion else {}
+        found: Statistics = {"confusion": counts.sum(axis=0)} if watch.confusion else {}
         return found | ({"worst": worst} if watch.worst else {})
-
-    def judge(state: PyTree, batch: Batch) -> tuple[Array, Array, Array]:
-        """Confusion matrix (C, C), losses (B,) and probabilities (B, C)."""
-        logits = network.outputs(state, batch)
-        labels = jnp.maximum(batch[network.label], 0)
-        mask = batch.get("mask", jnp.ones(labels.shape, jnp.float32)) * (batch[network.label] >= 0)
-        scores = jax.nn.log_softmax(logits)
-        losses = -jnp.take_along_axis(scores, labels[:, None], axis=1)[:, 0]
-        counts = metrics.confusion_matrix(logits, labels, mask)
-        return counts, jnp.where(mask > 0, losses, -jnp.inf), jnp.exp(scores)
 
     return survey
 
@@ -130,7 +147,7 @@ def make_survey(
 def make_embedding(
     watch: Watch, network: Network, batch_size: int
 ) -> Callable[[PyTree, Batch], Array]:
-    """The vectors of the first evaluation examples, as a pure function to be jitted.
+    """Makes the function that returns the vectors of the first evaluation examples.
 
     Args:
         watch: from :func:`resolve`.
@@ -146,7 +163,7 @@ def make_embedding(
         number = min(watch.num_embeddings, next(iter(data.values())).shape[0])
         few = {key: array[:number] for key, array in data.items()}
         batches = -(-number // batch_size)
-        order = sequential_order(number, -(-number // batches))  # little filling
+        order = sequential_order(number, -(-number // batches))  # little padding
 
         def one(_: None, index: Array) -> tuple[None, Array]:
             vectors = layers(network, state, take(few, order, index), (name,))[name]
@@ -159,7 +176,7 @@ def make_embedding(
 
 
 def _first_real(batch: Batch, number: int) -> Batch:
-    """The first examples of a batch; in place of filling, those that are real once more."""
+    """The first examples of a batch, the real ones repeated in place of padding."""
     number = min(number, next(iter(batch.values())).shape[0])
     if "mask" not in batch:
         return {name: leaf[:number] for name, leaf in batch.items()}
@@ -168,8 +185,8 @@ def _first_real(batch: Batch, number: int) -> Batch:
     return {name: leaf[chosen] for name, leaf in batch.items()}
 
 
-def _describe(outputs: Mapping[str, Array]) -> dict[str, Any]:
-    """Histogram, mean, standard deviation and share of zeros of every array."""
+def _describe(outputs: Mapping[str, Array]) -> Statistics:
+    """Histogram, mean, standard deviation and fraction of zeros of every array."""
     arrays = {name: leaf.astype(jnp.float32) for name, leaf in outputs.items()}
     if not arrays:
         return {}

@@ -1,19 +1,22 @@
-"""A profiler trace of some steps, for TensorBoard's tab PROFILE and for Perfetto."""
+"""A profiler trace of some steps, for TensorBoard's PROFILE tab and for Perfetto."""
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import jax
+
+from jaxdl.types import PyTree
 
 
 class Trace:
     """Traces steps ``first`` to ``last - 1`` of a run into its folder, each named.
 
-    The files are ``plugins/profile/TIME/*.xplane.pb``, which TensorBoard's profile plugin
-    (``pip install tensorboard-plugin-profile``) shows, and ``*.trace.json.gz``, which
-    https://ui.perfetto.dev opens. The steps of a trace are called one by one, as events
-    ``train`` with their number.
+    The files are ``plugins/profile/TIME/*.xplane.pb``, for TensorBoard's profile plugin
+    (``pip install tensorboard-plugin-profile``), and ``*.trace.json.gz``, which
+    https://ui.perfetto.dev opens. Traced steps run one by one, as events ``train`` with their
+    number.
 
     Args:
         steps: (first, last), counted in updates of the whole run from 0; None traces nothing.
@@ -21,26 +24,24 @@ class Trace:
         total: steps of the run.
 
     Raises:
-        ValueError: no such range, none of it in this run, or no run folder.
+        ValueError: the range is empty or outside the run.
     """
 
     def __init__(self, steps: tuple[int, int] | None, workdir: Path | None, total: int):
-        self._steps, self._workdir, self._active = steps or (0, 0), workdir, False
+        self._first, self._last = steps or (0, 0)
+        self._workdir, self._active = workdir, False
         if steps is None:
             return
-        first, last = steps
-        if not 0 <= first < last:
+        if not 0 <= self._first < self._last:
             raise ValueError(
-                f"profile must be (first, last) with 0 <= first < last, the steps first to "
+                "profile must be (first, last) with 0 <= first < last, the steps first to "
                 f"last - 1, got {steps}."
             )
-        if first >= total:
+        if self._first >= total:
             raise ValueError(
-                f"profile={steps} begins after the run's end: it has {total} steps, the last of "
-                f"which is {total - 1}."
+                f"profile={steps} begins after the end of the run: it has {total} steps, the last "
+                f"of which is {total - 1}."
             )
-        if workdir is None:
-            raise ValueError("profile writes its trace to the run folder: give run a workdir.")
 
     def __enter__(self) -> Self:
         return self
@@ -48,18 +49,16 @@ class Trace:
     def __exit__(self, *_: object) -> None:
         self._stop()
 
-    def limit(self, done: int, steps: int) -> int:
-        """How many steps may be taken together after ``done`` updates, ``steps`` at most."""
-        first, last = self._steps
-        if done < first:
-            return min(steps, first - done)
-        return 1 if done < last else steps
+    def limit(self, done: int, num_steps: int) -> int:
+        """How many steps can be taken together after ``done`` updates, ``num_steps`` at most."""
+        if done < self._first:
+            return min(num_steps, self._first - done)
+        return 1 if done < self._last else num_steps
 
     @contextlib.contextmanager
-    def around(self, done: int, wait_for: Any) -> Any:
-        """Around the steps that begin after ``done`` updates; the trace begins and ends here."""
-        first, last = self._steps
-        if not first <= done < last:
+    def around(self, done: int, wait_for: PyTree) -> Iterator[None]:
+        """Surrounds the steps after ``done`` updates; the trace begins and ends here."""
+        if not self._first <= done < self._last:
             yield
             return
         if not self._active:
@@ -68,7 +67,7 @@ class Trace:
             self._active = True
         with jax.profiler.StepTraceAnnotation("train", step_num=done):
             yield
-        if done + 1 == last:
+        if done + 1 == self._last:
             self._stop()
 
     def _stop(self) -> None:

@@ -1,38 +1,44 @@
-"""The host's side of watching: when to look, and a thread that draws and writes what was seen."""
+"""The host's side of watching: when to compute statistics, and a thread that writes them."""
 
+import contextlib
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from types import TracebackType
 from typing import Any, Self
 
 import jax
 import numpy as np
 
 from jaxdl import metrics, optim, plots, tensorboard
+from jaxdl.data.loader import Loader
+from jaxdl.train._batches import Arrays, Batches
 from jaxdl.train._run_dir import RunFolder
-from jaxdl.train.watch._probes import make_embedding, make_statistics, make_survey
+from jaxdl.train.evaluation import EVAL_BATCH_SIZE
+from jaxdl.train.watch._probes import Statistics, make_embedding, make_statistics, make_survey
+from jaxdl.train.watch._profile import Trace
 from jaxdl.train.watch.options import Watch, params_of, resolve
-from jaxdl.types import Batch, PyTree, Step
+from jaxdl.types import Batch, Metrics, PyTree, Step
 
-MIN_TSNE = 4  # vectors
+MIN_TSNE = 4
+"""Least number of vectors for t-SNE."""
 
-
-MAX_WAITING = 4  # looks that wait to be written; the next one waits for the first of them
+MAX_WAITING = 4
+"""Most writes that may wait for the thread; a further one waits for the first of them."""
 
 
 class Watcher:
-    """Takes the looks of a run. Without a :class:`Watch` it logs metrics every so many steps.
+    """Logs a run to TensorBoard; without statistics, its metrics every ``watch.every`` steps.
 
     Args:
-        watch: what to show, or None.
+        watch: the options; None is ``Watch()``, also without a run folder.
         step: the update.
-        record: the run folder.
-        batch: arrays or ``jax.ShapeDtypeStruct``, of which only the form counts.
-        log_every: without a watch, steps between two points of the metrics.
-        batch_size: examples a step, on average.
-        eval_data: arrays by name on the device, or None.
-        eval_batch_size: of them at a time.
+        state: the state before the first step.
+        folder: the run folder.
+        batches: the training data.
+        total: steps of the run.
+        eval_set: arrays by name on the device, or a loader, and their batch size; or None.
 
     Raises:
         ValueError: see :func:`~jaxdl.train.watch.options.resolve`; a watch without a run folder.
@@ -42,70 +48,70 @@ class Watcher:
         self,
         watch: Watch | None,
         step: Step,
-        record: RunFolder,
-        batch: PyTree,
+        state: PyTree,
+        folder: RunFolder,
+        batches: Batches,
         *,
-        log_every: int,
-        batch_size: float,
-        eval_data: Any,
-        eval_batch_size: int,
+        total: int,
+        eval_set: tuple[Arrays | Loader, int] | None,
     ):
-        self._watch: Any = watch
-        self._record, self._log_every = record, log_every
-        if watch is None:
-            return
-        if record.workdir is None:
-            raise ValueError("watch writes to TensorBoard in the run folder: give run a workdir.")
-        self._watch = watch = resolve(watch, step, record.state, batch, eval_data)
-        network: Any = step.network
-        self._network = network
-        self._batch, self._batch_size = batch, batch_size
-        self._eval_data: Any = eval_data
-        self._programs = {
-            "statistics": jax.jit(make_statistics(watch, step)),
-            "embedding": jax.jit(make_embedding(watch, network, eval_batch_size)),
-            "survey": jax.jit(make_survey(watch, network, eval_batch_size)),
+        if watch is not None and folder.workdir is None:
+            raise ValueError("watch writes to TensorBoard in the run folder: pass workdir to run.")
+        watch = watch or Watch()
+        self._folder, self._num_batches = folder, batches.num_batches
+        self._batch_size = batches.num_examples / batches.num_batches
+        self._eval_data, eval_batch_size = eval_set or (None, EVAL_BATCH_SIZE)
+        self._form = batches.form()
+        self._watch = resolve(watch, step, state, self._form, self._eval_data)
+        self._trace = Trace(watch.profile, folder.workdir, total)
+        self._state_form = jax.eval_shape(lambda state: state, state)
+        self._network = step.network
+        self._programs: dict[str, Any] = {
+            "statistics": jax.jit(make_statistics(self._watch, step)),
         }
-        self._compiling: dict[str, Future] = {}
-        self._embedded: tuple[int, Any] | None = None
-        self._seen: tuple[int, bool, Any] | None = None
+        if step.network is not None:
+            self._programs |= {
+                "embedding": jax.jit(make_embedding(watch, step.network, eval_batch_size)),
+                "survey": jax.jit(make_survey(watch, step.network, eval_batch_size)),
+            }
+        self._embedded: tuple[int, np.ndarray] | None = None
+        self._pending: tuple[int, bool, Statistics] | None = None
         self._steps, self._seconds = 0, 0.0
-        self._waiting: deque[Future] = deque()
-        self._pool = ThreadPoolExecutor(1, "watch")
-        self._compiler = ThreadPoolExecutor(1, "compile")
+        self._compiling: dict[str, Future[Any]] = {}
+        self._waiting: deque[Future[None]] = deque()
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        if self._watch is not None:
-            try:
-                self._compile(self._watch)
-                with self._record.writing():
-                    self._begin(self._watch)
-            except BaseException:
-                self._end_threads()
-                raise
+        with self._stack:
+            self._stack.enter_context(self._trace)
+            self._pool = ThreadPoolExecutor(1, "watch")
+            self._stack.callback(self._pool.shutdown)
+            self._compile()
+            with self._folder.writing():
+                self._begin()
+            self._stack = self._stack.pop_all()
         return self
 
-    def __exit__(self, kind: Any, *_: object) -> None:
-        if self._watch is None:
-            return
-        try:
+    def __exit__(self, kind: type[BaseException] | None, *_: TracebackType | object) -> None:
+        with self._stack:
             if kind is None:
-                self._wait(0)
-        finally:
-            self._end_threads()
+                self.flush()
         if self._watch.hparams is not None and (kind is None or issubclass(kind, Exception)):
-            tensorboard.write_hparams_end(self._record.writer, succeeded=kind is None)
+            tensorboard.write_hparams_end(self._folder.writer, succeeded=kind is None)
 
-    def _compile(self, watch: Watch) -> None:
+    def _compile(self) -> None:
         """Begins to compile in a thread, while the training step is compiled and runs."""
-        state = jax.eval_shape(lambda state: state, self._record.state)
-        forms = {"statistics": (state, self._batch)}
-        if watch.embeddings:
-            forms["embedding"] = (state, self._eval_data)
-        if watch.confusion or watch.worst:
-            forms["survey"] = (state, self._eval_data)
+        forms = {}
+        if self._watch.has_statistics:
+            forms["statistics"] = (self._state_form, self._form)
+        if self._watch.embeddings:
+            forms["embedding"] = (self._state_form, self._eval_data)
+        if self._watch.confusion or self._watch.worst:
+            forms["survey"] = (self._state_form, self._eval_data)
+        compiler = ThreadPoolExecutor(1, "compile")
+        self._stack.callback(compiler.shutdown, wait=False, cancel_futures=True)
         for name, arguments in forms.items():
-            self._compiling[name] = self._compiler.submit(
+            self._compiling[name] = compiler.submit(
                 lambda program, arguments: program.lower(*arguments).compile(),
                 self._programs[name],
                 arguments,
@@ -116,44 +122,41 @@ class Watcher:
             wait([self._compiling.pop(name)])  # if it failed, so does the call
         return self._programs[name](state, data)
 
-    def _end_threads(self) -> None:
-        self._pool.shutdown()
-        self._compiler.shutdown(wait=False, cancel_futures=True)
+    # Around the steps
 
-    def due(self, index: int) -> bool:
-        """Whether a look is taken before this batch of an epoch."""
-        return self._watch is not None and index % self._watch.every == 0
+    def _is_due(self, index: int) -> bool:
+        """Returns True if there are statistics before this batch of an epoch."""
+        return self._watch.has_statistics and index % self._watch.every == 0
 
-    def postpones_save(self, done: int, rows: int) -> bool:
-        """Whether a save after ``done`` updates has to wait for the next step.
-
-        A look after the save would be taken, and written, again when the run is resumed. Where a
-        look is taken at every step there is no better moment.
-        """
-        return self.due(done % rows) and min(self._watch.every, rows) > 1
-
-    def limit(self, index: int, stop: int) -> int:
+    def limit(self, done: int, index: int, stop: int) -> int:
         """Where steps that begin at a batch of an epoch have to end, ``stop`` at the latest.
 
-        A step that is looked at is taken alone, so that its metrics and rates are known.
+        A step with statistics, or in a trace, runs alone, so that its metrics and rates are known.
         """
-        if self._watch is None:
+        stop = index + self._trace.limit(done, stop - index)
+        if not self._watch.has_statistics:
             return stop
         every = self._watch.every
-        return min(stop, index + 1 if self.due(index) else index + every - index % every)
+        return min(stop, index + 1 if self._is_due(index) else index + every - index % every)
 
-    def look(self, state: PyTree, batch: Batch, index: int) -> None:
-        """Computes the statistics of a state and the batch that comes next, where a look is due."""
-        if self.due(index):
-            self._seen = (int(state.step), index == 0, self._call("statistics", state, batch))
+    def observe(self, state: PyTree, index: int, peek: Callable[[], Batch]) -> None:
+        """Computes the statistics of a state and its next batch, if they are due.
 
-    def settle(self) -> None:
-        """Waits until all looks are with the writer, so that it can be flushed before a save."""
-        if self._watch is not None:
-            self._wait(0)
+        Args:
+            state: before the update.
+            index: number of the batch in its epoch.
+            peek: returns the batch.
+        """
+        if self._is_due(index):
+            found = self._call("statistics", state, peek())
+            self._pending = int(state.step), index == 0, found
 
-    def log(self, state: PyTree, stacked: Any, done: int, seconds: float) -> None:
-        """Writes what the last look saw, and the metrics of the step after it.
+    def traced(self, done: int, wait_for: PyTree) -> contextlib.AbstractContextManager[None]:
+        """Surrounds the steps after ``done`` updates, which may be traced."""
+        return self._trace.around(done, wait_for)
+
+    def log(self, state: PyTree, stacked: Metrics, done: int, seconds: float) -> None:
+        """Writes pending statistics and the metrics of the step after them.
 
         Args:
             state: after the steps.
@@ -161,40 +164,22 @@ class Watcher:
             done: updates before them.
             seconds: how long they took.
         """
-        if self._watch is None:
-            self._record.write_steps(stacked, done, self._log_every)
+        if not self._watch.has_statistics:
+            self._folder.write_steps(stacked, done, self._watch.every)
             return
-        if self._seen is not None:
-            step, is_first, found = self._seen
-            self._seen = None
+        if self._pending is not None:
+            step, is_first, found = self._pending
+            self._pending = None
             first = jax.tree.map(lambda leaf: leaf[0], dict(stacked))
             scalars = metrics.result(first, "step/") | self._measure(state)
             jax.block_until_ready(found)
-            self._submit(lambda: self._write_look(step, is_first, jax.device_get(found), scalars))
+            self._submit(
+                lambda: write_statistics(
+                    self._folder.writer, step, is_first, jax.device_get(found), scalars
+                )
+            )
         self._steps += len(jax.tree.leaves(stacked)[0])
         self._seconds += seconds
-
-    def end_epoch(self, state: PyTree, step: int) -> None:
-        """Embeds the evaluation data and writes the vectors."""
-        if self._watch is not None and self._watch.embeddings:
-            vectors = np.asarray(self._call("embedding", state, self._eval_data))
-            self._embedded = step, vectors
-            self._submit(lambda: self._write_embeddings(step, vectors))
-
-    def finish(self, state: PyTree, step: int) -> None:
-        """Writes what is wanted when a run ends, and waits until all is written."""
-        if self._watch is None:
-            return
-        # what fails on the device fails in this thread: in the other one the disk would be blamed
-        if self._watch.confusion or self._watch.worst:
-            found = jax.device_get(self._call("survey", state, self._eval_data))
-            self._submit(lambda: self._write_survey(step, found))
-        if self._watch.embeddings:
-            if self._embedded is None or self._embedded[0] != step:  # no epoch came before
-                self._embedded = step, np.asarray(self._call("embedding", state, self._eval_data))
-            vectors = self._embedded[1]
-            self._submit(lambda: self._draw_maps(step, vectors))
-        self._wait(0)
 
     def _measure(self, state: PyTree) -> dict[str, float]:
         watch = self._watch
@@ -209,59 +194,72 @@ class Watcher:
         self._steps, self._seconds = 0, 0.0
         return scalars | (memory() if watch.memory else {})
 
-    # What follows, but for _submit and _wait, runs in the thread.
+    def postpones_save(self, done: int) -> bool:
+        """Returns True if a save after ``done`` updates has to wait for the next step.
+
+        Statistics after the save would be computed, and written, again when the run is resumed.
+        If every step has statistics, there is no better moment.
+        """
+        is_due = self._is_due(done % self._num_batches)
+        return is_due and min(self._watch.every, self._num_batches) > 1
+
+    def flush(self) -> None:
+        """Waits until everything is with the writer, so that it can be flushed before a save."""
+        self._wait(0)
+
+    # At the end of an epoch and of the run
+
+    def end_epoch(self, state: PyTree, step: int) -> None:
+        """Embeds the evaluation data and writes the vectors."""
+        if self._watch.embeddings:
+            vectors = self._embed(state, step)
+            self._submit(lambda: self._write_embeddings(step, vectors))
+
+    def _embed(self, state: PyTree, step: int) -> np.ndarray:
+        """The vectors at a step; those of the newest step are kept."""
+        if self._embedded is None or self._embedded[0] != step:
+            self._embedded = step, np.asarray(self._call("embedding", state, self._eval_data))
+        return self._embedded[1]
+
+    def finish(self, state: PyTree, step: int) -> None:
+        """Writes what belongs to the end of a run, and waits until all is written."""
+        # an error of the device is raised in this thread: in the other one the disk would be blamed
+        if self._watch.confusion or self._watch.worst:
+            found = jax.device_get(self._call("survey", state, self._eval_data))
+            self._submit(lambda: self._write_survey(step, found))
+        if self._watch.embeddings:
+            vectors = self._embed(state, step)
+            self._submit(lambda: self._draw_projections(step, vectors))
+        self.flush()
+
+    # Writing; all but _submit and _wait runs in the thread
 
     def _submit(self, write: Callable[[], None]) -> None:
         self._wait(MAX_WAITING)
         self._waiting.append(self._pool.submit(write))
 
     def _wait(self, number: int) -> None:
-        """Waits until at most so many are waiting; raises what one of them raised."""
+        """Waits until at most ``number`` writes are waiting; raises their errors."""
         while len(self._waiting) > number:
-            with self._record.writing():
+            with self._folder.writing():
                 self._waiting.popleft().result()
 
-    def _begin(self, watch: Watch) -> None:
-        writer, network = self._record.writer, self._network
-        params = params_of(self._record.state)
+    def _begin(self) -> None:
+        writer, watch, network = self._folder.writer, self._watch, self._network
         if watch.hparams is not None:
             tensorboard.write_hparams(writer, watch.hparams, metrics=watch.hparams_metrics)
-        if watch.graph:
-            state = self._record.state
-            form = jax.eval_shape(network.inputs, self._batch)
+        if watch.graph and network is not None:
+            state = self._state_form
+            form = jax.eval_shape(network.inputs, self._form)
             variables = {"params": state.params, **state.model_state}
             tensorboard.write_graph(writer, network.model, variables, form, **network.options)
-            tensorboard.write_parameter_table(writer, "parameters", params)
+            tensorboard.write_parameter_table(writer, "parameters", params_of(state))
 
-    def _write_look(
-        self, step: int, is_first: bool, found: dict[str, Any], scalars: dict[str, float]
-    ) -> None:
-        with tensorboard.writer.one_event(self._record.writer) as writer:
-            for kind, values in found.items():
-                if kind == "inputs":
-                    if is_first:
-                        tensorboard.write_image(
-                            writer, kind, tensorboard.media.input_grid(values), step
-                        )
-                    continue
-                for name, value in values.items():
-                    tag = f"{kind}/{name}"
-                    if isinstance(value, tensorboard.histograms.Buckets):
-                        tensorboard.histograms.write_buckets(writer, tag, value, step)
-                    elif kind == "feature_maps":
-                        tensorboard.write_image(writer, tag, tensorboard.feature_grid(value), step)
-                    elif kind == "filters":
-                        if is_first:
-                            grid = tensorboard.filter_grid(value)
-                            tensorboard.write_image(writer, tag, grid, step)
-                    elif kind != "update_ratio" or not np.isnan(value):
-                        scalars[tag] = value
-            tensorboard.write_scalars(writer, scalars, step)
-
-    def _write_survey(self, step: int, found: dict[str, Any]) -> None:
-        writer = self._record.writer
+    def _write_survey(self, step: int, found: Statistics) -> None:
+        writer = self._folder.writer
         if "confusion" in found:
-            figure = plots.confusion_matrix(found["confusion"], self._names(found["confusion"]))
+            matrix = found["confusion"]
+            figure = plots.confusion_matrix(matrix, self._class_names(len(matrix)))
             tensorboard.write_figure(writer, "confusion_matrix", figure, step)
         if "worst" in found:
             losses, indices, probabilities = found["worst"]
@@ -271,30 +269,29 @@ class Watcher:
                 np.asarray(self._eval_data[name][indices])
                 for name in (self._network.image, self._network.label)
             )
-            figure = plots.predictions(
-                _viewable(images), labels, probabilities, self._names(probabilities)
-            )
+            names = self._class_names(probabilities.shape[-1])
+            figure = plots.predictions(_viewable(images), labels, probabilities, names)
             tensorboard.write_figure(writer, "worst_classified", figure, step)
 
     def _write_embeddings(self, step: int, vectors: np.ndarray) -> None:
-        network, data, images = self._network, self._eval_data, None
+        data, name, images = self._eval_data, self._network.image, None
         labels = self._labels(len(vectors))
-        if network.image in data and data[network.image].ndim == 4:
-            images = _viewable(np.asarray(data[network.image][: len(vectors)]))
+        if name in data and data[name].ndim == 4:
+            images = _viewable(np.asarray(data[name][: len(vectors)]))
             images = images if tensorboard.embeddings.makes_sprite(images.shape) else None
         tensorboard.write_embedding(
-            self._record.writer,
+            self._folder.writer,
             self._watch.embeddings,
             vectors,
             step,
-            metadata=None if labels is None else self._named(labels),
+            metadata=None if labels is None else self._names_of(labels),
             images=images,
         )
 
-    def _draw_maps(self, step: int, vectors: np.ndarray) -> None:
+    def _draw_projections(self, step: int, vectors: np.ndarray) -> None:
         labels = self._labels(len(vectors))
         classes = np.zeros(len(vectors), np.int32) if labels is None else labels
-        names = [""] if labels is None else self._named(range(classes.max() + 1))
+        names = [""] if labels is None else self._names_of(range(classes.max() + 1))
         few = min(vectors.shape) < 2
         for method in () if few else self._watch.projections:
             if method == "tsne" and len(vectors) < MIN_TSNE:
@@ -302,28 +299,61 @@ class Watcher:
             plane = tensorboard.pca(vectors) if method == "pca" else tensorboard.tsne(vectors)
             title = f"{self._watch.embeddings}, {method}"
             figure = plots.class_map(plane, classes, names, title=title)
-            tensorboard.write_figure(self._record.writer, f"embeddings/{method}", figure, step)
+            tensorboard.write_figure(self._folder.writer, f"embeddings/{method}", figure, step)
 
     def _labels(self, number: int) -> np.ndarray | None:
-        """Classes of the first examples, where there are any."""
+        """Classes of the first examples, if there are any."""
         labels = self._eval_data.get(self._network.label)
         is_class = labels is not None and labels.ndim == 1
         if not is_class or not np.issubdtype(labels.dtype, np.integer):
             return None
         return np.asarray(labels[:number])
 
-    def _names(self, table: np.ndarray) -> list[str]:
-        number = table.shape[-1]
+    def _class_names(self, number: int) -> list[str]:
         names = self._watch.class_names
-        return list(names) if names is not None else [str(index) for index in range(number)]
+        return list(map(str, range(number))) if names is None else list(names)
 
-    def _named(self, labels: Any) -> list[str]:
+    def _names_of(self, labels: Sequence[int] | np.ndarray | range) -> list[str]:
         names = self._watch.class_names
         return [str(label) if names is None else names[label] for label in labels]
 
 
+def write_statistics(
+    writer: Any, step: int, is_first: bool, found: Statistics, scalars: dict[str, float]
+) -> None:
+    """Writes statistics and scalars as one event.
+
+    Args:
+        writer: TensorBoard writer.
+        step: updates before them.
+        is_first: they are the first of their epoch.
+        found: from :func:`make_statistics`, on the host.
+        scalars: further ones by tag.
+    """
+    with tensorboard.writer.one_event(writer) as event:
+        for kind, values in found.items():
+            if kind == "inputs":
+                if is_first:
+                    grid = tensorboard.media.input_grid(values)
+                    tensorboard.write_image(event, kind, grid, step)
+                continue
+            for name, value in values.items():
+                tag = f"{kind}/{name}"
+                if isinstance(value, tensorboard.histograms.Buckets):
+                    tensorboard.histograms.write_buckets(event, tag, value, step)
+                elif kind == "feature_maps":
+                    tensorboard.write_image(event, tag, tensorboard.feature_grid(value), step)
+                elif kind == "filters":
+                    if is_first:
+                        grid = tensorboard.filter_grid(value)
+                        tensorboard.write_image(event, tag, grid, step)
+                elif kind != "update_ratio" or not np.isnan(value):
+                    scalars[tag] = value
+        tensorboard.write_scalars(event, scalars, step)
+
+
 def memory() -> dict[str, float]:
-    """Bytes in use on the first device, and the most so far; of the process on CPU."""
+    """Bytes in use on the first device, and their maximum; of the process on CPU."""
     found = jax.local_devices()[0].memory_stats()
     if found:
         keys = {"bytes_in_use": "memory/device", "peak_bytes_in_use": "memory/device_peak"}

@@ -1,0 +1,177 @@
+"""The length, the evaluation sets and the monitor of a run, checked before it starts."""
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+from jaxdl import _checks, optim
+from jaxdl.data.loader import Loader
+from jaxdl.train._batches import Arrays, Say, check_mapping, count_batches
+from jaxdl.train._progress import Monitor, Row, check_monitor
+from jaxdl.train.evaluation import evaluate_checked, metrics_form, prepare
+from jaxdl.types import EvalFn, EvalStep, Mean, Metrics, PyTree, as_eval_step
+
+Data = Arrays | Loader
+EvalData = Data | Mapping[str, Data]
+
+
+class Length(NamedTuple):
+    """The length of a run.
+
+    Attributes:
+        total: updates.
+        num_batches: updates of an epoch.
+        every: updates between two rows of the history.
+        in_epochs: rows are epochs.
+    """
+
+    total: int
+    num_batches: int
+    every: int
+    in_epochs: bool
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs, the last one perhaps in part."""
+        return -(-self.total // self.num_batches)
+
+    def next_row(self, done: int) -> int:
+        """Updates before the next row of the history."""
+        return min(self.total, (done // self.every + 1) * self.every)
+
+    def epoch(self, done: int) -> int | float:
+        """The position in epochs."""
+        whole, rest = divmod(done, self.num_batches)
+        return round(done / self.num_batches, 4) if rest else whole
+
+    def position(self, done: int) -> str:
+        """The position as shown in a line."""
+        if self.in_epochs:
+            return f"epoch {self.epoch(done)}/{self.num_epochs}"
+        return f"step {done:,}/{self.total:,}"
+
+    def check_position(self, done: int) -> int:
+        """Returns it; raises ValueError if a state is beyond the end of the run."""
+        if done > self.total:
+            asked = (
+                f"{self.num_epochs} epochs end at step {self.total}"
+                if self.in_epochs
+                else f"num_steps is {self.total}"
+            )
+            raise ValueError(f"the run is at step {done} already, {asked}; ask for more.")
+        return done
+
+
+def make_length(
+    data: Data,
+    batch_size: int | None,
+    num_epochs: int | None,
+    num_steps: int | None,
+    eval_every: int | None,
+) -> Length:
+    counts = {"num_epochs": num_epochs, "num_steps": num_steps, "eval_every": eval_every}
+    _checks.check_count(**{name: count for name, count in counts.items() if count is not None})
+    if (num_epochs is None) == (num_steps is None):
+        raise ValueError("pass either num_epochs or num_steps.")
+    number = count_batches(data, batch_size)
+    in_epochs = num_steps is None and eval_every is None
+    total = num_epochs * number if num_steps is None else num_steps
+    return Length(total, number, eval_every or number, in_epochs)
+
+
+class Evaluation(NamedTuple):
+    """Evaluation sets, each prepared: data on the device, or a loader, and a batch size.
+
+    Attributes:
+        fn: the evaluation step, or None without sets.
+        sets: evaluated with every row of the history.
+        final: evaluated once, when the run ends.
+    """
+
+    fn: EvalStep | None
+    sets: dict[str, tuple[Data, int]]
+    final: dict[str, tuple[Data, int]]
+
+    @property
+    def first(self) -> tuple[Data, int] | None:
+        """The set that is watched, and whose loss is monitored by default."""
+        return next(iter(self.sets.values()), None)
+
+    def run(self, state: PyTree, sets: dict[str, tuple[Data, int]]) -> Row:
+        """Evaluates a state on some of the sets."""
+        row: Row = {}
+        for name, (data, batch_size) in sets.items():
+            values = evaluate_checked(self.fn, state, data, batch_size)
+            row |= {f"{name}/{metric}": value for metric, value in values.items()}
+        return row
+
+
+def prepare_evaluation(
+    eval_fn: EvalStep | EvalFn | None,
+    eval_data: EvalData | None,
+    eval_batch_size: int | None,
+    say: Say,
+) -> Evaluation:
+    """Checks the evaluation data and brings them to the device."""
+    check_pair(eval_fn, eval_data)
+    if eval_fn is None or eval_data is None:
+        return Evaluation(None, {}, {})
+    several = isinstance(eval_data, Mapping) and any(
+        isinstance(data, Mapping | Loader) for data in eval_data.values()
+    )
+    sets = eval_data if several else {"test": eval_data}
+    prepared = {}
+    for name, data in sets.items():
+        if name in ("train", "step", "") or "/" in name:
+            raise ValueError(f"an evaluation set cannot be named {name!r}.")
+        if isinstance(data, Loader):
+            if data.share[1] != 1:
+                raise ValueError(f"eval_data: the loader {name!r} has shard=; omit it.")
+        else:
+            check_mapping("eval_data", data)
+        prepared[name] = prepare(data, eval_batch_size, say)
+    final = {"test": prepared.pop("test")} if len(prepared) > 1 and "test" in prepared else {}
+    return Evaluation(as_eval_step(eval_fn), prepared, final)
+
+
+def make_monitor(
+    name: str | None,
+    mode: Literal["min", "max"],
+    patience: int | None,
+    restore_best: bool,
+    *,
+    state: PyTree,
+    form: Metrics,
+    evaluation: Evaluation,
+) -> Monitor:
+    """Checks that the monitored metric exists, before anything is trained."""
+    if mode not in ("min", "max"):
+        raise ValueError(f"mode must be 'min' or 'max', got {mode!r}.")
+    if patience is not None:
+        _checks.check_count(patience=patience)
+    options = {
+        "patience": patience is not None,
+        "restore_best": restore_best,
+        "reduce_on_plateau": optim.plateau.has_plateau(state),
+    }
+    asked = [option for option, given in options.items() if given]
+    if name is None and not evaluation.sets:
+        if asked:
+            raise ValueError(
+                f"{' and '.join(asked)} needs a metric to monitor: pass eval_fn and eval_data, or "
+                "monitor='train/loss'."
+            )
+        return Monitor("", mode)
+    name = name or f"{next(iter(evaluation.sets))}/loss"
+    names = {f"train/{metric}" for metric, leaf in form.items() if isinstance(leaf, Mean)}
+    for prefix, (data, batch_size) in evaluation.sets.items():
+        if isinstance(data, Loader):  # reading a batch takes time: checked after the first epoch
+            return Monitor(name, mode, patience, restore_best)
+        values = metrics_form(evaluation.fn, state, data, batch_size)
+        names |= {f"{prefix}/{metric}" for metric, x in values.items() if isinstance(x, Mean)}
+    check_monitor(names, name)
+    return Monitor(name, mode, patience, restore_best)
+
+
+def check_pair(eval_fn: object, eval_data: object) -> None:
+    if (eval_fn is None) != (eval_data is None):
+        raise ValueError("eval_fn and eval_data belong together: pass both or neither.")
