@@ -239,14 +239,16 @@ def _parse_flags(
 ) -> Config:
     import tyro
 
+    defaults: dict[str, Any] = {} if default is None else {"default": default}
     about = "--config FILE reads a config.json; other flags override its values."
-    return tyro.cli(
+    config: Config = tyro.cli(
         cls,
         args=arguments,
         description=f"{(description or '').rstrip()}\n\n{about}",
         use_underscores=True,
-        **({} if default is None else {"default": default}),
+        **defaults,
     )
+    return config
 
 
 def _take_config_path(arguments: Sequence[str]) -> tuple[str | None, list[str]]:

@@ -40,6 +40,9 @@ Advanced = tuple[PyTree, Metrics, bool]
 Indexed = tuple[Batch, np.ndarray | None]
 """A batch, and the indices of its examples if they are known."""
 
+Carry = tuple[Array, PyTree, Metrics, Array]
+"""Batch index, state, buffer of metrics, and whether the losses are finite."""
+
 
 class Batches(Protocol):
     """The batches that :func:`jaxdl.train.run` trains on, with the compiled step.
@@ -76,11 +79,7 @@ class Batches(Protocol):
 def count_batches(data: Arrays | Loader, batch_size: int | None) -> int:
     """Batches of an epoch, after a check of what can be seen without looking at values."""
     if isinstance(data, Loader):
-        if data.share[1] != 1:
-            raise ValueError(
-                "train.run does not train on a loader with shard=: every shard would train alone. "
-                "Omit shard."
-            )
+        check_unsharded(data)
         agreed("batch_size", batch_size, data)
         if not (data.num_examples and len(data)):
             raise ValueError("the loader has no batches: fewer examples than batch_size?")
@@ -89,6 +88,15 @@ def count_batches(data: Arrays | Loader, batch_size: int | None) -> int:
     if batch_size is None:
         raise ValueError("training on arrays needs batch_size and key, the root of their order.")
     return num_batches(length_of(data), batch_size)
+
+
+def check_unsharded(loader: Loader) -> None:
+    """Raises ValueError for a loader of one shard among several."""
+    if loader.share[1] != 1:
+        raise ValueError(
+            "train.run does not take a loader with shard=: every process would train on its shard "
+            "alone. Omit shard."
+        )
 
 
 def check_mapping(name: str, data: object) -> None:
@@ -155,7 +163,7 @@ def make_batches(
 def as_key(key: Array | int) -> Array:
     """The key of an integer seed; a key is returned as it is."""
     is_seed = jnp.ndim(key) == 0 and jnp.issubdtype(jnp.result_type(key), jnp.integer)
-    return jax.random.key(key) if is_seed else key
+    return jax.random.key(key) if is_seed else jnp.asarray(key)
 
 
 def _shuffled(step: UpdateFn, data: Arrays, batch_size: int, key: Array) -> Batches:
@@ -167,7 +175,8 @@ def _shuffled(step: UpdateFn, data: Arrays, batch_size: int, key: Array) -> Batc
     }
 
     def order(epoch: int) -> Array:
-        return _compiled_order(key, epoch, number, batch_size)
+        indices: Array = _compiled_order(key, epoch, number, batch_size)
+        return indices
 
     return ResidentBatches(step, data, order, number, fingerprint)
 
@@ -203,9 +212,10 @@ class ResidentBatches:
         self._single: Callable[..., tuple[PyTree, Metrics]] | None = None
 
     def form(self) -> Batch:
-        return jax.eval_shape(
+        form: Batch = jax.eval_shape(
             lambda data, order: take(data, order, 0, self.num_examples), self.data, self._order
         )
+        return form
 
     def compile(self, state: PyTree) -> None:
         """Compiles the faster of two forms.
@@ -260,7 +270,10 @@ class ResidentBatches:
             yield take(self.data, order, index, self.num_examples), np.asarray(order[index])
 
     def peek(self, epoch: int, start: int) -> Batch:
-        return _compiled_take(self.data, self._load(epoch), np.int32(start), self.num_examples)
+        batch: Batch = _compiled_take(
+            self.data, self._load(epoch), np.int32(start), self.num_examples
+        )
+        return batch
 
     def close(self) -> None:
         pass
@@ -277,11 +290,11 @@ def _make_steps(step: UpdateFn) -> Callable[..., tuple[PyTree, Metrics, Array]]:
         )
         buffer = jax.tree.map(lambda leaf: jnp.zeros((MAX_CHUNK, *leaf.shape), leaf.dtype), form)
 
-        def unfinished(carry: tuple) -> Array:
+        def unfinished(carry: Carry) -> Array:
             index, _, _, finite = carry
             return (index < stop) & finite
 
-        def one_step(carry: tuple) -> tuple:
+        def one_step(carry: Carry) -> Carry:
             index, state, buffer, _ = carry
             state, values = step(state, take(data, order, index, num_examples))
             buffer = jax.tree.map(lambda all, one: all.at[index - start].set(one), buffer, values)
@@ -323,7 +336,10 @@ def finite_losses(stacked: Metrics) -> bool:
 
 def stack(results: list[Metrics]) -> Metrics:
     """Metrics of steps, brought to the host with a leading step axis."""
-    return jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *results)
+    stacked: Metrics = jax.tree.map(
+        lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *results
+    )
+    return stacked
 
 
 def has_convolution(jaxpr: Any) -> bool:
@@ -411,7 +427,8 @@ class StreamedBatches:
         self._next = -1
 
     def form(self) -> Batch:
-        return jax.eval_shape(lambda batch: batch, self._first)
+        form: Batch = jax.eval_shape(lambda batch: batch, self._first)
+        return form
 
     def compile(self, state: PyTree) -> None:
         self._compiled(tree.copy(state), jax.device_put(self._first))

@@ -1,13 +1,25 @@
 """The length, the evaluation sets and the monitor of a run, checked before it starts."""
 
+import functools
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+import jax
+import numpy as np
+
 from jaxdl import _checks, optim
 from jaxdl.data.loader import Loader
-from jaxdl.train._batches import Arrays, Say, check_mapping, count_batches
+from jaxdl.train._batches import (
+    Arrays,
+    Say,
+    agreed,
+    check_mapping,
+    check_unsharded,
+    count_batches,
+    resident_arrays,
+)
 from jaxdl.train._progress import Monitor, Row, check_monitor
-from jaxdl.train.evaluation import evaluate_checked, metrics_form, prepare
+from jaxdl.train.evaluation import EVAL_BATCH_SIZE, evaluate_checked, scan_evaluation
 from jaxdl.types import EvalFn, EvalStep, Mean, Metrics, PyTree, as_eval_step
 
 Data = Arrays | Loader
@@ -68,13 +80,14 @@ def make_length(
     num_steps: int | None,
     eval_every: int | None,
 ) -> Length:
+    """Checks the sizes of a run."""
     counts = {"num_epochs": num_epochs, "num_steps": num_steps, "eval_every": eval_every}
     _checks.check_count(**{name: count for name, count in counts.items() if count is not None})
     if (num_epochs is None) == (num_steps is None):
         raise ValueError("pass either num_epochs or num_steps.")
     number = count_batches(data, batch_size)
     in_epochs = num_steps is None and eval_every is None
-    total = num_epochs * number if num_steps is None else num_steps
+    total = (num_epochs or 0) * number if num_steps is None else num_steps
     return Length(total, number, eval_every or number, in_epochs)
 
 
@@ -99,6 +112,8 @@ class Evaluation(NamedTuple):
     def run(self, state: PyTree, sets: dict[str, tuple[Data, int]]) -> Row:
         """Evaluates a state on some of the sets."""
         row: Row = {}
+        if self.fn is None:
+            return row
         for name, (data, batch_size) in sets.items():
             values = evaluate_checked(self.fn, state, data, batch_size)
             row |= {f"{name}/{metric}": value for metric, value in values.items()}
@@ -115,22 +130,45 @@ def prepare_evaluation(
     check_pair(eval_fn, eval_data)
     if eval_fn is None or eval_data is None:
         return Evaluation(None, {}, {})
-    several = isinstance(eval_data, Mapping) and any(
-        isinstance(data, Mapping | Loader) for data in eval_data.values()
-    )
-    sets = eval_data if several else {"test": eval_data}
-    prepared = {}
-    for name, data in sets.items():
+    prepared: dict[str, tuple[Data, int]] = {}
+    for name, data in _by_name(eval_data).items():
         if name in ("train", "step", "") or "/" in name:
             raise ValueError(f"an evaluation set cannot be named {name!r}.")
-        if isinstance(data, Loader):
-            if data.share[1] != 1:
-                raise ValueError(f"eval_data: the loader {name!r} has shard=; omit it.")
-        else:
-            check_mapping("eval_data", data)
-        prepared[name] = prepare(data, eval_batch_size, say)
+        prepared[name] = _prepare(data, eval_batch_size, say)
     final = {"test": prepared.pop("test")} if len(prepared) > 1 and "test" in prepared else {}
     return Evaluation(as_eval_step(eval_fn), prepared, final)
+
+
+def _prepare(data: Data, batch_size: int | None, say: Say) -> tuple[Data, int]:
+    """Checks a set, and brings it to the device unless it streams."""
+    if not isinstance(data, Loader):
+        batch_size = EVAL_BATCH_SIZE if batch_size is None else batch_size
+        _checks.check_count(eval_batch_size=batch_size)
+        check_mapping("eval_data", data)
+        _checks.check_data(data)
+        return jax.device_put(dict(data)), batch_size
+    check_unsharded(data)
+    batch_size = agreed("eval_batch_size", batch_size, data)
+    arrays = resident_arrays(data, say)
+    if arrays is None:
+        return data, batch_size
+    order = np.concatenate(data.indices(0))
+    return {name: jax.device_put(array[order]) for name, array in arrays.items()}, batch_size
+
+
+def _by_name(eval_data: EvalData) -> dict[str, Data]:
+    """One set, named test, or several by name."""
+    if isinstance(eval_data, Mapping):
+        inner = {name: x for name, x in eval_data.items() if isinstance(x, Mapping | Loader)}
+        if inner and len(inner) == len(eval_data):
+            return inner
+        if inner:
+            other = next(name for name in eval_data if name not in inner)
+            raise ValueError(
+                f"eval_data must hold arrays, or sets of them by name, but {other!r} and "
+                f"{next(iter(inner))!r} differ."
+            )
+    return {"test": eval_data}
 
 
 def make_monitor(
@@ -164,14 +202,16 @@ def make_monitor(
     name = name or f"{next(iter(evaluation.sets))}/loss"
     names = {f"train/{metric}" for metric, leaf in form.items() if isinstance(leaf, Mean)}
     for prefix, (data, batch_size) in evaluation.sets.items():
-        if isinstance(data, Loader):  # reading a batch takes time: checked after the first epoch
-            return Monitor(name, mode, patience, restore_best)
-        values = metrics_form(evaluation.fn, state, data, batch_size)
+        if isinstance(data, Loader) or evaluation.fn is None:
+            return Monitor(name, mode, patience, restore_best)  # checked when the first epoch ends
+        evaluate = functools.partial(scan_evaluation, evaluation.fn, batch_size=batch_size)
+        values = jax.eval_shape(evaluate, state, data)
         names |= {f"{prefix}/{metric}" for metric, x in values.items() if isinstance(x, Mean)}
     check_monitor(names, name)
     return Monitor(name, mode, patience, restore_best)
 
 
 def check_pair(eval_fn: object, eval_data: object) -> None:
+    """Raises ValueError if only one of the two is given."""
     if (eval_fn is None) != (eval_data is None):
         raise ValueError("eval_fn and eval_data belong together: pass both or neither.")

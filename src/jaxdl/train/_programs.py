@@ -29,7 +29,10 @@ def program(make: Callable[[Function], Function], function: Function, **options:
         return jax.jit(make(function), **options)
 
     def call(*args: Any) -> Any:
-        return reference()(*args)
+        alive = reference()
+        if alive is None:
+            raise ReferenceError("the function of this program has been deleted.")
+        return alive(*args)
 
     if make not in programs:
         programs[make] = jax.jit(make(call), **options)

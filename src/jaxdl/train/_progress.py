@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple, Self
 
 import jax
@@ -242,7 +242,7 @@ class NotebookDisplay(Display):
     """One line that is updated: the last epoch and the position."""
 
     def __init__(self, total: int, done: int):
-        from IPython.display import display
+        from IPython.display import display  # type: ignore[import-not-found]
 
         self._clock = _Clock(total, done)
         self._text, self._updated = "", 0.0
@@ -314,7 +314,7 @@ class Monitor(NamedTuple):
         return best
 
 
-def check_monitor(names: Row | list[str], monitor: str) -> None:
+def check_monitor(names: Iterable[str], monitor: str) -> None:
     """Raises ValueError unless a metric is among the names of a row."""
     if monitor not in names:
         raise ValueError(

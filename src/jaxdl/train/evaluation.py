@@ -11,7 +11,7 @@ import numpy as np
 from jaxdl import _checks, metrics, optim
 from jaxdl.data.collate import sequential_order, take
 from jaxdl.data.loader import Loader
-from jaxdl.train._batches import agreed, padded, resident_arrays, sum_over_loader
+from jaxdl.train._batches import agreed, padded, sum_over_loader
 from jaxdl.train.debug import check_classes
 from jaxdl.train.step import of_batch
 from jaxdl.types import (
@@ -122,35 +122,6 @@ def predict(
         return outputs.reshape(-1, *outputs.shape[2:])[:number]
 
     return scan(state, inputs)
-
-
-def metrics_form(
-    eval_fn: EvalStep | EvalFn, state: PyTree, data: Batch, batch_size: int
-) -> Metrics:
-    """Shapes and dtypes of the metrics of a batch; nothing is computed."""
-    stacked = jax.eval_shape(
-        lambda state, data: scan_evaluation(eval_fn, state, data, batch_size), state, dict(data)
-    )
-    return dict(stacked)
-
-
-def prepare(
-    data: Data | Loader | None, batch_size: int | None, say: Callable[[str], None]
-) -> tuple[Data | Loader | None, int]:
-    """The evaluation set on the device, unless it streams; and its batch size."""
-    if isinstance(data, Loader):
-        batch_size = agreed("eval_batch_size", batch_size, data)
-        arrays = resident_arrays(data, say)
-        if arrays is None:
-            return data, batch_size
-        order = np.concatenate(data.indices(0))
-        data = {name: array[order] for name, array in arrays.items()}
-    batch_size = EVAL_BATCH_SIZE if batch_size is None else batch_size
-    _checks.check_positive(eval_batch_size=batch_size)
-    if data is not None:
-        _checks.check_data(data)
-        data = jax.device_put(dict(data))
-    return data, batch_size
 
 
 COLLECTION = "batch_stats"

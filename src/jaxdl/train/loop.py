@@ -410,6 +410,7 @@ def _check_step(step: Step, state: PyTree, batches: Batches) -> Metrics:
             f"state must have a field `step`, got {type(state).__name__}; train.init_state makes "
             "one."
         )
+    form: Metrics
     new_state, form = jax.eval_shape(step.update, state, batches.form())
     tree.check_same_structure(
         state, new_state, what="step must return a state of the form that it was given, but:"

@@ -16,6 +16,9 @@ NUM_MAPS, NUM_FILTERS, NUM_INPUTS = 8, 16, 8
 Statistics = dict[str, Any]
 """Arrays and histograms by kind and name, or by kind alone."""
 
+Worst = tuple[Array, Array, Array]
+"""Losses (K,), indices (K,) and probabilities (K, C), from the highest loss."""
+
 
 def make_statistics(watch: Watch, step: Step) -> Callable[[PyTree, Batch], Statistics]:
     """Makes the function that computes statistics of a state and its next batch.
@@ -129,13 +132,13 @@ def make_survey(
             jnp.zeros((kept, form.probabilities.shape[1])),
         )
 
-        def one(worst: tuple[Array, ...], index: Array) -> tuple[tuple[Array, ...], Array]:
+        def one(worst: Worst, index: Array) -> tuple[Worst, Array]:
             judged = _judge(network, state, take(data, order, index))
             places = index * order.shape[1] + jnp.arange(order.shape[1])
             new = (judged.losses, places, judged.probabilities)
-            both = [jnp.concatenate(pair) for pair in zip(worst, new, strict=True)]
-            _, chosen = jax.lax.top_k(both[0], kept)
-            return tuple(array[chosen] for array in both), judged.counts
+            losses, indices, shares = map(jnp.concatenate, zip(worst, new, strict=True))
+            _, chosen = jax.lax.top_k(losses, kept)
+            return (losses[chosen], indices[chosen], shares[chosen]), judged.counts
 
         worst, counts = jax.lax.scan(one, none, jnp.arange(order.shape[0]))
         found: Statistics = {"confusion": counts.sum(axis=0)} if watch.confusion else {}

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any, Self
@@ -60,12 +60,13 @@ class Watcher:
         watch = watch or Watch()
         self._folder, self._num_batches = folder, batches.num_batches
         self._batch_size = batches.num_examples / batches.num_batches
-        self._eval_data, eval_batch_size = eval_set or (None, EVAL_BATCH_SIZE)
+        eval_data, eval_batch_size = eval_set or (None, EVAL_BATCH_SIZE)
         self._form = batches.form()
-        self._watch = resolve(watch, step, state, self._form, self._eval_data)
+        self._watch = resolve(watch, step, state, self._form, eval_data)
+        self._eval_data: Arrays = eval_data if isinstance(eval_data, Mapping) else {}
         self._trace = Trace(watch.profile, folder.workdir, total)
         self._state_form = jax.eval_shape(lambda state: state, state)
-        self._network = step.network
+        self._network: Any = step.network  # resolve has checked that it is there if needed
         self._programs: dict[str, Any] = {
             "statistics": jax.jit(make_statistics(self._watch, step)),
         }
@@ -101,7 +102,7 @@ class Watcher:
 
     def _compile(self) -> None:
         """Begins to compile in a thread, while the training step is compiled and runs."""
-        forms = {}
+        forms: dict[str, tuple[PyTree, Arrays]] = {}
         if self._watch.has_statistics:
             forms["statistics"] = (self._state_form, self._form)
         if self._watch.embeddings:
@@ -117,7 +118,7 @@ class Watcher:
                 arguments,
             )
 
-    def _call(self, name: str, state: PyTree, data: Batch) -> Any:
+    def _call(self, name: str, state: PyTree, data: Arrays) -> Any:
         if name in self._compiling:
             wait([self._compiling.pop(name)])  # if it failed, so does the call
         return self._programs[name](state, data)
@@ -281,7 +282,7 @@ class Watcher:
             images = images if tensorboard.embeddings.makes_sprite(images.shape) else None
         tensorboard.write_embedding(
             self._folder.writer,
-            self._watch.embeddings,
+            str(self._watch.embeddings),
             vectors,
             step,
             metadata=None if labels is None else self._names_of(labels),
@@ -304,8 +305,7 @@ class Watcher:
     def _labels(self, number: int) -> np.ndarray | None:
         """Classes of the first examples, if there are any."""
         labels = self._eval_data.get(self._network.label)
-        is_class = labels is not None and labels.ndim == 1
-        if not is_class or not np.issubdtype(labels.dtype, np.integer):
+        if labels is None or labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
             return None
         return np.asarray(labels[:number])
 
@@ -368,6 +368,6 @@ def _viewable(images: np.ndarray) -> np.ndarray:
     """uint8 as it is, floating point scaled together to 0 to 1."""
     if images.dtype == np.uint8:
         return images
-    images = images.astype(np.float32)
-    low, high = images.min(), images.max()
-    return (images - low) / max(high - low, 1e-12)
+    low, high = float(images.min()), float(images.max())
+    scaled: np.ndarray = (images.astype(np.float32) - low) / max(high - low, 1e-12)
+    return scaled
