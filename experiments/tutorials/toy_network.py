@@ -1,7 +1,7 @@
 """Toy network: 752 parameters tell two classes of the plane apart from five points.
 
-    python experiments/toy_network.py
-    python experiments/toy_network.py --num_epochs 30 --learning_rate 0.1
+    python experiments/tutorials/toy_network.py
+    python experiments/tutorials/toy_network.py --num_epochs 30 --learning_rate 0.1
 
 A 2-30-20-2 perceptron with ReLU, SGD at rate 0.5, batches of 2, 3 epochs: right for the five
 training points on every seed and for the two test points on 98 % of them. About 7 seconds. The run
@@ -15,64 +15,71 @@ one point and a masked place, so an epoch is three steps instead of two.
 """
 
 import dataclasses
-import time
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import config, losses, metrics, models, optim, plots, train
+from jaxdl import config, losses, metrics, models, optim, plots
 from jaxdl.data import synthetic
+from jaxdl.train import evaluate, init_state, make_eval, make_step, run, supervised
+from jaxdl.types import Batch, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(config.Run):
     """One run; every field is a flag."""
 
     hidden: tuple[int, ...] = (30, 20)
     """Units of the hidden layers."""
     learning_rate: float = 0.5
-    """Of SGD."""
+    """Learning rate of SGD."""
     batch_size: int = 2
-    """Points a step."""
+    """Points per step."""
     num_epochs: int = 3
     """Passes over the five points."""
-    seed: int = 0
-    """Of weights and order."""
-    workdir: Path | None = None
-    """Run folder; runs/toy_network_TIME by default."""
 
 
-def main(cfg: Config) -> list[dict[str, Any]]:
-    """Trains, evaluates, draws; returns the history, one row an epoch."""
-    train_data, test_data = synthetic.toy_points()
+def train(
+    cfg: Config, train_data: Batch, test_data: Batch
+) -> tuple[TrainState, list[dict[str, Any]]]:
+    """Trains the network; returns the state and the history, one row per epoch."""
     model, tx = models.MLP((*cfg.hidden, 2)), optim.sgd(cfg.learning_rate)
     init_key, order_key = jax.random.split(jax.random.key(cfg.seed))
-    state = train.init_state(model, tx, init_key, train_data["input"])
-    loss_fn = train.supervised(
-        model, losses.cross_entropy, metrics={"accuracy": metrics.accuracy}, inputs="input"
-    )
-    workdir = cfg.workdir or Path("runs") / f"toy_network_{time.strftime('%Y%m%d-%H%M%S')}"
-    state, history = train.run(
-        train.make_step(loss_fn, tx),
-        state,
+    loss_fn = make_loss(cfg)
+    return run(
+        make_step(loss_fn, tx),
+        init_state(model, tx, init_key, train_data["input"]),
         train_data,
         num_epochs=cfg.num_epochs,
         batch_size=cfg.batch_size,
         key=order_key,
-        eval_fn=train.make_eval(loss_fn),
+        eval_fn=make_eval(loss_fn),
         eval_data=test_data,
-        workdir=workdir,
+        workdir=cfg.workdir,
+        resume=cfg.resume,
         config=cfg,
         watch=train.Watch(every=1),
     )
-    accuracy = train.evaluate(train.make_eval(loss_fn), state, train_data)["accuracy"]
+
+
+def make_loss(cfg: Config) -> Any:
+    accuracy = {"accuracy": metrics.accuracy}
+    model = models.MLP((*cfg.hidden, 2))
+    return supervised(model, losses.cross_entropy, metrics=accuracy, inputs="input")
+
+
+def main(cfg: Config) -> list[dict[str, Any]]:
+    """Trains, evaluates and draws; returns the history."""
+    workdir = cfg.workdir or config.new_run_dir("toy_network")
+    train_data, test_data = synthetic.toy_points()
+    state, history = train(dataclasses.replace(cfg, workdir=workdir), train_data, test_data)
+    accuracy = evaluate(make_eval(make_loss(cfg)), state, train_data)["accuracy"]
 
     def predict(points: np.ndarray) -> Any:
-        logits: Any = model.apply({"params": state.params}, jnp.asarray(points))
-        return jax.nn.softmax(logits)
+        model = models.MLP((*cfg.hidden, 2))
+        return jax.nn.softmax(model.apply({"params": state.params}, jnp.asarray(points)))
 
     points = {
         name: (data["input"], data["label"])
