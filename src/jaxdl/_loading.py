@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from jaxdl.tree import KeyPath, leaf_name, shorten
 from jaxdl.types import Array, PyTree
@@ -85,3 +87,20 @@ class LoadReport:
             listed = list(self.left_out)
             lines.append(f"left out as asked, {len(listed)}:\n  {shorten(listed, 20)}")
         return "\n".join(lines)
+
+
+def float_dtype(dtype: DTypeLike) -> np.dtype:
+    """The dtype, if weights can be converted to it.
+
+    Raises:
+        ValueError: it is not a floating-point dtype, or JAX does not have it.
+
+    >>> float_dtype("bfloat16")
+    dtype(bfloat16)
+    """
+    result = jnp.dtype(dtype)
+    if not jnp.issubdtype(result, jnp.floating):
+        raise ValueError(f"dtype must be a floating-point dtype, got {result}.")
+    if jax.dtypes.canonicalize_dtype(result) != result:
+        raise ValueError(f"JAX does not have {result} unless jax_enable_x64 is on.")
+    return result

@@ -95,9 +95,9 @@ def test_a_step_folder_may_be_copied_under_another_name(run_folder, tmp_path):
 def test_where_there_is_no_checkpoint_what_is_there_is_listed(run_folder, tmp_path):
     (tmp_path / "notes.txt").touch()
     (tmp_path / "7.orbax-checkpoint-tmp-0").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"expected a run folder.*holds .*'notes.txt'"):
+    with pytest.raises(FileNotFoundError, match=r"expected a run folder.*found .*'notes.txt'"):
         checkpoint.restore_weights(tmp_path)
-    with pytest.raises(FileNotFoundError, match="it is not there"):
+    with pytest.raises(FileNotFoundError, match="the path does not exist"):
         checkpoint.restore_weights(tmp_path / "nothing")
 
 
@@ -115,7 +115,7 @@ def test_a_dtype_is_converted_only_where_it_is_asked_for(run_folder):
     target = variables_of(0, jnp.bfloat16)
     with pytest.raises(checkpoint.StructureMismatchError) as error:
         checkpoint.restore_weights(run_folder, target)
-    assert "ask for it with dtype=jnp.bfloat16" in str(error.value)
+    assert "to convert them, pass dtype=jnp.bfloat16" in str(error.value)
     assert "params/Dense_0/kernel: float32, the model has bfloat16" in str(error.value)
     expected = variables_of(2)
     expected["params"] = jax.tree.map(lambda x: x.astype(jnp.bfloat16), expected["params"])

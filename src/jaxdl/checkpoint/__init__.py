@@ -5,7 +5,8 @@ the state and a checksum of every array's bytes, which tell another model from a
 a damaged file from a good one.
 """
 
-from jaxdl.checkpoint.manager import CheckpointManager, StructureMismatchError
+from jaxdl.checkpoint._info import StructureMismatchError
+from jaxdl.checkpoint.manager import CheckpointManager
 from jaxdl.checkpoint.weights import average, describe, restore_weights
 
 __all__ = [

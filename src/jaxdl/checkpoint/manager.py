@@ -1,32 +1,41 @@
-"""Whole states: written by a thread of their own, and checked on the way back."""
+"""Checkpoints of whole states, written by a thread and checked when restored."""
 
-import copy as copies
+import contextlib
 import json
 import shutil
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Self
 
-import crc32c
 import jax
-import numpy as np
+import jax.numpy as jnp
 
 from jaxdl import tree
+from jaxdl.checkpoint._info import (
+    StructureMismatchError,
+    make_content,
+    newest_readable,
+    read_info,
+    verify,
+)
+from jaxdl.checkpoint._orbax import (
+    check_savable,
+    check_stored,
+    plain_path,
+    quiet,
+    reason_of,
+    remove_unfinished,
+    with_placeholders,
+)
 from jaxdl.types import PyTree
-
-Result = TypeVar("Result")
-
-
-class StructureMismatchError(ValueError):
-    """The checkpoint holds another model or optimizer than the one it is restored into."""
 
 
 class CheckpointManager:
     """Checkpoints of whole states in a folder, one sub-folder per step.
 
-    Saving is asynchronous: a thread writes while training goes on. What a killed process left
+    Saving is asynchronous: a thread writes while training goes on. A checkpoint is read back, its
+    index and the sizes of its files, before an older one is deleted. What a killed process left
     half-written is removed on opening.
 
     Args:
@@ -36,11 +45,13 @@ class CheckpointManager:
     Attributes:
         directory: the folder, absolute.
 
-    Source: ``orbax.checkpoint.CheckpointManager``; adds checksums and a fallback to the checkpoint
-    before a damaged one.
+    Raises:
+        ValueError: a path that Orbax cannot open, or ``keep`` below 1.
+
+    Source: ``orbax.checkpoint.CheckpointManager``; adds checksums, the check of what was written,
+    arrays without elements, and the fallback to the checkpoint before a damaged one.
 
     >>> import tempfile
-    >>> import jax.numpy as jnp
     >>> from jaxdl import TrainState
     >>> state = TrainState(jnp.int32(3), {"w": jnp.ones(2)}, {}, (), jax.random.key(0))
     >>> with CheckpointManager(tempfile.mkdtemp(), keep=2) as manager:
@@ -53,18 +64,24 @@ class CheckpointManager:
     def __init__(self, directory: Path | str, *, keep: int):
         import orbax.checkpoint as ocp
 
+        if keep < 1:
+            raise ValueError(f"keep must be at least 1, got {keep}.")
         self.directory = Path(directory).absolute()
+        self._keep = keep
         self.directory.mkdir(parents=True, exist_ok=True)
         # several processes save together, so each in its main thread; Orbax's own thread writes
         self._inline = jax.process_count() > 1
+        # older checkpoints are deleted here, once the new one has been read back
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
-            cleanup_tmp_directories=True,
-            enable_async_checkpointing=self._inline,
+            cleanup_tmp_directories=True, enable_async_checkpointing=self._inline
         )
-        self._orbax = ocp.CheckpointManager(self.directory, options=options)
+        self._stack = contextlib.ExitStack()
+        self._path = self._stack.enter_context(plain_path(self.directory))
+        with quiet():
+            self._orbax = ocp.CheckpointManager(self._path, options=options)
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._pending: Future[None] | None = None
+        self._unchecked: int | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -73,12 +90,12 @@ class CheckpointManager:
         self.close()
 
     def all_steps(self) -> list[int]:
-        """Returns the steps that are on disk, in order, after waiting for a pending save."""
+        """Returns the steps on disk in order, after waiting for a pending save."""
         self.wait_until_finished()
         return sorted(self._orbax.all_steps())
 
     def latest_step(self) -> int | None:
-        """Returns the newest step on disk, or None."""
+        """Returns the newest step on disk, or None, after waiting for a pending save."""
         return max(self.all_steps(), default=None)
 
     def is_saving(self) -> bool:
@@ -86,19 +103,45 @@ class CheckpointManager:
         return self._pending is not None and not self._pending.done()
 
     def wait_until_finished(self) -> None:
-        """Waits for the pending save and raises its error, if any."""
+        """Waits for the pending save.
+
+        Raises:
+            OSError: it failed; older checkpoints are kept.
+        """
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
         self._orbax.wait_until_finished()
+        if self._unchecked is not None:
+            self._finish(self._unchecked)
 
     def close(self) -> None:
-        """Waits for the pending save and ends the thread."""
+        """Waits for the pending save and ends the thread.
+
+        Raises:
+            OSError: the save failed.
+        """
         try:
             self.wait_until_finished()
         finally:
             self._thread.shutdown()
             self._orbax.close()
+            self._stack.close()
+
+    @staticmethod
+    def check(state: PyTree) -> None:
+        """Checks that a state can be saved; :meth:`save` does the same.
+
+        Raises:
+            ValueError: leaves that are not arrays, that have a dtype which Orbax or JAX does not
+                have, or whose names clash.
+
+        >>> CheckpointManager.check({"rate": 0.1})
+        Traceback (most recent call last):
+        ValueError: the state cannot be saved:
+          rate is of type float, expected an array (jnp.asarray)
+        """
+        check_savable(state)
 
     def save(
         self,
@@ -110,20 +153,26 @@ class CheckpointManager:
     ) -> None:
         """Saves a state under its own step number, unless that step is on disk already.
 
-        The state is copied on its device; a thread does the rest. A pending save is waited for, and
-        its error is raised.
+        The state is copied on its device; a thread does the rest. A pending save is waited for.
 
         Args:
             state: pytree of arrays with a field ``step``.
             metadata: JSON values to keep with it.
             after: write only when the pending save of this other manager is on disk.
             copy: copy the state, so that its buffers may be donated when this returns.
+
+        Raises:
+            ValueError: the state cannot be saved, see :meth:`check`, or metadata are not JSON.
+            OSError: the pending save failed.
         """
         step = int(state.step)
         if step in self.all_steps():
             return
-        # the thread writes it while the caller may change it
-        metadata = copies.deepcopy(dict(metadata or {}))
+        check_savable(state)
+        try:  # also a copy: the caller may change it while the thread writes
+            metadata = json.loads(json.dumps(dict(metadata or {})))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"metadata must be JSON values: {error}.") from error
         if copy:
             # not views, as Orbax would take on CPU: they make XLA copy every donated buffer, slowly
             state = tree.copy(state)
@@ -136,23 +185,49 @@ class CheckpointManager:
             self._pending = self._thread.submit(self._write, step, state, metadata, previous)
 
     def _write(
-        self, step: int, state: PyTree, metadata: dict[str, Any], previous: "Future[None] | None"
+        self, step: int, state: PyTree, metadata: Mapping[str, Any], previous: Future[None] | None
     ) -> None:
         import orbax.checkpoint as ocp
 
         if previous is not None:
             previous.result()
-        content = {
-            "step": step,
-            "metadata": metadata,
-            "structure": tree.describe(state),
-            "checksums": checksums(tree.named_leaves(state)),
-        }
-        content["content_checksum"] = _content_checksum(content)
         arguments = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), content=ocp.args.JsonSave(content)
+            state=ocp.args.StandardSave(with_placeholders(state)),
+            content=ocp.args.JsonSave(make_content(state, metadata)),
         )
-        self._orbax.save(step, args=arguments, force=True)
+        try:
+            with quiet():
+                self._orbax.save(step, args=arguments, force=True)
+        except Exception as error:  # Orbax raises many kinds
+            raise self._failed(step, error) from error
+        self._unchecked = step
+        if not self._inline:
+            self._finish(step)
+
+    def _finish(self, step: int) -> None:
+        """Reads a new checkpoint back, then deletes the oldest ones."""
+        self._unchecked = None
+        folder = self._path / str(step)
+        try:
+            info = read_info(folder)
+            if info.step != step:
+                raise ValueError(f"its step is {info.step}")
+            check_stored(folder / "state", len(info.structure))
+        except Exception as error:
+            with contextlib.suppress(Exception):
+                self._orbax.delete(step)
+            raise self._failed(step, error) from error
+        others = sorted(set(self._orbax.all_steps()) - {step})
+        for old in others[: max(len(others) + 1 - self._keep, 0)]:
+            self._orbax.delete(old)
+
+    def _failed(self, step: int, error: Exception) -> OSError:
+        with contextlib.suppress(OSError):
+            remove_unfinished(self._path, step)
+        return OSError(
+            f"the checkpoint {self.directory / str(step)} was not written: {reason_of(error)}; "
+            "older ones are kept."
+        )
 
     def restore(
         self, target: PyTree, *, step: int | None = None, set_aside_damaged: bool = False
@@ -204,92 +279,28 @@ class CheckpointManager:
                 "weights alone, use checkpoint.restore_weights, which can convert them (dtype=) "
                 "and load those that fit (partial=True)."
             )
-        default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        forms = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(
-                leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None) or default
-            ),
-            target,
-        )
-        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(forms))
-        state = self._orbax.restore(int(folder.name), args=arguments)["state"]
+        forms = _forms(target)
+        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(with_placeholders(forms)))
+        with quiet():
+            state = self._orbax.restore(int(folder.name), args=arguments)["state"]
+        state = jax.tree.map(lambda form, leaf: leaf if form.size else _zeros(form), forms, state)
         verify(tree.named_leaves(state), info)
         return state, info.metadata
 
 
-def newest_readable(
-    folders: Sequence[Path], read: Callable[[Path], Result]
-) -> tuple[Result, list[Path]]:
-    """What is read from the first folder that is not damaged, and the damaged ones before it."""
-    damaged: list[Path] = []
-    for folder in folders:
-        try:
-            return read(folder), damaged
-        except StructureMismatchError:
-            raise
-        except Exception as error:  # Orbax raises many kinds for a damaged file
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-            message = f"the checkpoint {folder} is damaged: {reason}."
-            if len(folders) == 1:
-                raise ValueError(message) from error
-            warnings.warn(f"{message} Using the one before it.", stacklevel=4)
-            damaged.append(folder)
-    names = ", ".join(folder.name for folder in damaged)
-    raise ValueError(
-        f"all checkpoints in {folders[0].parent} are damaged (steps {names}); "
-        "start again in an empty folder."
+def _forms(target: PyTree) -> PyTree:
+    """Shape, dtype and sharding of every leaf; the first device where it has no sharding."""
+    default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None) or default
+        ),
+        target,
     )
 
 
-class CheckpointInfo(NamedTuple):
-    """Description of a checkpoint, without its arrays.
-
-    Attributes:
-        folder: its folder.
-        step: number of updates.
-        metadata: the JSON values that were saved with it; of a run the row of ``metrics.jsonl``
-            (best) or the whole history (last).
-        structure: dtype and shape of every leaf by name, ``"float32[3, 2]"``.
-        checksums: CRC-32C of every leaf's bytes by name; None where a part of it was on another
-            process's devices.
-    """
-
-    folder: Path
-    step: int
-    metadata: dict[str, Any]
-    structure: dict[str, str]
-    checksums: dict[str, int | None]
-
-
-def read_info(folder: Path) -> CheckpointInfo:
-    """Reads the description of a checkpoint.
-
-    Args:
-        folder: of one step.
-
-    Raises:
-        ValueError, OSError, KeyError: it is damaged.
-    """
-    content = json.loads((folder / "content" / "metadata").read_bytes())
-    if "checksum" in content:
-        raise StructureMismatchError(
-            f"the checkpoint {folder} was written by an older version of jaxdl, which had one "
-            "checksum for all arrays; go on with that version, or start again in an empty folder."
-        )
-    if _content_checksum(content) != content["content_checksum"]:
-        raise ValueError("its metadata are not those that were saved (checksum)")
-    if not content["structure"].keys() == content["checksums"].keys():
-        raise ValueError("its structure and its checksums name other leaves")
-    content.pop("content_checksum")
-    return CheckpointInfo(folder, **content)
-
-
-def verify(leaves: dict[str, Any], info: CheckpointInfo) -> None:
-    """Raises ValueError unless these leaves of a checkpoint are bitwise those that were saved."""
-    for name, checksum in checksums(leaves).items():
-        form = tree.describe({name: leaves[name]})[name]
-        if (form, checksum) != (info.structure[name], info.checksums[name]):
-            raise ValueError(f"the bytes of {name} are not those that were saved (checksum)")
+def _zeros(form: jax.ShapeDtypeStruct) -> jax.Array:
+    return jax.device_put(jnp.zeros(form.shape, form.dtype), form.sharding)
 
 
 def _set_aside(folders: Iterable[Path]) -> None:
@@ -299,21 +310,3 @@ def _set_aside(folders: Iterable[Path]) -> None:
         if target.exists():
             shutil.rmtree(target)
         shutil.move(folder, target)
-
-
-def _content_checksum(content: dict[str, Any]) -> int:
-    parts = [content[name] for name in ("step", "metadata", "structure", "checksums")]
-    return crc32c.crc32c(json.dumps(parts, sort_keys=True).encode())
-
-
-def checksums(leaves: dict[str, Any]) -> dict[str, int | None]:
-    """CRC-32C of every leaf's bytes; None where a part is on another process's devices."""
-    result: dict[str, int | None] = {}
-    for name, leaf in leaves.items():
-        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-            result[name] = None
-            continue
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
-        result[name] = crc32c.crc32c(np.ascontiguousarray(leaf).view(np.uint8).data)
-    return result

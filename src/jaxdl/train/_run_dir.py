@@ -116,6 +116,7 @@ class RunFolder:
         last = workdir / "checkpoints" / "last"
         # three checkpoints and one being written; a resumed run has most of them already
         _check_space(workdir, (2 if _holds_run(last) else 4) * tree.num_bytes(self.state))
+        checkpoint.CheckpointManager.check(self.state)
         with _naming_folder(workdir):
             workdir.mkdir(parents=True, exist_ok=True)
             self._stack.enter_context(locked(workdir))
@@ -177,10 +178,12 @@ class RunFolder:
         except ValueError:  # an invalid tag or value; the disk is not at fault
             raise
         except Exception as error:
-            reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
+            reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0].rstrip(
+                "."
+            )
             raise OSError(
-                f"the run folder {self.workdir} can no longer be written: {reason}. Checkpoints "
-                "saved before are complete; free some space and resume the run."
+                f"the run folder {self.workdir} can no longer be written: {reason.rstrip('.')}. "
+                "Checkpoints saved before are complete; free some space and resume the run."
             ) from error
 
     def add_row(self, row: Row) -> None:

@@ -108,10 +108,10 @@ def test_the_kind_of_device_that_a_checkpoint_was_saved_on_does_not_matter(folde
     path.write_text(path.read_text().replace("cpu:0", "cuda:0"))
     assert "cuda:0" in path.read_text()
     assert same(checkpoint.restore_weights(folder)[0], variables_of(2))
-    for like in (state_of(0), jax.eval_shape(lambda: state_of(0))):
+    for target in (state_of(0), jax.eval_shape(lambda: state_of(0))):
         with checkpoint.CheckpointManager(folder, keep=2) as manager, warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert same(manager.restore(like)[0], state_of(2))
+            assert same(manager.restore(target)[0], state_of(2))
 
 
 def test_a_run_goes_on_from_the_checkpoint_before(folder):

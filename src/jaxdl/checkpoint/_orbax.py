@@ -1,0 +1,197 @@
+"""Orbax's limits: leaves it cannot save, paths it expands, and the tracebacks of its threads."""
+
+import contextlib
+import functools
+import glob
+import itertools
+import json
+import logging
+import os
+import re
+import shutil
+import sys
+import tempfile
+import traceback
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxdl import tree
+from jaxdl.types import PyTree
+
+PLACEHOLDER = np.zeros(1, np.uint8)
+"""Saved in place of an array without elements, which Orbax refuses."""
+
+
+def check_savable(state: PyTree) -> None:
+    """Raises ValueError, naming the leaves, unless every leaf can be saved and restored."""
+    problems = []
+    names: dict[str, str] = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
+        name = tree.leaf_name(path)
+        if reason := _why_not_savable(name, leaf):
+            problems.append(f"{name} {reason}")
+        place = name.replace(".", "/")  # Orbax joins the parts of a name by dots
+        if place in names:
+            problems.append(f"{name} would be stored in the same place as {names[place]}")
+        names[place] = name
+    leaves = set(names.values())
+    for name in leaves:
+        for parent in itertools.accumulate(name.split("/")[:-1], "{}/{}".format):
+            if parent in leaves:
+                problems.append(f"{name} would be stored below the leaf {parent}")
+    if problems:
+        raise ValueError(f"the state cannot be saved:\n  {tree.shorten(problems)}")
+
+
+def _why_not_savable(name: str, leaf: Any) -> str:
+    """The reason why a leaf cannot be saved, or an empty string."""
+    import tensorstore as ts
+
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "has a name that is not valid Unicode"
+    if not hasattr(leaf, "dtype") or not hasattr(leaf, "shape"):
+        return f"is of type {type(leaf).__name__}, expected an array (jnp.asarray)"
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return ""
+    dtype = np.dtype(leaf.dtype)
+    try:
+        ts.dtype(dtype.name)
+    except (TypeError, ValueError):
+        return f"has dtype {dtype}, which Orbax cannot save"
+    if not dtype.isnative or jax.dtypes.canonicalize_dtype(dtype) != dtype:
+        return f"has dtype {dtype}, which JAX would not keep; convert it (jnp.asarray)"
+    return ""
+
+
+def with_placeholders(state: PyTree) -> PyTree:
+    """The state with :data:`PLACEHOLDER` in place of every array without elements."""
+    return jax.tree.map(lambda leaf: leaf if leaf.size else PLACEHOLDER, state)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Drops what Orbax prints, such as tracebacks of its threads; the error itself is raised.
+
+    After an error nothing of Orbax is logged any more: its other threads may fail later.
+    """
+    _ignore_unraisable()
+    loggers, drop = (logging.getLogger("absl"), logging.getLogger("asyncio")), _DropOrbax()
+    for logger in loggers:
+        logger.addFilter(drop)
+    yield
+    for logger in loggers:
+        logger.removeFilter(drop)
+
+
+class _DropOrbax(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        trace = record.exc_info[2] if record.exc_info else None
+        return not _in_orbax(record.pathname, trace)
+
+
+@functools.cache
+def _ignore_unraisable() -> None:
+    """Drops the tracebacks of Orbax's coroutines and callbacks that a failed call leaves behind."""
+    previous = sys.unraisablehook
+
+    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
+        code = getattr(unraisable.object, "cr_code", None)
+        closed = str(unraisable.exc_value) == "Event loop is closed"
+        if not closed and not _in_orbax(getattr(code, "co_filename", ""), unraisable.exc_traceback):
+            previous(unraisable)
+
+    sys.unraisablehook = hook
+
+
+def _in_orbax(file: str, trace: TracebackType | None) -> bool:
+    files = [file, *(frame.filename for frame in traceback.extract_tb(trace))]
+    return any(f"{os.sep}orbax{os.sep}" in each for each in files)
+
+
+def is_plain(path: Path) -> bool:
+    """Returns True unless Orbax or TensorStore take a path for another one."""
+    text = str(path)
+    special = glob.has_magic(text) or "\\" in text or ":/" in text
+    return not special and text.isprintable()
+
+
+@contextlib.contextmanager
+def plain_path(path: Path) -> Iterator[Path]:
+    r"""Yields a path to a folder that Orbax can open whatever the folder is called.
+
+    Orbax expands ``[``, ``*`` and ``?`` in the path of a checkpoint, and TensorStore replaces ``\``
+    by ``/`` and reads ``:/`` as a scheme. Such a folder is opened by a symbolic link.
+
+    Raises:
+        ValueError: several processes save together, or the temporary folder has such a name, too.
+    """
+    if is_plain(path):
+        yield path
+        return
+    refusal = f"the path {str(path)!r} has characters that Orbax cannot handle; choose another one."
+    if jax.process_count() > 1:
+        raise ValueError(refusal)
+    with tempfile.TemporaryDirectory(prefix="jaxdl-") as folder:
+        link = Path(folder) / "link"
+        if not is_plain(link):
+            raise ValueError(refusal)
+        link.symlink_to(path, target_is_directory=True)
+        yield link
+
+
+def reason_of(error: Exception) -> str:
+    """The reason of a failed save on one line: that of the operating system if there is one."""
+    text = " ".join((str(error).strip() or type(error).__name__).split())
+    if code := re.search(r"os_error_code='(\d+)'", text):
+        return os.strerror(int(code[1]))
+    return getattr(error, "strerror", None) or text[:300].rstrip(".")
+
+
+def remove_unfinished(folder: Path, step: int) -> None:
+    """Removes what a failed save of a step left in the folder of checkpoints."""
+    for path in folder.iterdir():
+        if path.name.startswith(f"{step}.orbax-checkpoint-tmp"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def check_stored(folder: Path, num_leaves: int) -> None:
+    """Raises an error unless a saved tree has all leaves and its files are of the right size.
+
+    Reads only the index of the arrays, which has a checksum of its own.
+
+    Args:
+        folder: written by Orbax, its path plain.
+        num_leaves: number of arrays.
+
+    Raises:
+        ValueError, OSError: a file is missing, damaged or too short.
+    """
+    import tensorstore as ts
+
+    described = len(json.loads((folder / "_METADATA").read_bytes())["tree_metadata"])
+    store = ts.KvStore.open({"driver": "file", "path": f"{folder}{os.sep}"}).result()
+    nodes = [ts.ocdbt.dump(store).result()["versions"][-1]["root"]["location"]]
+    found, ends = 0, defaultdict(int)
+    while nodes:
+        for entry in ts.ocdbt.dump(store, nodes.pop()).result()["entries"]:
+            if "location" in entry:
+                nodes.append(entry["location"])
+                continue
+            found += entry["key"].endswith(b"/.zarray")
+            if "indirect_value" in entry:
+                _, base, file, start, size = entry["indirect_value"].split(":")
+                ends[base + file] = max(ends[base + file], int(start) + int(size))
+    if min(found, described) != num_leaves:
+        raise ValueError(f"{min(found, described)} of {num_leaves} arrays were written")
+    for file, end in ends.items():
+        size = (folder / file).stat().st_size
+        if size < end:
+            raise ValueError(f"{file} has {size} bytes, expected {end}")
