@@ -178,9 +178,7 @@ class RunFolder:
         except ValueError:  # an invalid tag or value; the disk is not at fault
             raise
         except Exception as error:
-            reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0].rstrip(
-                "."
-            )
+            reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
             raise OSError(
                 f"the run folder {self.workdir} can no longer be written: {reason.rstrip('.')}. "
                 "Checkpoints saved before are complete; free some space and resume the run."
