@@ -12,7 +12,8 @@ def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
     with replacing(path) as temporary:
         temporary.write_text("half")
         assert path.read_text() == "old"
-        assert temporary.parent == path.parent
+        assert temporary.parent.parent == path.parent
+        assert temporary.parent.stat().st_mode & 0o777 == 0o700
         temporary.write_text("the whole")
     assert path.read_text() == "the whole"
     assert os.listdir(tmp_path) == ["file.txt"]
@@ -52,6 +53,54 @@ def test_a_folder_is_made_whole_or_not_at_all(tmp_path):
         (temporary / "part").touch()
     assert os.listdir(tmp_path) == ["folder"]
     assert os.listdir(path) == ["part"]
+
+
+def test_permissions_are_kept_and_new_files_have_the_usual_ones(tmp_path):
+    (tmp_path / "usual").touch()
+    path = write_text(tmp_path / "file", "old")
+    assert path.stat().st_mode == (tmp_path / "usual").stat().st_mode
+    for mode in (0o600, 0o444, 0o664):
+        path.chmod(mode)
+        write_text(path, "new")
+        assert path.stat().st_mode & 0o777 == mode
+
+
+def test_a_link_is_replaced_and_what_it_names_is_not_written(tmp_path):
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "file").symlink_to(tmp_path / "victim")
+    path = write_text(tmp_path / "file", "new")
+    assert not path.is_symlink()
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_temporary_names_cannot_be_guessed(tmp_path):
+    names = set()
+    for _ in range(20):
+        with replacing(tmp_path / "file") as temporary:
+            temporary.touch()
+            names.add(temporary.parent.name)
+    assert len(names) == 20
+    assert not any(str(os.getpid()) in name.split(".") for name in names)
+
+
+def test_names_may_be_as_long_as_the_system_allows(tmp_path):
+    for name in ("x" * 255, "é" * 127):
+        assert write_text(tmp_path / name, "text").read_text() == "text"
+
+
+def test_content_is_on_disk_before_it_replaces_the_old_file(tmp_path, monkeypatch):
+    events = []
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (events.append(os.fstat(fd).st_ino), sync(fd)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (events.append("replaced"), replace(*paths)))
+    path = write_text(tmp_path / "file", "text")
+    assert events == [path.stat().st_ino, "replaced", tmp_path.stat().st_ino]
+    with replacing(tmp_path / "folder") as temporary:
+        temporary.mkdir()
+        (temporary / "part").touch()
+        events.clear()
+    parts = {(tmp_path / "folder").stat().st_ino, (tmp_path / "folder/part").stat().st_ino}
+    assert set(events[: events.index("replaced")]) == parts
 
 
 def test_line_ends_are_written_as_they_are(tmp_path):

@@ -3,8 +3,8 @@
 import contextlib
 import json
 import os
-import shutil
-import threading
+import stat
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,19 +28,19 @@ NAMES: dict[type | None, str] = {
 
 @contextlib.contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
-    """A name for a temporary file, or folder, that replaces ``path`` when the block ends.
+    """A path for a temporary file or folder that replaces ``path`` when the block ends.
 
-    A reader finds the old file or the whole new one. After an error the old one stays as it was,
-    and nothing of the new one is left behind. The temporary name lies in the same folder and
-    differs between processes and threads.
+    A reader finds the old file or the complete new one, also after a power failure. On an error the
+    old file stays and nothing of the new one is left behind. The temporary path lies in a new
+    folder beside ``path``, whose name cannot be guessed and which only its owner can open.
 
     Args:
-        path: what to write; its folder is there. A folder is replaced only where it is empty.
+        path: file or folder to write, in an existing folder. A file keeps its permissions; a folder
+            is replaced only if it is empty.
 
     Raises:
         OSError: it cannot be written.
 
-    >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "numbers.txt")
     >>> with replacing(path) as temporary:
     ...     _ = temporary.write_text("1 2 3")
@@ -48,15 +48,27 @@ def replacing(path: Path | str) -> Iterator[Path]:
     '1 2 3'
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    try:
+    options: dict[str, Any] = {"prefix": f".{path.name[:50]}.", "suffix": ".tmp"}
+    with tempfile.TemporaryDirectory(dir=path.parent, **options) as folder:
+        temporary = Path(folder, path.name)
         yield temporary
+        if path.is_file() and not path.is_symlink():
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+        for each in (temporary, *temporary.rglob("*")):
+            _sync(each)
         os.replace(temporary, path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on disk."""
+    if os.name == "nt" or path.is_symlink():
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def write_bytes(path: Path | str, content: bytes) -> Path:

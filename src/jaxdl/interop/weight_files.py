@@ -7,7 +7,6 @@ written to in place while they are in use; :func:`write_safetensors` never does 
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -166,9 +165,7 @@ def write_safetensors(
         temporary.touch()
         mode = temporary.stat().st_mode
         save_file(contiguous, temporary, text or None)
-        temporary.chmod(mode)  # the library leaves it to its owner alone
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        temporary.chmod(mode)  # the library lets only the owner read it
 
 
 def write_variables(
