@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdl._extras import require
+from jaxdl._pytorch_names import explain_name
 
 
 def attach_stub(
@@ -40,9 +41,7 @@ def attach_stub(
 
     def get(name: str) -> Any:
         if name not in modules:
-            raise AttributeError(
-                f"module {package!r} has no attribute {name!r}; it has {', '.join(names)}."
-            )
+            raise AttributeError(explain_name(package, name, names))
         if needs is not None:
             require(needs, package)
         module = modules[name]

@@ -5,6 +5,9 @@ the state and a checksum of every array's bytes, which tell another model from a
 a damaged file from a good one.
 """
 
+from typing import TYPE_CHECKING
+
+from jaxdl._pytorch_names import explain_names
 from jaxdl.checkpoint._info import StructureMismatchError
 from jaxdl.checkpoint.manager import CheckpointManager
 from jaxdl.checkpoint.weights import average, describe, restore_weights
@@ -16,3 +19,6 @@ __all__ = [
     "describe",
     "restore_weights",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = explain_names(__name__, __all__)

@@ -6,6 +6,9 @@ that extreme values stay finite. Unit: nats. Half precision is computed in float
 checked under ``jit``: each docstring tells the result of those out of range.
 """
 
+from typing import TYPE_CHECKING
+
+from jaxdl._pytorch_names import explain_names
 from jaxdl.losses import adversarial
 from jaxdl.losses.classification import (
     binary_cross_entropy,
@@ -44,3 +47,6 @@ __all__ = [
     "triplet_margin",
     "with_mixed_labels",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = explain_names(__name__, __all__)

@@ -16,10 +16,12 @@ from jaxdl._checks import (
     check_shape,
     shape_of,
 )
+from jaxdl._pytorch_names import explain_keywords
 from jaxdl.losses._common import check_alike, floating, mean_over_features, power
 from jaxdl.types import IGNORE_LABEL, Array, PyTree
 
 
+@explain_keywords
 def cross_entropy(
     logits: Float[Array, "B *T C"],
     labels: Integer[Array, " B *T"],
@@ -70,6 +72,7 @@ def cross_entropy(
     return jnp.where(ignored, 0.0, losses)
 
 
+@explain_keywords
 def nll(
     log_probabilities: Float[Array, "B *T C"],
     labels: Integer[Array, " B *T"],
@@ -139,6 +142,7 @@ def label_weights(
     return jnp.where(ignored, 0.0, _take(class_weights, index))
 
 
+@explain_keywords
 def focal(
     logits: Float[Array, "B *T C"],
     labels: Integer[Array, " B *T"],
@@ -248,6 +252,7 @@ def _check_integers(labels: Array) -> None:
         raise ValueError(f"labels must be integers (class indices), got dtype {labels.dtype}.")
 
 
+@explain_keywords
 def binary_cross_entropy(
     logits: Float[Array, " B *F"],
     targets: Real[Array, " B *F"],
@@ -302,6 +307,7 @@ def _binary_cross_entropy(
     return jnp.where(above, 1.0 - targets, -weighted) * logits + (1.0 - targets + weighted) * rest
 
 
+@explain_keywords
 def binary_cross_entropy_on_probabilities(
     probabilities: Float[Array, " B *F"], targets: Real[Array, " B *F"]
 ) -> Float[Array, " B"]:
@@ -352,6 +358,7 @@ def _clamped_logs(p: Array) -> tuple[Array, Array]:
     return jnp.maximum(jnp.log(p), -100.0), jnp.maximum(jnp.log1p(-p), -100.0)
 
 
+@explain_keywords
 def binary_focal(
     logits: Float[Array, " B *F"],
     targets: Real[Array, " B *F"],

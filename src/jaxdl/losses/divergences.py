@@ -4,11 +4,13 @@ import jax.numpy as jnp
 from jaxtyping import Float, Real
 
 from jaxdl._checks import check_not_negative, check_shape
+from jaxdl._pytorch_names import explain_keywords
 from jaxdl.losses._common import check_alike, floating, sum_over_features
 from jaxdl.losses.classification import _binary_cross_entropy
 from jaxdl.types import Array
 
 
+@explain_keywords
 def kl_divergence(
     log_predictions: Real[Array, " B *F"],
     targets: Real[Array, " B *F"],

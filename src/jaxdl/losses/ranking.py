@@ -6,10 +6,12 @@ import optax
 from jaxtyping import Float, Real
 
 from jaxdl._checks import check_positive, check_shape
+from jaxdl._pytorch_names import explain_keywords
 from jaxdl.losses._common import check_alike, floating, hinge, mean_over_features
 from jaxdl.types import Array
 
 
+@explain_keywords
 def hinge_embedding(
     distances: Real[Array, " B *F"], targets: Real[Array, " B *F"], *, margin: float = 1.0
 ) -> Float[Array, " B"]:
@@ -39,6 +41,7 @@ def hinge_embedding(
     return mean_over_features(similar + jnp.where(targets != 1, hinge(margin - distances), 0.0))
 
 
+@explain_keywords
 def margin_ranking(
     x1: Real[Array, " B *F"],
     x2: Real[Array, " B *F"],
@@ -71,6 +74,7 @@ def margin_ranking(
     return mean_over_features(hinge(-targets * (x1 - x2) + margin))
 
 
+@explain_keywords
 def triplet_margin(
     anchor: Real[Array, "B D"],
     positive: Real[Array, "B D"],
@@ -123,6 +127,7 @@ def triplet_margin(
     return hinge(distance(anchor, positive) - far + margin)
 
 
+@explain_keywords
 def cosine_embedding(
     x1: Real[Array, "B D"],
     x2: Real[Array, "B D"],

@@ -4,10 +4,12 @@ import optax
 from jaxtyping import Float, Real
 
 from jaxdl._checks import check_positive
+from jaxdl._pytorch_names import explain_keywords
 from jaxdl.losses._common import absolute, check_alike, floating, mean_over_features
 from jaxdl.types import Array
 
 
+@explain_keywords
 def squared_error(
     predictions: Real[Array, " B *F"], targets: Real[Array, " B *F"]
 ) -> Float[Array, " B"]:
@@ -35,6 +37,7 @@ def squared_error(
     return mean_over_features(optax.losses.squared_error(*floating(predictions, targets)))
 
 
+@explain_keywords
 def absolute_error(
     predictions: Real[Array, " B *F"], targets: Real[Array, " B *F"]
 ) -> Float[Array, " B"]:
@@ -53,6 +56,7 @@ def absolute_error(
     return mean_over_features(absolute(predictions - targets))
 
 
+@explain_keywords
 def huber(
     predictions: Real[Array, " B *F"], targets: Real[Array, " B *F"], *, delta: float = 1.0
 ) -> Float[Array, " B"]:

@@ -3,6 +3,9 @@
 What is not here (``Dropout``, ``LayerNorm``, attention, ``Sequential``, …) is Linen's.
 """
 
+from typing import TYPE_CHECKING
+
+from jaxdl._pytorch_names import explain_names
 from jaxdl.nn import initializers
 from jaxdl.nn._conv_ops import convolution, prefer_implementation, transposed_convolution
 from jaxdl.nn.conv import Conv, ConvTranspose, conv_output_size, conv_transpose_output_size
@@ -39,3 +42,6 @@ __all__ = [
     "shapes",
     "transposed_convolution",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = explain_names(__name__, __all__)

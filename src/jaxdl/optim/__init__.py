@@ -1,5 +1,8 @@
 """Optimizers as PyTorch defines them, schedules, parts of a model, averages, mixed precision."""
 
+from typing import TYPE_CHECKING
+
+from jaxdl._pytorch_names import explain_names
 from jaxdl.optim.averaging import averaged_params, ema, swa
 from jaxdl.optim.build import recipe
 from jaxdl.optim.groups import by_pattern, freeze, max_norm
@@ -51,3 +54,6 @@ __all__ = [
     "warmup",
     "warmup_cosine",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = explain_names(__name__, __all__)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl._checks import check_count, check_positive
+from jaxdl._pytorch_names import explain_keywords
 from jaxdl.optim.accumulation import accumulate as with_accumulation
 from jaxdl.optim.averaging import ema as with_ema
 from jaxdl.optim.groups import Patterns, by_pattern, freeze, no_decay_on_vectors
@@ -18,6 +19,7 @@ from jaxdl.types import PyTree
 Optimizer = Callable[..., optax.GradientTransformation]
 
 
+@explain_keywords
 def recipe(
     optimizer: Optimizer,
     learning_rate: LearningRate,

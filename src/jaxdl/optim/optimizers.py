@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl._checks import check_below_one, check_fraction, check_not_negative
+from jaxdl._pytorch_names import explain_keywords
 from jaxdl.optim.schedules import Schedule
 from jaxdl.types import Array, PyTree
 
@@ -21,6 +22,7 @@ LearningRate = float | Array | Schedule
 Mask = PyTree | Callable[[PyTree], PyTree] | None
 
 
+@explain_keywords
 def sgd(
     learning_rate: LearningRate,
     *,
@@ -57,6 +59,7 @@ def sgd(
     return _coupled(learning_rate, weight_decay, mask, trace)
 
 
+@explain_keywords
 def adam(
     learning_rate: LearningRate = 1e-3,
     *,
@@ -91,6 +94,7 @@ def adam(
     return _coupled(learning_rate, weight_decay, mask, optax.scale_by_adam(b1, b2, eps))
 
 
+@explain_keywords
 def adamw(
     learning_rate: LearningRate = 1e-3,
     *,
@@ -121,6 +125,7 @@ def adamw(
     return _with_learning_rate(make, learning_rate)
 
 
+@explain_keywords
 def rmsprop(
     learning_rate: LearningRate = 1e-2,
     *,
@@ -167,6 +172,7 @@ class SumOfSquares(NamedTuple):
     sum_of_squares: PyTree
 
 
+@explain_keywords
 def adagrad(
     learning_rate: LearningRate = 1e-2,
     *,
@@ -211,6 +217,7 @@ def adagrad(
     return _coupled(learning_rate, weight_decay, mask, optax.GradientTransformation(init, update))
 
 
+@explain_keywords
 def adadelta(
     learning_rate: LearningRate = 1.0,
     *,
@@ -244,6 +251,7 @@ def adadelta(
     return _coupled(learning_rate, weight_decay, mask, optax.scale_by_adadelta(decay, eps))
 
 
+@explain_keywords
 def lamb(
     learning_rate: LearningRate = 1e-3,
     *,
@@ -274,6 +282,7 @@ def lamb(
     return _with_learning_rate(make, learning_rate)
 
 
+@explain_keywords
 def lion(
     learning_rate: LearningRate = 1e-4,
     *,
@@ -303,6 +312,7 @@ def lion(
     return _with_learning_rate(make, learning_rate)
 
 
+@explain_keywords
 def muon(
     learning_rate: LearningRate = 1e-3,
     *,

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 from jaxdl._checks import check_below_one, check_count, check_fraction, check_not_negative
+from jaxdl._pytorch_names import explain_keywords
 from jaxdl.optim.averaging import AverageState, nodes
 from jaxdl.optim.groups import MaxNormState
 from jaxdl.types import Array, PyTree
@@ -38,6 +39,7 @@ class PlateauState(NamedTuple):
     rule: Array
 
 
+@explain_keywords
 def reduce_on_plateau(
     tx: optax.GradientTransformation,
     *,

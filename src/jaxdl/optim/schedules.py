@@ -16,6 +16,7 @@ import numpy as np
 import optax
 
 from jaxdl._checks import check_count, check_fraction, check_not_negative, check_positive
+from jaxdl._pytorch_names import explain_keywords
 from jaxdl.types import Array
 
 Schedule = Callable[[Array], Array]
@@ -38,6 +39,7 @@ def per_epoch(schedule: Schedule, steps_per_epoch: int) -> Schedule:
     return lambda step: schedule(jnp.asarray(step) // steps_per_epoch)
 
 
+@explain_keywords
 def step_decay(learning_rate: float, every: int, factor: float = 0.1) -> Schedule:
     """Multiplies the learning rate by ``factor`` every ``every`` steps.
 
@@ -54,6 +56,7 @@ def step_decay(learning_rate: float, every: int, factor: float = 0.1) -> Schedul
     return lambda step: learning_rate * _power(factor, jnp.asarray(step) // every)
 
 
+@explain_keywords
 def multi_step(learning_rate: float, milestones: Sequence[int], factor: float = 0.1) -> Schedule:
     """Multiplies the learning rate by ``factor`` at each of the milestones.
 
@@ -77,6 +80,7 @@ def multi_step(learning_rate: float, milestones: Sequence[int], factor: float = 
     return lambda step: learning_rate * _power(factor, _number_up_to(step, steps))
 
 
+@explain_keywords
 def exponential(learning_rate: float, factor: float) -> Schedule:
     """Multiplies the learning rate by ``factor`` at every step.
 
@@ -92,6 +96,7 @@ def exponential(learning_rate: float, factor: float) -> Schedule:
     return lambda step: learning_rate * _power(factor, jnp.asarray(step))
 
 
+@explain_keywords
 def polynomial(learning_rate: float, num_steps: int, power: float = 1.0) -> Schedule:
     r"""Polynomial decay to 0: :math:`\eta (1 - t/T)^p`, and 0 after T steps.
 
@@ -110,6 +115,7 @@ def polynomial(learning_rate: float, num_steps: int, power: float = 1.0) -> Sche
     )
 
 
+@explain_keywords
 def warmup(learning_rate: float | Schedule, num_steps: int, start_factor: float = 0.0) -> Schedule:
     """Linear warm-up of a learning rate or schedule.
 
@@ -139,6 +145,7 @@ def warmup(learning_rate: float | Schedule, num_steps: int, start_factor: float 
     return schedule
 
 
+@explain_keywords
 def warmup_cosine(
     learning_rate: float, num_steps: int, *, num_warmup_steps: int = 0, final_factor: float = 0.0
 ) -> Schedule:
@@ -176,6 +183,7 @@ def warmup_cosine(
     return lambda step: learning_rate * share(step)  # Optax itself takes no traced rate
 
 
+@explain_keywords
 def cosine_restarts(
     learning_rate: float, num_steps: int, *, growth: int = 1, final_factor: float = 0.0
 ) -> Schedule:
@@ -212,6 +220,7 @@ def cosine_restarts(
     return schedule
 
 
+@explain_keywords
 def one_cycle(
     learning_rate: float,
     num_steps: int,

@@ -1,5 +1,8 @@
 """Many trainings in one program: seeds times hyperparameters."""
 
+from typing import TYPE_CHECKING
+
+from jaxdl._pytorch_names import explain_names
 from jaxdl.sweep._sweep import sweep
 from jaxdl.sweep.result import SweepResult
 from jaxdl.sweep.space import choice, grid, log_uniform, random_search, uniform
@@ -13,3 +16,6 @@ __all__ = [
     "sweep",
     "uniform",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = explain_names(__name__, __all__)

@@ -5,6 +5,9 @@ and the step, checks them, and returns when the event is in the queue of the thr
 tensorboardX is imported with the first writer, not before.
 """
 
+from typing import TYPE_CHECKING
+
+from jaxdl._pytorch_names import explain_names
 from jaxdl.tensorboard.embeddings import pca, tsne, write_embedding
 from jaxdl.tensorboard.graph import write_graph
 from jaxdl.tensorboard.histograms import write_histogram
@@ -49,3 +52,6 @@ __all__ = [
     "write_text",
     "write_video",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = explain_names(__name__, __all__)

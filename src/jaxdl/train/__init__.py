@@ -1,5 +1,8 @@
 """Training: one step, one loop."""
 
+from typing import TYPE_CHECKING
+
+from jaxdl._pytorch_names import explain_names
 from jaxdl.train._run_dir import EpochEnd, Interrupted
 from jaxdl.train.evaluation import evaluate, predict, with_averaged_params
 from jaxdl.train.gan import GANState, Player, generate, init_gan_state, make_gan_step, sample
@@ -27,3 +30,6 @@ __all__ = [
     "supervised",
     "with_averaged_params",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = explain_names(__name__, __all__)

@@ -1,5 +1,8 @@
 """Transforms of images, on the device: pure functions of (image) or (key, image)."""
 
+from typing import TYPE_CHECKING
+
+from jaxdl._pytorch_names import explain_names
 from jaxdl.transforms._image import to_float, to_uint8
 from jaxdl.transforms.color import (
     adjust_brightness,
@@ -90,3 +93,6 @@ __all__ = [
     "translate",
     "trivial_augment",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = explain_names(__name__, __all__)
