@@ -26,23 +26,12 @@ KILLS = int(os.environ.get("JAXDL_KILLS", "3"))
 def command(workdir):
     shared = ROOT.parent / "shared" / "data"
     real = (shared / "fashion_mnist").is_dir()
-    source = (
-        [
-            "--data",
-            "fashion_mnist",
-            "--data_dir",
-            shared,
-            "--num_train",
-            "3000",
-            "--num_epochs",
-            "4",
-        ]
-        if real
-        else ["--data", "digits", "--num_epochs", "30"]
-    )
+    source = ["--data", "digits", "--num_epochs", "30"]
+    if real:
+        source = ["--data", "fashion_mnist", "--data_dir", shared, "--num_epochs", "4"]
     options = "--model cnn --dropout_rate 0.3 --optimizer adam --augment shift --batch_size 64"
-    script = ROOT / "experiments" / "classify.py"
-    last = ["--save_every_seconds", "0", "--workdir", workdir, "--resume"]
+    script = ROOT / "tests" / "helpers" / "killed_run.py"
+    last = ["--workdir", workdir, "--resume"]
     return [str(x) for x in [sys.executable, script, *source, *options.split(), *last]]
 
 
@@ -66,6 +55,7 @@ def start(workdir):
         stderr=subprocess.STDOUT,
         text=True,
         cwd=workdir.parent,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
     lines = []
     for line in process.stdout:
