@@ -101,7 +101,7 @@ def _itemsize(dtype: str) -> int:
 
 
 def _inspect_file(path: Path) -> Forms:
-    from jaxdl.export.stablehlo import FORMAT, read_header
+    from jaxdl._program import FORMAT, read_header
     from jaxdl.interop import weight_files
 
     with path.open("rb") as file:
