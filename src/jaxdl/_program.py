@@ -23,11 +23,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.export
 import numpy as np
+from jax.typing import DTypeLike
 
+from jaxdl import tree
 from jaxdl._extras import require
 from jaxdl._files import parse_json, write_bytes
 from jaxdl.nn._conv_ops import prefer_implementation
-from jaxdl.types import PyTree
+from jaxdl.types import Array, PyTree
 
 FORMAT = "jaxdl stablehlo"
 
@@ -152,25 +154,36 @@ def load_exported(path: Path | str) -> Exported:
         ValueError: another kind of file, or a damaged one. ``call`` raises it too, if the damage
             lies inside the StableHLO.
     """
+    read_header(path)  # a large file of another kind is not read
+    return unpack(Path(path).read_bytes(), path)
+
+
+def unpack(content: bytes, where: object) -> Exported:
+    """The function in the content of a file; see :func:`pack`.
+
+    Args:
+        content: of :func:`pack`.
+        where: its name in error messages.
+    """
     require("flatbuffers", "reading StableHLO")
-    content, info = Path(path).read_bytes(), read_header(path)
-    serialized = content[8 + int.from_bytes(content[:8], "little") :]
+    length = int.from_bytes(content[:8], "little")
+    info, serialized = _parse_header(content[8 : 8 + length], length, where), content[8 + length :]
     if hashlib.sha256(serialized).hexdigest() != info["sha256"]:
-        raise ValueError(f"{path} is damaged: the checksum (sha256) of its content differs.")
+        raise ValueError(f"{where} is damaged: the checksum (sha256) of its content differs.")
     try:
         module = jax.export.deserialize(bytearray(serialized))
         num_devices = module.nr_devices
     except Exception as error:  # flatbuffers reads offsets unchecked
-        raise ValueError(f"{path} is not a program of jax.export: {_reason(error)}.") from error
+        raise ValueError(f"{where} is not a program of jax.export: {_reason(error)}.") from error
     if num_devices != 1:
-        raise ValueError(f"{path} is a program for {num_devices} devices, expected 1.")
+        raise ValueError(f"{where} is a program for {num_devices} devices, expected 1.")
     compiled = jax.jit(module.call)
 
     def call(*arguments: PyTree) -> PyTree:
         try:
             return compiled(*arguments)
         except jax.errors.JaxRuntimeError as error:
-            raise ValueError(f"{path} cannot be run: {_reason(error)}.") from error
+            raise ValueError(f"{where} cannot be run: {_reason(error)}.") from error
 
     return Exported(call, info, module)
 
@@ -189,27 +202,101 @@ def read_header(path: Path | str) -> dict[str, Any]:
     with Path(path).open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         text = file.read(length) if length < 2**24 else b""
+    return _parse_header(text, length, path)
+
+
+def _parse_header(text: bytes, length: int, where: object) -> dict[str, Any]:
     try:
         info: dict[str, Any] = parse_json(text, HEADER, "its header")
         known = info["format"] == FORMAT and len(text) == length
     except ValueError:
         known = False
     if not known:
-        raise ValueError(f"{path} is not a StableHLO file of jaxdl, or it is truncated.")
+        raise ValueError(f"{where} is not a StableHLO file of jaxdl, or it is truncated.")
     return info
 
 
-def input_form(exported: Exported) -> tuple[PyTree, str, tuple[int, ...]]:
-    """Forms of the variables, dtype and shape (without the batch) of a program's inputs.
+class Forward(NamedTuple):
+    """The forward pass of a model as a program; the weights are an argument.
 
-    The program is a function of variables and one array.
+    Attributes:
+        exported: ``(leaves by name, raw inputs (B, ...)) -> outputs``.
+        leaves: forms of the weights by name.
+        shape: of one raw input.
+        dtype: of raw inputs.
+        outputs: forms of the outputs, whose batch size is symbolic.
+        content: of the file.
+    """
+
+    exported: Exported
+    leaves: dict[str, jax.ShapeDtypeStruct]
+    shape: tuple[int, ...]
+    dtype: str
+    outputs: PyTree
+    content: bytes
+
+    def __call__(self, variables: PyTree, inputs: Array) -> PyTree:
+        """Outputs for raw inputs (B, *shape); pure, for ``jit``."""
+        found = tree.named_leaves(variables)
+        leaves = {name: found[name].astype(form.dtype) for name, form in self.leaves.items()}
+        return self.exported.module.call(leaves, inputs)
+
+
+def export_forward(
+    apply: Callable[[PyTree, Array], PyTree],
+    variables: PyTree,
+    shape: Sequence[int],
+    dtype: DTypeLike,
+) -> bytes:
+    """The forward pass of a model, with its preprocessing, as the content of a file.
+
+    Args:
+        apply: ``(variables, raw inputs (B, *shape)) -> outputs``; outputs other than one array
+            become nested dictionaries.
+        variables: of the model; only names, shapes and dtypes count.
+        shape: of one raw input.
+        dtype: of raw inputs.
+
+    Returns:
+        bytes for :func:`load_forward`.
 
     Raises:
-        ValueError: a program with other arguments.
+        ValueError: the function needs the batch size as a number.
     """
+    leaves = {
+        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+        for name, leaf in tree.named_leaves(variables).items()
+    }
+    structure = jax.tree.structure(variables)
+
+    def forward(leaves: dict[str, Array], inputs: Array) -> PyTree:
+        outputs = apply(jax.tree.unflatten(structure, leaves.values()), inputs)
+        named = tree.named_leaves(outputs)
+        return named[""] if list(named) == [""] else tree.nested(named)
+
+    serialized = export(forward, leaves, batch_of(shape, dtype))
+    form = {"shape": ["batch", *shape], "dtype": np.dtype(dtype).name}
+    info = {"input": form, "arguments": ["variables", "inputs"], "platforms": list(PLATFORMS)}
+    return pack(serialized, info)
+
+
+def load_forward(content: bytes, where: object) -> Forward:
+    """The forward pass in the content of a file.
+
+    Args:
+        content: of :func:`export_forward`.
+        where: its name in error messages.
+
+    Raises:
+        ValueError: other content.
+    """
+    exported = unpack(content, where)
     module = exported.module
-    arguments, _ = jax.tree.unflatten(module.in_tree, module.in_avals)
-    if len(arguments) != 2 or not hasattr(arguments[1], "shape"):
-        raise ValueError("expected a program of variables and one array of inputs.")
-    variables = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments[0])
-    return variables, np.dtype(arguments[1].dtype).name, tuple(arguments[1].shape[1:])
+    try:
+        (leaves, inputs), _ = jax.tree.unflatten(module.in_tree, module.in_avals)
+        forms = {n: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for n, leaf in leaves.items()}
+        outputs = jax.tree.unflatten(module.out_tree, module.out_avals)
+        shape, dtype = tuple(map(int, inputs.shape[1:])), np.dtype(inputs.dtype).name
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{where} is not the forward pass of a model with its weights.") from error
+    return Forward(exported, forms, shape, dtype, outputs, content)

@@ -100,8 +100,8 @@ def test_what_is_wrong_is_one_line(run, tmp_path, monkeypatch, capsys):
     for arguments, message in (
         ([folder, "--to", "onnx"], "ONNX needs jaxdl_has_no_such_package: pip install"),
         ([folder, "--to", "torch", "--gradients"], "--gradients is for --to stablehlo"),
-        ([str(tmp_path), "--to", "onnx"], "is no bundle: expected config.json"),
-        ([str(tmp_path / "absent"), "--to", "onnx"], "is no bundle"),
+        ([str(tmp_path), "--to", "onnx"], "is not a bundle: expected config.json"),
+        ([str(tmp_path / "absent"), "--to", "onnx"], "is not a bundle"),
     ):
         assert command.main(["export", *arguments]) == 1
         assert message in capsys.readouterr().err

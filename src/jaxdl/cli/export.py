@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _write_bundle(options: argparse.Namespace, bundle: "Bundle", out: Path) -> None:
-    from jaxdl.export.bundle import evaluate, save_bundle
+    from jaxdl.export.bundle import save_bundle
 
     about = bundle.config.get("data", {})
     folder = options.data_dir or about.get("data_dir")
@@ -86,7 +86,7 @@ def _write_bundle(options: argparse.Namespace, bundle: "Bundle", out: Path) -> N
             if options.data_dir is not None:
                 raise
         else:
-            bundle = evaluate(bundle, inputs, labels)
+            bundle = bundle.evaluate(inputs, labels)
             accuracy = bundle.config["metrics"]["test/accuracy"]
             kind = "sentences" if bundle.preprocessing.vocabulary else "images"
             print(f"{len(labels):,} test {kind} of {about['name']}: accuracy {accuracy:.4f}")
