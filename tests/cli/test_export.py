@@ -50,7 +50,7 @@ def test_without_the_data_the_stored_evaluation_counts(run, tmp_path, capsys):
     try:
         arguments = ["export", str(folder), "--to", "bundle", "--checkpoint", "last", "--out"]
         assert command.main([*arguments, str(tmp_path / "a")]) == 0
-        assert "no results by class: give the folder of the data" in capsys.readouterr().out
+        assert "no results by class in the card: add --data_dir" in capsys.readouterr().out
         write_evaluation(folder, int(state.step), np.eye(10))
         assert command.main([*arguments, str(tmp_path / "b")]) == 0
         assert "no results by class" not in capsys.readouterr().out
@@ -64,7 +64,7 @@ def test_without_the_data_the_stored_evaluation_counts(run, tmp_path, capsys):
 def test_stablehlo_of_a_run(run, capsys):
     folder, *_ = run
     assert command.main(["export", str(folder), "--to", "stablehlo"]) == 0
-    assert "takes uint8 (B, 8, 8, 1), gives logits; at batch 1, 7 and 64 within" in (
+    assert "takes uint8 (B, 8, 8, 1), returns logits; at batch 1, 7 and 64 within" in (
         capsys.readouterr().out
     )
     exported = load_exported(folder / "model.stablehlo")
@@ -90,7 +90,7 @@ def test_weights_for_flax_and_for_pytorch(tmp_path, capsys):
     weights = str(tmp_path / "bundle" / "model.safetensors")
     arguments = ["export", str(tmp_path / "bundle"), "--to", "torch", "--out", weights]
     assert command.main(arguments) == 1
-    assert "belongs to the bundle; choose another --out" in capsys.readouterr().err
+    assert "is a file of the model itself; choose another --out" in capsys.readouterr().err
     jaxdl.load_bundle(tmp_path / "bundle")
 
 

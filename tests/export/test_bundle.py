@@ -89,13 +89,13 @@ def test_half_precision_and_models_without_classes(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 1)).astype(np.uint8)
     expected = model.apply(variables, images / np.float32(255))
     np.testing.assert_allclose(bundle.predict(images), expected, atol=0.05)
-    assert "outputs to grey images of 4x4 pixels" in (tmp_path / "b" / "README.md").read_text()
+    assert "outputs to gray images of 4x4 pixels" in (tmp_path / "b" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        (np.zeros((6, 5, 1), np.uint8), r"got one input \(6, 5, 1\): give inputs\[None\]"),
+        (np.zeros((6, 5, 1), np.uint8), r"got one input \(6, 5, 1\): pass inputs\[None\]"),
         (np.zeros((2, 28, 28, 1), np.uint8), r"expected inputs of shape \('B', 6, 5, 1\), got"),
         (np.zeros((2, 6, 5, 1), np.int64), "expected uint8 inputs, got int64"),
         (np.full((2, 6, 5, 1), 255.0), r"must lie in \[0, 1\], got 255 to 255"),
@@ -137,7 +137,7 @@ def test_damaged_bundles_are_refused(saved, tmp_path):
         ({"model": {"name": "MLP", "fields": {"features": [5, 3]}}}, r"expected \[30, 5\], got \["),
         ({"model": {"name": "LeNet"}}, "unknown model 'LeNet'"),
         ({"class_names": ["cat"]}, r"1 class names, but the model's output has shape \(1, 3\)"),
-        ({"preprocessing": {}}, "preprocessing lacks the shape"),
+        ({"preprocessing": {}}, "preprocessing: field 'shape' is missing"),
         ({"version": 2}, "has version 2, expected version 1"),
         ({"format": "other"}, "is not the configuration of a bundle"),
     ],

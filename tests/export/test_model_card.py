@@ -16,7 +16,7 @@ def test_the_card_says_use_data_results_and_limits(tmp_path):
         "## Limits", "## Versions",
     ]  # fmt: skip
     assert (
-        "Assigns one of 3 classes to grey images of 5x6 pixels that resemble those of pets." in card
+        "Assigns one of 3 classes to gray images of 5x6 pixels that resemble those of pets." in card
     )
     assert "`jaxdl.models.MLP(features=[4, 3])`, 139 parameters, 556 bytes" in card
     assert "| cat     |       10 |  80.0% |     66.7% | dog (2)              |" in card

@@ -7,7 +7,6 @@ from jaxdl.export.bundle import load_bundle as load_bundle
 from jaxdl.export.bundle import open_model as open_model
 from jaxdl.export.bundle import save_bundle as save_bundle
 from jaxdl.export.from_run import describe_run as describe_run
-from jaxdl.export.from_run import keep_description as keep_description
 from jaxdl.export.from_run import write_evaluation as write_evaluation
 from jaxdl.export.onnx import write_onnx as write_onnx
 from jaxdl.export.preprocessing import Preprocessing as Preprocessing

@@ -32,13 +32,13 @@ from jaxdl import metrics as metrics_of
 from jaxdl._files import Form, read_json, replacing, write_json
 from jaxdl._program import Forward, load_forward
 from jaxdl.export.from_run import describe_run, is_described, read_run
-from jaxdl.export.model_card import results_by_class, write_card
+from jaxdl.export.model_card import ClassResult, results_by_class, write_card
 from jaxdl.export.preprocessing import Preprocessing
 from jaxdl.interop._transfer import transfer
 from jaxdl.interop.weight_files import read_variables, write_variables
 from jaxdl.models._spec import FORM as MODEL_FORM
 from jaxdl.models._spec import is_known, model_from_json
-from jaxdl.train._description import PROGRAM_FILE, export_network
+from jaxdl.train._description import MODEL_FILE, PROGRAM_FILE, export_network
 from jaxdl.types import Array, Network, PyTree
 
 FORMAT = "jaxdl bundle"
@@ -200,12 +200,18 @@ def make_bundle(
         "format": FORMAT,
         "version": 1,
         **{k: v for k, v in description.items() if k != "averaged"},
+        "preprocessing": preprocessing.to_json(),
         "step": step,
         "metrics": {k: v for k, v in (metrics or {}).items() if not TIMING.search(k)},
         "by_class": by_class,
         "versions": _versions.installed(),
     }
     return Bundle(model, transfer(variables), preprocessing, class_names, config, forward)
+
+
+def reserved_names() -> tuple[str, ...]:
+    """Names of the files of a bundle or a run folder that an export must not replace."""
+    return (CONFIG, WEIGHTS, CARD, PROGRAM_FILE, MODEL_FILE)
 
 
 def _by_class(confusion_matrix: Any, class_names: Sequence[str]) -> list[list[Any]]:
@@ -353,6 +359,8 @@ def load_bundle(path: Path | str) -> Bundle:
             f"{weights} is not the file that was saved (its sha256 differs): it is damaged or of "
             "another bundle. Copy it again."
         )
+    if any(len(row) != len(ClassResult._fields) for row in config.get("by_class", [])):
+        raise ValueError(f"{path / CONFIG}: 'by_class' needs {', '.join(ClassResult._fields)}.")
     forward = None
     if config.get("program"):
         forward = load_forward((path / PROGRAM_FILE).read_bytes(), path / PROGRAM_FILE)

@@ -4,7 +4,7 @@
 ``model.json`` describes the model for everyone else; :func:`jaxdl.train.run` writes it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,16 +74,6 @@ def describe_run(
         "data": dict(data or {}),
         "averaged": averaged,
     }
-
-
-def keep_description(description: Mapping[str, Any]) -> Callable[[Any], None]:
-    """A hook of ``train.run`` that writes ``model.json``."""
-
-    def hook(epoch: Any) -> None:
-        if epoch.workdir is not None:
-            write_json(epoch.workdir / MODEL_FILE, description)
-
-    return hook
 
 
 def write_evaluation(workdir: Path | str, step: int, confusion_matrix: Any) -> None:

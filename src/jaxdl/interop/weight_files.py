@@ -304,7 +304,7 @@ def _find_state_dict(content: Any, key: str | None, path: Path) -> dict[str, np.
     usual = [name for name in ("", *USUAL_KEYS) if name in found]
     if usual or len(found) == 1:
         return found[usual[0] if usual else next(iter(found))]
-    raise ValueError(f"{path} holds several state_dicts: {listed}. Choose one by key=.")
+    raise ValueError(f"{path} holds several state_dicts: {listed}. Choose one by key= (--key).")
 
 
 def _state_dicts(content: Any) -> dict[str, dict[str, np.ndarray]]:
