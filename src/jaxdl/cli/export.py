@@ -74,6 +74,8 @@ def run(options: argparse.Namespace) -> int:
     out = options.out or options.path / FORMATS[options.to]
     if out.absolute() in (options.path.absolute() / name for name in reserved_names()):
         raise ValueError(f"{out} is a file of the model itself; choose another --out.")
+    if out.is_dir() and options.to != "bundle":
+        raise ValueError(f"--out {out} is a folder, expected a file for --to {options.to}.")
     if options.to == "bundle":
         _write_bundle(options, bundle, out)
     elif options.to in ("onnx", "stablehlo"):

@@ -179,13 +179,14 @@ def make_bundle(
     for name in ("model", "preprocessing"):
         if name not in description:
             raise ValueError(f"the description lacks {name!r}; it has {sorted(description)}.")
-    model = None
-    if "name" in description["model"]:
-        model = model_from_json(description["model"])
+    model, described = None, description["model"]
+    if "name" in described:
+        model = model_from_json(described)
+    elif "class" not in described:
+        raise ValueError(f"the model needs a 'name' or a 'class', got {sorted(described)}.")
     elif forward is None:
         raise ValueError(
-            f"{description['model'].get('class', 'the model')} is not a class of jaxdl.models, and "
-            "its forward pass is missing."
+            f"{described['class']} is not a class of jaxdl.models, and its forward pass is missing."
         )
     preprocessing = Preprocessing.from_json(description["preprocessing"])
     class_names = tuple(description.get("class_names", ()))
