@@ -100,6 +100,7 @@ class RunFolder:
         self._best: tuple[PyTree, Row] | None = None
         self._stack = contextlib.ExitStack()
         self._resume, self._config, self._describe = resume, config, describe
+        self._check_in_place: Callable[[], None] = lambda: None
         self._say, self._constants = say, optim.hyperparameters.constants(state)
 
     def __enter__(self) -> Self:
@@ -119,7 +120,7 @@ class RunFolder:
         checkpoint.CheckpointManager.check(self.state)
         with _naming_folder(workdir):
             workdir.mkdir(parents=True, exist_ok=True)
-            self._stack.enter_context(locked(workdir))
+            self._check_in_place = self._stack.enter_context(locked(workdir))
             with tempfile.TemporaryFile(dir=workdir) as file:
                 file.write(b"jaxdl")
                 file.flush()
@@ -174,14 +175,16 @@ class RunFolder:
     def writing(self) -> Iterator[None]:
         """Turns any failure to write, from whichever library, into one OSError."""
         try:
+            self._check_in_place()
             yield
         except ValueError:  # an invalid tag or value; the disk is not at fault
             raise
         except Exception as error:
-            reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
+            text = str(error).strip() or type(error).__name__
+            reason = getattr(error, "strerror", None) or text.splitlines()[0].rstrip(".")
             raise OSError(
-                f"the run folder {self.workdir} can no longer be written: {reason.rstrip('.')}. "
-                "Checkpoints saved before are complete; free some space and resume the run."
+                f"the run folder {self.workdir} can no longer be written: {reason}. Checkpoints "
+                "saved before are complete; free some space and resume the run."
             ) from error
 
     def add_row(self, row: Row) -> None:

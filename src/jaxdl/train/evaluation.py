@@ -1,5 +1,6 @@
 """Evaluation and prediction over a data set."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from jaxdl import _checks, metrics, optim
 from jaxdl.data.collate import sequential_order, take
 from jaxdl.data.loader import Loader
 from jaxdl.train._batches import agreed, padded, sum_over_loader
+from jaxdl.train._programs import program
 from jaxdl.train.debug import check_classes
 from jaxdl.train.step import of_batch
 from jaxdl.types import (
@@ -72,7 +74,8 @@ def evaluate_checked(
     if isinstance(data, Loader):
         results = metrics.result(sum_over_loader(eval_step, state, data))
     else:
-        stacked = _compiled_evaluation(eval_step.fn, state, dict(data), batch_size)
+        scan = program(_make_scan, eval_step.fn, static_argnums=2)
+        stacked = scan(state, dict(data), batch_size)
         results = metrics.result(metrics.sum_over_steps(stacked))
     if np.isnan([value for value in results.values() if isinstance(value, float)]).any():
         network = eval_step.network
@@ -96,7 +99,8 @@ def scan_evaluation(eval_fn: EvalFn, state: PyTree, data: Batch, batch_size: int
     return jax.lax.scan(one_batch, None, jnp.arange(order.shape[0]))[1]
 
 
-_compiled_evaluation = jax.jit(scan_evaluation, static_argnums=(0, 3))
+def _make_scan(eval_fn: EvalFn) -> Callable[[PyTree, Batch, int], Metrics]:
+    return functools.partial(scan_evaluation, eval_fn)
 
 
 def predict(
