@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl import config, losses, metrics, models, optim, plots, transforms
-from jaxdl.data import Dataset, digits
+from jaxdl.data import Dataset, load
 from jaxdl.train import init_state, make_eval, run, supervised
 from jaxdl.types import Batch, LossFn, Metrics, PyTree, Step, TrainState, as_loss
 
@@ -94,7 +94,7 @@ def train(cfg: Config, data: Dataset) -> tuple[TrainState, list[dict[str, Any]]]
 def main(cfg: Config) -> None:
     """Trains and draws the learning curves."""
     workdir = cfg.workdir or config.new_run_dir("custom_step")
-    _, history = train(dataclasses.replace(cfg, workdir=workdir), digits())
+    _, history = train(dataclasses.replace(cfg, workdir=workdir), load("digits"))
     path = plots.save(plots.learning_curves(history), workdir / "learning_curves.png")
     print(f"test accuracy {history[-1]['test/accuracy']:.1%}; curves: {path}")
 

@@ -31,7 +31,7 @@ import numpy as np
 
 from _gan import Players, best_practice, play
 from jaxdl import config, data, generative, models, optim, transforms
-from jaxdl.data.sources.image_files import SUFFIXES
+from jaxdl.data.sources._decode import IMAGE_SUFFIXES, read_image
 from jaxdl.losses import adversarial
 
 
@@ -115,12 +115,12 @@ def load_images(cfg: Config) -> np.ndarray:
             [fit(source[i]["image"], size) for i in range(min(limit or 10**9, len(source)))]
         )
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
         if not files:
             raise FileNotFoundError(f"there are no images in {path} and the folders in it.")
         if limit is not None and limit < len(files):  # files are sorted by folder: take of each
             files = [files[i] for i in np.linspace(0, len(files) - 1, limit).astype(int)]
-        return np.stack([fit(data.sources.image_files.read_image(file), size) for file in files])
+        return np.stack([fit(read_image(file), size) for file in files])
     if path.is_file():
         from jaxdl.data.sources.hdf5 import HDF5Source
 

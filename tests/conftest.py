@@ -39,7 +39,7 @@ def fashion_mnist():
 
     if (SHARED_DATA / "fashion_mnist").is_dir():
         return data.load("fashion_mnist", SHARED_DATA)
-    return data.digits()
+    return data.load("digits")
 
 
 @pytest.fixture(scope="session", params=["digits", "fashion_mnist"])

@@ -36,6 +36,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import config, data, losses, models, optim, train, transforms
+from jaxdl.data.sources.image_files import ImageFiles
 
 BATCH_SIZE = 64
 SIZE = 32
@@ -348,7 +349,7 @@ def read_sets(cfg: Config, folder: Path) -> tuple[np.ndarray, np.ndarray, Any]:
     source = data.sources.image_source(files)
     chosen = generator.permutation(len(source))[: cfg.num_files]
     paths = [source.paths[index] for index in chosen]
-    return images, labels, data.sources.ImageFiles(paths, np.asarray(source.labels)[chosen])
+    return images, labels, ImageFiles(paths, np.asarray(source.labels)[chosen])
 
 
 def print_rows(what: str, times: dict[str, tuple[float, float]], number: int) -> None:

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl.data import epoch_order, num_batches, sequential_order, take
+from jaxdl.data import epoch_order, num_batches, take
+from jaxdl.data.collate import sequential_order
 
 SIZES = [
     (100, 6, 17, 4),

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from jaxdl import data
+from jaxdl.data.combine import labels_of
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 28, 28), dtype=np.uint8)
@@ -38,7 +39,7 @@ def test_a_folder_of_idx_files(tmp_path):
         data.open("fashion_mnist", split="test", data_dir=tmp_path),
     ):
         np.testing.assert_array_equal(found[4]["image"][..., 0], IMAGES[4])
-        assert data.combine.labels_of(found).dtype == np.int32
+        assert labels_of(found).dtype == np.int32
         assert found.class_names[9] == "Ankle boot"
 
 
@@ -50,7 +51,9 @@ def test_folders_of_images(tmp_path):
     train = data.open("set", data_dir=tmp_path, size=(8, 8))
     assert (len(train), train.class_names) == (2, ("a", "b"))
     assert train[0]["image"].shape == (8, 8, 3)
-    with pytest.raises(ValueError, match="lacks the class 'a'"):
+    with pytest.raises(ValueError, match="lacks the class 'a', which the other split has"):
+        data.open("set", split="val", data_dir=tmp_path)
+    with pytest.raises(ValueError, match="no split 'test'; the data has the splits train, val"):
         data.open("set", split="test", data_dir=tmp_path)
     assert data.open(tmp_path / "set" / "train").class_names == ("a", "b")
     assert data.open(tmp_path / "set" / "train" / "a").class_names is None
@@ -144,7 +147,7 @@ def test_the_real_sets():
     train, validation = data.random_split(
         data.open("mnist", data_dir=DATA), [0.8, 0.2], 0, stratify="label"
     )
-    counts = [np.bincount(data.combine.labels_of(part)) for part in (train, validation)]
-    total = np.bincount(data.combine.labels_of(data.open("mnist", data_dir=DATA)))
+    counts = [np.bincount(labels_of(part)) for part in (train, validation)]
+    total = np.bincount(labels_of(data.open("mnist", data_dir=DATA)))
     np.testing.assert_array_equal(counts[0] + counts[1], total)
     assert (len(train) / len(validation)) == pytest.approx(4, rel=1e-3)

@@ -6,7 +6,8 @@ import pytest
 from sklearn import model_selection
 
 from jaxdl import data
-from jaxdl.data.split import split_lengths
+from jaxdl.data.combine import labels_of
+from jaxdl.data.split import select, split_lengths
 
 KEY = jax.random.key(0)
 LABELS = np.random.default_rng(0).choice(4, 103, p=[0.5, 0.3, 0.15, 0.05]).astype(np.int32)
@@ -128,7 +129,7 @@ def test_every_example_is_validated_once(stratify):
         assert not set(indices(train)) & set(indices(validation))
         assert len(train) + len(validation) == 103
         if stratify:
-            counts = np.bincount(data.combine.labels_of(validation), minlength=4)
+            counts = np.bincount(labels_of(validation), minlength=4)
             assert (np.abs(counts - np.bincount(LABELS) / 5) < 1).all()
 
 
@@ -140,9 +141,9 @@ def test_folds_that_cannot_be_made():
 
 
 def test_select_keeps_what_a_condition_holds_for():
-    threes = data.split.select(ARRAYS, lambda example: example["label"] == 3)
+    threes = select(ARRAYS, lambda example: example["label"] == 3)
     np.testing.assert_array_equal(threes["index"], np.flatnonzero(LABELS == 3))
-    even = data.split.select(data.ArraySource(ARRAYS), lambda example: example["index"] % 2 == 0)
+    even = select(data.ArraySource(ARRAYS), lambda example: example["index"] % 2 == 0)
     np.testing.assert_array_equal(indices(even), np.arange(0, 103, 2))
     with pytest.raises(ValueError, match="holds for none of the 103 examples"):
-        data.split.select(ARRAYS, lambda example: False)
+        select(ARRAYS, lambda example: False)

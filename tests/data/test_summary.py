@@ -77,7 +77,7 @@ def test_no_examples():
 def test_skipped_files_are_counted(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"")
-    source = data.sources.image_source(tmp_path, skip_broken=True)
+    source = data.sources.image_source(tmp_path, labels=None, skip_broken=True)
     assert data.summarize(source)["skipped"] == [str(tmp_path / "b.png")]
     line = f"skipped: 1 files that cannot be read, the first {tmp_path / 'b.png'}"
     assert data.describe(source).splitlines()[-1] == line

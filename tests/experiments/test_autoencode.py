@@ -24,7 +24,7 @@ def test_learns_and_draws(tmp_path, model, capsys):
     assert pictures == drawn
     pixels = np.asarray(Image.open(tmp_path / "run" / "reconstructions.png").convert("L"))
     assert pixels.std() > 20  # something is on it
-    images = data.digits().test["image"]
+    images = data.load("digits").test["image"]
     bundle = export.open_model(tmp_path / "run", which="last")
     outputs = bundle.outputs(images)
     found = 1 / (1 + np.exp(-outputs.logits)) if model == "vae" else outputs

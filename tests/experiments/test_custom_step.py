@@ -13,7 +13,7 @@ from jaxdl import data, train
 from jaxdl.metrics import mean
 from jaxdl.types import TrainState
 
-DIGITS = data.digits()
+DIGITS = data.load("digits")
 SMALL = DIGITS._replace(
     train={name: array[:96] for name, array in DIGITS.train.items()},
     test={name: array[:40] for name, array in DIGITS.test.items()},

@@ -51,7 +51,7 @@ def test_it_learns_bigrams_and_leaves_pictures_and_sentences(
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
     assert rows[-1]["test/accuracy"] == 1.0
     assert rows[-1]["train/loss"] < rows[0]["train/loss"]
-    assert "6 dev sentences: accuracy 1.0000" in out
+    assert "6 dev sentences after 10 epochs: accuracy 1.0000" in out
     assert json.loads((workdir / "config.json").read_text())["config"]["bigrams"] is True
     lines = (workdir / "sentences.txt").read_text().splitlines()
     assert [line.split("positive  ")[1] for line in lines] == GOOD + BAD
@@ -92,13 +92,13 @@ def test_same_seed_same_history(data_dir, tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         ([], "pass --data_dir DIR with DIR/sst2/train.tsv"),
-        (["--data_dir", "nowhere"], "there is no 'nowhere/sst2/train.tsv'"),
+        (["--data_dir", "nowhere"], "no data 'nowhere/sst2'"),
         (
             ["--word_dropout_rate", "1.5", "--batch_size", "8"],
             "word_dropout_rate must lie in 0 to 1",
         ),
         (["--batch_size", "100"], "batch_size must lie in 1 to 48"),
-        (["--max_tokens", "0"], "shape must hold positive integers"),
+        (["--max_tokens", "0"], "max_tokens must be greater than 0"),
     ],
 )
 def test_a_mistake_is_one_line_that_says_what_to_do(

@@ -16,7 +16,7 @@ NAMES = [f"digit {i}" for i in range(10)]
 
 @functools.cache
 def digits():
-    return data.digits()
+    return data.load("digits")
 
 
 def make_run(folder, *, ema=None):
@@ -52,7 +52,7 @@ def _train(ema):
         eval_fn=train.make_eval(loss_fn, averaged=ema is not None),
         eval_data=digits().test,
         workdir=folder,
-        description=description,
+        hooks=[export.keep_description(description)],
         progress=False,
     )
     return kept, state, history, description

@@ -29,7 +29,7 @@ def make(group: str) -> dict[str, np.ndarray]:
 
 def make_reference_run() -> None:
     for name, dataset in {
-        "digits": data.digits(),
+        "digits": data.load("digits"),
         "fashion_mnist": data.load("fashion_mnist", SHARED_DATA),
     }.items():
         losses = reference.torch_losses(name, dataset.train["image"], dataset.train["label"])

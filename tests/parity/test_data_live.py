@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils.data import default_collate, random_split
 
-from jaxdl import data
+from jaxdl.data.source import stack_examples
 from jaxdl.data.split import split_lengths
 
 
@@ -24,7 +24,7 @@ def test_examples_are_collated_as_in_pytorch():
         {"image": generator.integers(0, 256, (4, 5, 3), dtype=np.uint8), "label": np.int32(i)}
         for i in range(3)
     ]
-    ours, theirs = data.source.stack_examples(examples), default_collate(examples)
+    ours, theirs = stack_examples(examples), default_collate(examples)
     for name in ours:
         np.testing.assert_array_equal(ours[name], theirs[name].numpy())
         assert ours[name].dtype == theirs[name].numpy().dtype

@@ -17,6 +17,7 @@ from helpers.same import assert_same, assert_same_run, without_times
 from helpers.streaming_script import Images, NameSharedMemory, make_loader, make_parts, run
 
 from jaxdl import data, metrics, train
+from jaxdl.data.source import stack_examples
 from jaxdl.train import _batches, loop
 
 SCRIPT = Path(__file__).parents[1] / "helpers" / "streaming_script.py"
@@ -108,7 +109,7 @@ def test_a_small_source_is_resident_by_itself_and_a_mapped_one_is_not(monkeypatc
         data.Loader(data.map_source(array, dict)),  # its function may draw at random
         data.Loader(Images()),  # whatever a user's own source does
         data.Loader(array, resident=False),
-        data.Loader(array, collate_fn=data.source.stack_examples),
+        data.Loader(array, collate_fn=stack_examples),
         data.Loader(data.from_iterable([{"x": 1}])),
     ]
     assert [_batches.resident_arrays(loader, said.append) for loader in others] == [None] * 5

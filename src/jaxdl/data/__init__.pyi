@@ -9,9 +9,7 @@ from jaxdl.data.collate import PadCollate as PadCollate
 from jaxdl.data.collate import epoch_order as epoch_order
 from jaxdl.data.collate import num_batches as num_batches
 from jaxdl.data.collate import pad_sequences as pad_sequences
-from jaxdl.data.collate import sequential_order as sequential_order
 from jaxdl.data.collate import take as take
-from jaxdl.data.combine import IterableSource as IterableSource
 from jaxdl.data.combine import concatenate as concatenate
 from jaxdl.data.combine import from_grain as from_grain
 from jaxdl.data.combine import from_iterable as from_iterable
@@ -30,7 +28,6 @@ from jaxdl.data.source import ArraySource as ArraySource
 from jaxdl.data.source import BaseSource as BaseSource
 from jaxdl.data.source import Dataset as Dataset
 from jaxdl.data.source import Source as Source
-from jaxdl.data.sources.image_sets import digits as digits
 from jaxdl.data.split import k_fold as k_fold
 from jaxdl.data.split import random_split as random_split
 from jaxdl.data.statistics import describe as describe

@@ -268,6 +268,12 @@ def check_dataset(dataset: Dataset) -> Dataset:
     """
     for split in ("train", "test"):
         data: dict[str, np.ndarray] = getattr(dataset, split)
+        missing = [key for key in ("image", "label") if key not in data]
+        if missing:
+            raise ValueError(
+                f"{dataset.name}, {split} split: expected 'image' and 'label', got "
+                f"{', '.join(map(repr, data)) or 'nothing'}."
+            )
         try:
             check_data(data, num_classes=len(dataset.class_names))
         except ValueError as error:
@@ -287,7 +293,7 @@ def check_dataset(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def _listed(class_names: Sequence[str] | None, limit: int = 8) -> str:
+def _listed(class_names: Sequence[str] | None, limit: int = 5) -> str:
     if class_names is None:
         return ""
     shown = [*class_names[:limit], *(["…"] if len(class_names) > limit else [])]

@@ -14,8 +14,7 @@ import jax.export
 import numpy as np
 
 from jaxdl._files import write_bytes
-from jaxdl._program import portable
-from jaxdl.export.stablehlo import largest_difference, random_inputs
+from jaxdl.export.stablehlo import largest_difference, portable, random_inputs
 
 PACKAGES = ("jax2onnx", "onnx", "onnxruntime")
 

@@ -22,11 +22,11 @@ from jaxdl.train._batches import (
     MAX_CHUNK,
     Arrays,
     Batches,
+    as_key,
     check_mapping,
     length_of,
     make_batches,
 )
-from jaxdl.train._description import write_description
 from jaxdl.train._plan import (
     Data,
     EvalData,
@@ -62,7 +62,6 @@ from jaxdl.types import (
     PyTree,
     Step,
     UpdateFn,
-    as_key,
     as_step,
 )
 
@@ -127,13 +126,11 @@ def run(
         restore_best: return the state of the best epoch, not of the last.
 
         workdir: run folder, which gets ``metrics.jsonl`` (one row per epoch), TensorBoard events,
-            ``checkpoints/{last,best}``, and the model for ``python -m jaxdl predict`` and
-            ``export``. One process at a time uses it. None writes nothing.
+            and ``checkpoints/{last,best}``. One process at a time uses it. None writes nothing.
         resume: continue the run in ``workdir``, if there is one. Constant hyperparameters of the
             optimizer follow this call, and a line says so.
         config: dataclass instance for ``config.json``; see :mod:`jaxdl.config`.
-        description: JSON values for ``model.json`` beside those that the step gives, from
-            :func:`jaxdl.export.describe_run`.
+        description: JSON values for ``model.json``, from :func:`jaxdl.export.describe_run`.
         save_every_seconds: age of the last checkpoint at which the next is saved.
 
         hooks: called after each epoch with an :class:`EpochEnd`; one that returns True stops.
@@ -167,7 +164,9 @@ def run(
     step, say = as_step(step), print if progress else _say_nothing
     length = make_length(data, batch_size, num_epochs, num_steps, eval_every)
     evaluation = prepare_evaluation(eval_fn, eval_data, eval_batch_size, say)
-    batches = make_batches(step, data, batch_size, key, num_epochs=length.num_epochs, say=say)
+    batches = make_batches(
+        step.update, data, batch_size, key, num_epochs=length.num_epochs, say=say
+    )
     state = jax.tree.map(jnp.array, state)  # strongly typed
     form = _check_step(step, state, batches)
     rule = make_monitor(
@@ -179,14 +178,7 @@ def run(
         resume=resume,
         fingerprint=batches.fingerprint,
         config=config,
-        describe=functools.partial(
-            write_description,
-            given=description,
-            network=step.network,
-            state=jax.eval_shape(lambda state: state, state),
-            batch=batches.form(),
-            class_names=getattr(getattr(data, "source", None), "class_names", None) or (),
-        ),
+        description=description,
         say=say,
     )
     del state  # frees its memory after the first steps

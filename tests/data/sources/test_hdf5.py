@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from jaxdl import data
+from jaxdl.data.combine import labels_of
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (23, 6, 5, 3), dtype=np.uint8)
@@ -49,7 +50,7 @@ def test_what_was_packed_is_read_back(source, tmp_path):
     np.testing.assert_array_equal(batch["image"], IMAGES[order])
     assert batch["text"].tolist() == ["ü22", "ü3", "ü3", "ü0"]
     assert packed[-1]["label"] == LABELS[-1]
-    np.testing.assert_array_equal(data.combine.labels_of(packed), LABELS)
+    np.testing.assert_array_equal(labels_of(packed), LABELS)
     assert [path.name for path in path.parent.iterdir()] == ["a.h5"]
     with h5py.File(path) as file:
         assert file["image"].compression == "gzip"
@@ -95,7 +96,7 @@ def test_a_missing_key_lists_those_there_are(source, tmp_path):
 
 def test_files_that_do_not_fit(tmp_path):
     path = tmp_path / "a.h5"
-    with pytest.raises(FileNotFoundError, match="there is no file"):
+    with pytest.raises(FileNotFoundError, match="file not found"):
         data.sources.HDF5Source(path)
     path.write_bytes(b"no HDF5")
     with pytest.raises(ValueError, match=r"a\.h5 cannot be read as HDF5"):

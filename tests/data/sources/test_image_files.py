@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from jaxdl import data
-from jaxdl.data.sources import ImageFiles
+from jaxdl.data.combine import labels_of
+from jaxdl.data.sources._decode import read_image
+from jaxdl.data.sources.image_files import ImageFiles
 
 
 def write(path, pixels):
@@ -27,7 +29,7 @@ def folder(tmp_path):
 
 
 def test_classes_and_files_are_sorted(folder):
-    dataset = data.sources.image_folder(folder)
+    dataset = data.load(folder)
     assert dataset.class_names == ("ant", "cat")
     assert dataset.train["image"].shape == (6, 4, 5, 3)
     assert dataset.train["label"].tolist() == [0, 0, 0, 1, 1, 1]
@@ -41,13 +43,13 @@ def test_classes_and_files_are_sorted(folder):
 def test_load_finds_folders_by_name(folder, tmp_path):
     (folder).rename(tmp_path / "cifar10")
     assert data.load("cifar10", tmp_path).name == "cifar10"
-    with pytest.raises(FileNotFoundError, match="cifar10 is not prepared"):
-        data.sources.tfds.load_tfds("cifar10", data_dir=tmp_path / "nothing")
+    with pytest.raises(FileNotFoundError, match=r"no data 'cifar10' in .*/nothing"):
+        data.load("cifar10", tmp_path / "nothing")
 
 
 def test_grey_and_transparent_images_become_rgb(folder):
     write(folder / "train/ant/0.png", np.full((4, 5), 7))
-    image = data.sources.image_files.read_image(folder / "train/ant/0.png")
+    image = read_image(folder / "train/ant/0.png")
     assert image.shape == (4, 5, 3)
     assert (image == 7).all()
 
@@ -55,8 +57,8 @@ def test_grey_and_transparent_images_become_rgb(folder):
 def test_images_of_several_sizes_are_resized_only_if_asked(folder):
     write(folder / "train/cat/9.png", np.full((8, 10, 3), 50))
     with pytest.raises(ValueError, match=r"9\.png is 8x10 pixels, .*pass size="):
-        data.sources.image_folder(folder)
-    dataset = data.sources.image_folder(folder, size=(4, 5))
+        data.load(folder)
+    dataset = data.load(folder, size=(4, 5))
     assert dataset.train["image"].shape == (7, 4, 5, 3)
     assert (dataset.train["image"][-1] == 50).all()
 
@@ -64,22 +66,22 @@ def test_images_of_several_sizes_are_resized_only_if_asked(folder):
 def test_what_is_no_image_is_named(folder):
     (folder / "train/ant/bad.jpg").write_bytes(b"\xff\xd8 no picture")
     with pytest.raises(ValueError, match=r"bad\.jpg cannot be read as an image"):
-        data.sources.image_folder(folder)
+        data.load(folder)
     (folder / "train/ant/bad.jpg").rename(folder / "train/ant/notes.txt")
-    with pytest.raises(ValueError, match=r"notes\.txt is no image file"):
-        data.sources.image_folder(folder)
+    with pytest.raises(ValueError, match=r"notes\.txt is not an image file"):
+        data.load(folder)
 
 
 def test_folders_that_are_not_as_expected(folder, tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no folder"):
-        data.sources.image_folder(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"no data '.*/nowhere'"):
+        data.load(tmp_path / "nowhere")
     (folder / "train/bee").mkdir()
     with pytest.raises(ValueError, match="bee holds no images"):
-        data.sources.image_folder(folder)
+        data.load(folder)
     (folder / "train/bee").rmdir()
     write(folder / "test/bee/0.png", np.zeros((4, 5, 3)))
     with pytest.raises(ValueError, match="has the class 'bee'"):
-        data.sources.image_folder(folder)
+        data.load(folder)
 
 
 # Files read when they are needed
@@ -93,7 +95,7 @@ def test_a_folder_of_classes_is_a_source(folder):
     batch = source.__getitems__([5, 0, -1])
     np.testing.assert_array_equal(batch["image"][2], pixels)
     assert batch["label"].tolist() == [1, 0, 1]
-    assert data.combine.labels_of(source).tolist() == [0, 0, 0, 1, 1, 1]
+    assert labels_of(source).tolist() == [0, 0, 0, 1, 1, 1]
     with pytest.raises(IndexError, match=r"index 6 .* 6 examples"):
         source[6]
     grey = data.sources.image_source(folder / "train", mode="L", size=(2, 2))
@@ -103,12 +105,14 @@ def test_a_folder_of_classes_is_a_source(folder):
 
 
 def test_a_folder_without_classes_has_no_labels(folder):
-    source = data.sources.image_source(folder / "train" / "ant")
+    with pytest.raises(FileNotFoundError, match=r"no class folders, .* labels=None"):
+        data.sources.image_source(folder / "train" / "ant")
+    source = data.sources.image_source(folder / "train" / "ant", labels=None)
     assert (len(source), list(source.spec), source.class_names) == (3, ["image"], None)
     with pytest.raises(ValueError, match="lacks the class 'bee'"):
-        data.sources.image_source(folder / "train", ["ant", "bee", "cat"])
-    with pytest.raises(ValueError, match="has the class 'cat', which is none of the 1"):
-        data.sources.image_source(folder / "train", ["ant"])
+        data.sources.image_source(folder / "train", class_names=["ant", "bee", "cat"])
+    with pytest.raises(ValueError, match="has the class 'cat', which is not one of the 1"):
+        data.sources.image_source(folder / "train", class_names=["ant"])
 
 
 def test_images_of_two_sizes_in_a_batch_are_named(folder):
@@ -132,7 +136,7 @@ def test_broken_files_are_named_or_skipped_and_counted(folder, content):
     source = data.sources.image_source(folder / "train", skip_broken=True)
     assert source.skipped == [str(path)]
     assert len(source) == 5
-    assert data.combine.labels_of(source).tolist() == [0, 0, 1, 1, 1]
+    assert labels_of(source).tolist() == [0, 0, 1, 1, 1]
     assert source.__getitems__(range(5))["image"].shape == (5, 4, 5, 3)
 
 
@@ -140,7 +144,7 @@ def test_nothing_but_broken_files(folder):
     for path in (folder / "train/ant").iterdir():
         path.write_bytes(b"")
     with pytest.raises(ValueError, match=r"no image files \(3 were skipped\)"):
-        data.sources.image_source(folder / "train/ant", skip_broken=True)
+        data.sources.image_source(folder / "train/ant", labels=None, skip_broken=True)
 
 
 # Lists of files
@@ -150,16 +154,16 @@ def test_a_list_names_files_and_labels(folder):
     (folder / "train/cat/0.png").rename(folder / "train/cat/a b.png")
     listed = folder / "list.txt"
     listed.write_text("train/ant/0.png 1\ntrain/cat/a b.png\t0\n\ntrain/cat/a b.png   2\n")
-    source = data.sources.image_list(listed)
-    assert data.combine.labels_of(source).tolist() == [1, 0, 2]
+    source = data.sources.image_source(folder, labels=listed)
+    assert labels_of(source).tolist() == [1, 0, 2]
     pixels = np.asarray(Image.open(folder / "train/cat/a b.png"))
     np.testing.assert_array_equal(source[2]["image"], pixels)
     moved = listed.rename(folder.parent / "list.txt")
     with pytest.raises(
-        ValueError, match=r"list\.txt, line 1: there is no file '.*train/ant/0\.png"
+        ValueError, match=r"list\.txt, line 1: file not found: .*train/train/ant/0\.png"
     ):
-        data.sources.image_list(moved)
-    assert len(data.sources.image_list(moved, folder)) == 3
+        data.sources.image_source(folder / "train", labels=moved)
+    assert len(data.sources.image_source(folder, labels=moved)) == 3
 
 
 @pytest.mark.parametrize(
@@ -176,7 +180,7 @@ def test_a_list_names_files_and_labels(folder):
 def test_lists_that_are_not_as_expected(folder, text, message):
     (folder / "list.txt").write_bytes(text)
     with pytest.raises(ValueError, match=message):
-        data.sources.image_list(folder / "list.txt", class_names=["a", "b"])
+        data.sources.image_source(folder, labels=folder / "list.txt", class_names=["a", "b"])
 
 
 @pytest.mark.parametrize("size", [64, (64,), (64, 0), (32.0, 32.0)])

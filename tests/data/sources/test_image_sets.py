@@ -11,7 +11,7 @@ import pytest
 
 from jaxdl import data
 from jaxdl.data.source import check_dataset
-from jaxdl.data.sources.image_sets import CLASS_NAMES
+from jaxdl.data.sources.image_sets import CLASS_NAMES, read_idx
 
 DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 real_data = pytest.mark.skipif(not DATA.exists(), reason="the folder ../shared/data is not there")
@@ -48,7 +48,7 @@ def write_set(folder, **replaced):
 @pytest.mark.parametrize("name", ["images", "images.gz"])
 def test_read_idx_decides_by_content_not_by_name(tmp_path, name, pack):
     (tmp_path / name).write_bytes(pack(encode(IMAGES)))
-    array = data.sources.image_sets.read_idx(tmp_path / name)
+    array = read_idx(tmp_path / name)
     np.testing.assert_array_equal(array, IMAGES)
     assert array.dtype == np.uint8
     assert array.flags.writeable
@@ -67,7 +67,7 @@ def test_read_idx_decides_by_content_not_by_name(tmp_path, name, pack):
 def test_read_idx_types_are_big_endian(tmp_path, code, stored, native):
     values = np.array([[1, -2], [100, 3]])
     (tmp_path / "x").write_bytes(encode(values.astype(stored), code))
-    array = data.sources.image_sets.read_idx(tmp_path / "x")
+    array = read_idx(tmp_path / "x")
     assert array.dtype == np.dtype(native)
     np.testing.assert_array_equal(array, values)
 
@@ -75,15 +75,15 @@ def test_read_idx_types_are_big_endian(tmp_path, code, stored, native):
 def test_read_idx_takes_the_name_with_or_without_gz(tmp_path):
     (tmp_path / "a.gz").write_bytes(gzip.compress(encode(LABELS)))
     (tmp_path / "b").write_bytes(encode(LABELS))
-    np.testing.assert_array_equal(data.sources.image_sets.read_idx(tmp_path / "a"), LABELS)
-    np.testing.assert_array_equal(data.sources.image_sets.read_idx(tmp_path / "b.gz"), LABELS)
+    np.testing.assert_array_equal(read_idx(tmp_path / "a"), LABELS)
+    np.testing.assert_array_equal(read_idx(tmp_path / "b.gz"), LABELS)
 
 
 def test_read_idx_missing_file(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"no file '.*/absent'.*'absent\.gz'.*gzip or plain"
+        FileNotFoundError, match=r"file not found: .*/absent \(nor absent\.gz .*gzip or plain"
     ):
-        data.sources.image_sets.read_idx(tmp_path / "absent")
+        read_idx(tmp_path / "absent")
 
 
 @pytest.mark.parametrize(
@@ -106,36 +106,44 @@ def test_read_idx_names_the_file_and_the_fault(tmp_path, content, message):
     path = tmp_path / "images"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message) as error:
-        data.sources.image_sets.read_idx(path)
+        read_idx(path)
     assert str(error.value).startswith(str(path))
 
 
 def test_read_idx_header_with_sizes_beyond_64_bits_is_a_short_file(tmp_path):
     (tmp_path / "x").write_bytes(b"\0\0\x08\x03" + b"\xff" * 12)
     with pytest.raises(ValueError, match=rf"{(2**32 - 1) ** 3} bytes, got 0"):
-        data.sources.image_sets.read_idx(tmp_path / "x")
+        read_idx(tmp_path / "x")
 
 
-# idx
+# idx_source
 
 
-def test_idx_reads_four_files(tmp_path):
-    dataset = data.sources.idx(write_set(tmp_path), name="tiny", class_names=("a", "b", "c"))
-    np.testing.assert_array_equal(dataset.train["image"], IMAGES[..., None])
-    np.testing.assert_array_equal(dataset.test["image"], IMAGES[:2, ..., None])
-    assert dataset.train["label"].tolist() == [0, 2, 1]
-    assert dataset.test["label"].tolist() == [0, 2]
-    assert dataset.train["label"].dtype == np.int32
-    assert (dataset.name, dataset.class_names) == ("tiny", ("a", "b", "c"))
+NAMES = ("a", "b", "c")
 
 
-def test_idx_lists_the_missing_files(tmp_path):
-    write_set(tmp_path, train_labels=None, t10k_images=None)
+def test_a_split_is_read_from_two_files(tmp_path):
+    write_set(tmp_path)
+    train = data.sources.idx_source(tmp_path, "train", NAMES)
+    test = data.sources.idx_source(tmp_path, "testing", NAMES)
+    np.testing.assert_array_equal(train.arrays["image"], IMAGES[..., None])
+    np.testing.assert_array_equal(test.arrays["image"], IMAGES[:2, ..., None])
+    assert train.arrays["label"].tolist() == [0, 2, 1]
+    assert test.arrays["label"].tolist() == [0, 2]
+    assert train.arrays["label"].dtype == np.int32
+    assert train.class_names == NAMES
+    with pytest.raises(ValueError, match="have the splits train and test, got 'val'"):
+        data.sources.idx_source(tmp_path, "val")
+
+
+def test_missing_files_are_listed(tmp_path):
+    write_set(tmp_path, train_labels=None, t10k_images=None, t10k_labels=None)
+    with pytest.raises(FileNotFoundError, match=r"not found in .*: train-labels-idx1-ubyte \(IDX"):
+        data.sources.idx_source(tmp_path)
     with pytest.raises(
-        FileNotFoundError,
-        match=r"2 of 4 IDX files.*: train-labels-idx1-ubyte, t10k-images-idx3-ubyte; .*\.gz",
+        FileNotFoundError, match="t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte"
     ):
-        data.sources.idx(tmp_path, name="tiny", class_names=("a", "b", "c"))
+        data.sources.idx_source(tmp_path, "test")
 
 
 @pytest.mark.parametrize(
@@ -143,30 +151,49 @@ def test_idx_lists_the_missing_files(tmp_path):
     [
         ({"train_labels": encode(LABELS[:2])}, r"3 images.*train-labels.* 2 labels.*complete"),
         ({"train_images": encode(LABELS)}, r"train-images.*rank 3.*uint8 \(3,\).*swapped"),
-        ({"t10k_labels": encode(IMAGES)}, r"t10k-labels.*rank 1.*\(3, 2, 4\).*swapped"),
+        ({"train_labels": encode(IMAGES)}, r"train-labels.*rank 1.*\(3, 2, 4\).*swapped"),
         ({"train_images": encode(IMAGES.view("i1"), 9)}, r"unsigned bytes.*got int8"),
         (
             {"train_labels": encode(np.array([0, 3, 1], np.uint8))},
             r"train-labels-idx1-ubyte: labels must lie in 0 to 2, got 3 at index 1",
         ),
         (
-            {"t10k_labels": encode(np.zeros(2, ">f4"), 0x0D)},
-            r"t10k-labels-idx1-ubyte: labels must be integers",
-        ),
-        (
-            {"t10k_images": encode(IMAGES[:2, :, :3].copy())},
-            r"tiny: .*\(2, 4, 1\) for training and \(2, 3, 1\) for testing",
-        ),
-        (
-            {"t10k_images": encode(IMAGES[:0]), "t10k_labels": encode(LABELS[:0])},
-            r"tiny, test split: data holds no examples",
+            {"train_labels": encode(np.zeros(3, ">f4"), 0x0D)},
+            r"train-labels-idx1-ubyte: labels must be integers",
         ),
     ],
 )
-def test_idx_names_the_file_that_does_not_fit(tmp_path, replaced, message):
+def test_the_file_that_does_not_fit_is_named(tmp_path, replaced, message):
     write_set(tmp_path, **replaced)
     with pytest.raises(ValueError, match=message):
-        data.sources.idx(tmp_path, name="tiny", class_names=("a", "b", "c"))
+        data.sources.idx_source(tmp_path, "train", NAMES)
+
+
+@pytest.mark.parametrize(
+    ("replaced", "message"),
+    [
+        (
+            {"t10k_images": encode(IMAGES[:2, :, :3].copy())},
+            r"mnist: .*\(2, 4, 1\) for training and \(2, 3, 1\) for testing",
+        ),
+        (
+            {"t10k_images": encode(IMAGES[:0]), "t10k_labels": encode(LABELS[:0])},
+            r"mnist, test split: data holds no examples",
+        ),
+    ],
+)
+def test_splits_that_do_not_fit_are_refused(tmp_path, replaced, message):
+    write_set(tmp_path / "mnist", **replaced)
+    with pytest.raises(ValueError, match=message):
+        data.load("mnist", tmp_path)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_a_file_of_more_than_the_limit_is_not_read(tmp_path, pack):
+    (tmp_path / "x").write_bytes(pack(encode(np.zeros((10, 100, 100), np.uint8))))
+    with pytest.raises(ValueError, match=r"100000 bytes, more than max_bytes 99,999"):
+        read_idx(tmp_path / "x", max_bytes=99_999)
+    assert read_idx(tmp_path / "x", max_bytes=100_000).shape[0] == 10
 
 
 @pytest.mark.parametrize(
@@ -189,7 +216,7 @@ def test_check_dataset(change, message):
 
 
 def test_digits_values_and_split():
-    dataset = data.digits()
+    dataset = data.load("digits")
     train, test = dataset.train, dataset.test
     assert train["image"].shape == (1437, 8, 8, 1)
     assert test["image"].shape == (360, 8, 8, 1)
@@ -206,7 +233,7 @@ def test_digits_values_and_split():
 
 
 def test_digits_splits_do_not_overlap_and_do_not_change():
-    first, second = data.digits(), data.digits()
+    first, second = data.load("digits"), data.load("digits")
     np.testing.assert_array_equal(first.train["image"], second.train["image"])
     train, test = (
         {image.tobytes() for image in split["image"]} for split in (first.train, first.test)
@@ -231,21 +258,23 @@ def test_load_digits_needs_no_folder(tmp_path):
 
 def test_load_reports_half_a_set(tmp_path):
     write_set(tmp_path / "mnist", train_images=None)
-    with pytest.raises(FileNotFoundError, match=r"1 of 4 IDX files.*train-images-idx3-ubyte"):
+    with pytest.raises(FileNotFoundError, match=r"file not found in .*train-images-idx3-ubyte"):
         data.load("mnist", tmp_path)
 
 
 def test_load_says_where_it_looked(tmp_path):
     with pytest.raises(
         FileNotFoundError,
-        match=r"does not hold 'mnist'.*train-images-idx3-ubyte.*/mnist'/VERSION.*load_tfds",
+        match=r"no data 'mnist' in '.*': expected one of the names digits, mnist.* by TFDS",
     ):
         data.load("mnist", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_load_unknown_name_lists_the_names():
-    with pytest.raises(ValueError, match=r"'cifar'; the names are: digits, mnist, fashion_mnist"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no data 'cifar': expected one of the names digits, mnist, fash"
+    ):
         data.load("cifar")
 
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from jaxdl import data
+from jaxdl.data.combine import labels_of
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (25, 6, 5, 3), dtype=np.uint8)
@@ -45,7 +46,7 @@ def test_rows_by_index(path):
     assert batch["label"].dtype == np.int32
     np.testing.assert_array_equal(batch["vector"], [[24, 2], [3, 2], [11, 2], [3, 2]])
     assert batch["text"].tolist() == ["ü24", "ü3", "ü11", "ü3"]
-    np.testing.assert_array_equal(data.combine.labels_of(source), LABELS)
+    np.testing.assert_array_equal(labels_of(source), LABELS)
     assert source.__getitems__([])["image"].shape == (0, 6, 5, 3)
     with pytest.raises(IndexError):
         source[25]
@@ -72,7 +73,7 @@ def test_several_files_are_one_source(path, tmp_path):
     source = data.sources.ParquetSource(tmp_path)
     assert len(source) == 50
     np.testing.assert_array_equal(source[25]["image"], IMAGES[0])
-    assert len(data.combine.labels_of(source)) == 50
+    assert len(labels_of(source)) == 50
 
 
 def test_lists_of_different_length_are_not_stacked(tmp_path):
@@ -87,14 +88,14 @@ def test_files_that_do_not_fit(path, tmp_path):
     with pytest.raises(ValueError, match=r"no column 'pixels'; it has image, label, vector, text"):
         data.sources.ParquetSource(path, {"pixels": "image"})
     pq.write_table(pa.table({"label": [1, None, 3]}), tmp_path / "b.parquet")
-    with pytest.raises(ValueError, match=r"'label' \(int64\) misses 1 of 3 .* row 1"):
+    with pytest.raises(ValueError, match=r"'label' \(int64\) lacks 1 of 3 .* row 1"):
         data.sources.ParquetSource(tmp_path / "b.parquet")[0]
     with pytest.raises(ValueError, match=r"b\.parquet has the columns \['label'\]"):
         data.sources.ParquetSource(tmp_path)
     (tmp_path / "c.parquet").write_bytes(b"no Parquet")
     with pytest.raises(ValueError, match=r"c\.parquet cannot be read as Parquet"):
         data.sources.ParquetSource(tmp_path / "c.parquet")
-    with pytest.raises(FileNotFoundError, match="there is no file"):
+    with pytest.raises(FileNotFoundError, match="file not found"):
         data.sources.ParquetSource(tmp_path / "d.parquet")
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"no files that end in \.parquet"):
@@ -132,10 +133,10 @@ def test_records_of_another_encoding(tmp_path):
     path = data.sources.write_array_record(data.from_grain([{"x": 1}]), tmp_path / "a.array_record")
     own = data.sources.ArrayRecordSource(path, lambda record: {"size": len(record)})
     assert own[0]["size"] > 0
-    with pytest.raises(ValueError, match=r"record 0 of .* cannot be decoded by int: .*tfds_source"):
+    with pytest.raises(ValueError, match=r"record 0 cannot be decoded by int: .*tfds_source"):
         data.sources.ArrayRecordSource(path, int)[0]
     (tmp_path / "b").write_bytes(b"no records")
     with pytest.raises(ValueError, match="cannot be read as array_record"):
         data.sources.ArrayRecordSource(tmp_path / "b")[0]
-    with pytest.raises(FileNotFoundError, match="there is no file"):
+    with pytest.raises(FileNotFoundError, match="file not found"):
         data.sources.ArrayRecordSource(tmp_path / "c")

@@ -49,14 +49,12 @@ def test_text_that_is_not_utf8_is_named_by_offset_and_line(tmp_path, content, pl
         data.sources.TextLines(path)
     with pytest.raises(ValueError, match=place):
         text_files.read_text(path)
-    with pytest.raises(ValueError, match=place):
-        text_files.read_tsv(path, (0,))
 
 
 def test_a_file_without_lines(tmp_path):
     with pytest.raises(ValueError, match="got an empty file"):
         data.sources.TextLines(write(tmp_path / "a.txt", "\n \n"))
-    with pytest.raises(FileNotFoundError, match="there is no file"):
+    with pytest.raises(FileNotFoundError, match="file not found"):
         data.sources.TextLines(tmp_path / "absent.txt")
 
 
@@ -68,18 +66,6 @@ def test_lines_become_tokens(tmp_path):
         lambda one: {"tokens": text.encode([[*one["text"].item().split()]], vocabulary, 3)[0]},
     )
     assert tokens.__getitems__([1, 0])["tokens"].tolist() == [[2, 0, 0], [3, 2, 0]]
-
-
-def test_columns_of_a_table(tmp_path):
-    path = write(tmp_path / "a.tsv", "sentence\tlabel\ngood\t1\nbad\t0\n")
-    source = data.sources.tsv_source(path, text="sentence", label="label")
-    assert source[0]["text"].item() == "good"
-    assert data.combine.labels_of(source).tolist() == [1, 0]
-    path = write(tmp_path / "b.tsv", "good\tyes\nbad\tno\nfine\tyes\n")
-    named = data.sources.tsv_source(path, text=0, label=1)
-    assert named.class_names == ("no", "yes")
-    assert data.combine.labels_of(named).tolist() == [1, 0, 1]
-    assert list(data.sources.tsv_source(path, text=1).spec) == ["text"]
 
 
 # Characters and windows

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from jaxdl import data
+from jaxdl.data.sources.image_sets import CLASS_NAMES
 
 DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 real_data = pytest.mark.skipif(not DATA.exists(), reason="the folder ../shared/data is not there")
@@ -65,20 +66,27 @@ def no_network(monkeypatch):
     return tried
 
 
+def load_tfds(name, *, data_dir, **options):
+    options = {"data_dir": data_dir, "download": True, **options}
+    train, test = (
+        data.source_to_arrays(data.sources.tfds_source(name, split, **options), block=1000)
+        for split in ("train", "test")
+    )
+    return data.Dataset(name, train, test, CLASS_NAMES[name])
+
+
 def names_below(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
 def test_prepares_from_manual_dir_without_a_network(tmp_path, small_official_set, no_network):
     root = tmp_path / "new" / "tfds"
-    dataset = data.sources.tfds.load_tfds(
-        "fashion_mnist", data_dir=root, manual_dir=small_official_set
-    )
+    dataset = load_tfds("fashion_mnist", data_dir=root, manual_dir=small_official_set)
     for split, got in (("train", dataset.train), ("t10k", dataset.test)):
         np.testing.assert_array_equal(got["image"], ARRAYS[split][0][..., None])  # in file order
         np.testing.assert_array_equal(got["label"], ARRAYS[split][1])
     assert (dataset.train["image"].dtype, dataset.train["label"].dtype) == (np.uint8, np.int32)
-    assert dataset.class_names == data.sources.image_sets.CLASS_NAMES["fashion_mnist"]
+    assert dataset.class_names == CLASS_NAMES["fashion_mnist"]
     assert no_network == []
     assert "tensorflow" not in sys.modules
     # Only the finished set stays, and it is read again without its source files.
@@ -91,7 +99,7 @@ def test_prepares_from_manual_dir_without_a_network(tmp_path, small_official_set
 def test_the_stock_name_reads_what_was_prepared(tmp_path, small_official_set):
     import tensorflow_datasets as tfds
 
-    data.sources.tfds.load_tfds("fashion_mnist", data_dir=tmp_path, manual_dir=small_official_set)
+    load_tfds("fashion_mnist", data_dir=tmp_path, manual_dir=small_official_set)
     source = tfds.data_source("fashion_mnist", split="train", data_dir=tmp_path, download=False)
     assert len(source) == LENGTHS["train"]
     np.testing.assert_array_equal(source[7]["image"][..., 0], ARRAYS["train"][0][7])
@@ -108,7 +116,7 @@ def test_finds_the_default_folders(tmp_path, monkeypatch, small_official_set, no
 
 
 def test_is_silent_on_standard_output(tmp_path, capfd, small_official_set):
-    data.sources.tfds.load_tfds("fashion_mnist", data_dir=tmp_path, manual_dir=small_official_set)
+    load_tfds("fashion_mnist", data_dir=tmp_path, manual_dir=small_official_set)
     captured = capfd.readouterr()
     assert captured.out == ""
     assert "Dl Completed" not in captured.err
@@ -123,7 +131,7 @@ def test_a_changed_file_is_named_and_nothing_stays(tmp_path, small_official_set)
     with pytest.raises(
         ValueError, match=r"train-images-idx3-ubyte\.gz is not the official(.|\n)*Expected.*\n.*Got"
     ):
-        data.sources.tfds.load_tfds("fashion_mnist", data_dir=root, manual_dir=small_official_set)
+        load_tfds("fashion_mnist", data_dir=root, manual_dir=small_official_set)
     assert not (tmp_path / "new").exists()
 
 
@@ -139,7 +147,7 @@ def test_a_failure_while_writing_leaves_the_folder_as_it_was(
     root = tmp_path / "tfds"
     (root / "other").mkdir(parents=True)
     with pytest.raises(RuntimeError, match="disk full"):
-        data.sources.tfds.load_tfds("fashion_mnist", data_dir=root, manual_dir=small_official_set)
+        load_tfds("fashion_mnist", data_dir=root, manual_dir=small_official_set)
     assert names_below(root) == ["other"]
 
 
@@ -152,7 +160,7 @@ def test_no_network_fails_at_once_and_says_what_to_do(tmp_path, no_network):
         r"network download .*t10k-labels-idx1-ubyte\.gz; put the four files .*DIR/fashion_mnist "
         r".*--data_dir DIR.*manual_dir",
     ):
-        data.sources.tfds.load_tfds("fashion_mnist", data_dir=tmp_path / "new")
+        load_tfds("fashion_mnist", data_dir=tmp_path / "new")
     assert time.monotonic() - start < 10  # TFDS alone retries for minutes
     assert len(no_network) == 1
     assert names_below(tmp_path) == []
@@ -169,7 +177,7 @@ def test_a_host_that_never_answers_is_given_up(tmp_path, monkeypatch):
 
     monkeypatch.setattr(requests.Session, "request", hang)
     with pytest.raises(ConnectionError, match=r"mnist.*no answer within 0\.1 seconds"):
-        data.sources.tfds.load_tfds("mnist", data_dir=tmp_path)
+        load_tfds("mnist", data_dir=tmp_path)
 
 
 def test_a_host_that_refuses_is_reported(tmp_path, monkeypatch):
@@ -182,7 +190,7 @@ def test_a_host_that_refuses_is_reported(tmp_path, monkeypatch):
 
     monkeypatch.setattr(requests.Session, "request", forbid)
     with pytest.raises(ConnectionError, match="HTTP status 403"):
-        data.sources.tfds.load_tfds("kmnist", data_dir=tmp_path)
+        load_tfds("kmnist", data_dir=tmp_path)
 
 
 def test_a_download_that_breaks_off_is_reported(
@@ -194,24 +202,24 @@ def test_a_download_that_breaks_off_is_reported(
     with pytest.raises(
         ConnectionError, match=r"/t10k-labels-idx1-ubyte\.gz could not be fetched.*resolve the host"
     ):
-        data.sources.tfds.load_tfds("fashion_mnist", data_dir=root, manual_dir=small_official_set)
+        load_tfds("fashion_mnist", data_dir=root, manual_dir=small_official_set)
     assert not root.exists()
     assert len(no_network) == 1
 
 
 def test_download_false_touches_no_network(tmp_path, no_network):
     with pytest.raises(FileNotFoundError, match=r"4 of 4 source files.*download is False"):
-        data.sources.tfds.load_tfds("mnist", data_dir=tmp_path, download=False)
+        load_tfds("mnist", data_dir=tmp_path, download=False)
     assert no_network == []
 
 
 def test_manual_dir_must_exist(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"manual_dir '.*/absent' is not a folder"):
-        data.sources.tfds.load_tfds("mnist", data_dir=tmp_path, manual_dir=tmp_path / "absent")
+    with pytest.raises(FileNotFoundError, match=r"folder not found: .*/absent"):
+        load_tfds("mnist", data_dir=tmp_path, manual_dir=tmp_path / "absent")
 
 
 def test_tfrecord_needs_tensorflow(tmp_path, small_official_set):
-    data.sources.tfds.load_tfds("fashion_mnist", data_dir=tmp_path, manual_dir=small_official_set)
+    load_tfds("fashion_mnist", data_dir=tmp_path, manual_dir=small_official_set)
     version = tmp_path / "fashion_mnist" / "3.0.1"
     info = version / "dataset_info.json"
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
@@ -238,8 +246,10 @@ def test_a_split_is_a_source(tmp_path, small_official_set, no_network):
     np.testing.assert_array_equal(part[-1]["image"][..., 0], ARRAYS["train"][0][199])
     with pytest.raises(IndexError, match="index 100 "):
         part[100]
-    with pytest.raises(ValueError, match="'dev'"):
+    with pytest.raises(ValueError, match=r"no split 'dev'; it has .*(test.*train|train.*test)"):
         data.sources.tfds_source("fashion_mnist", "dev", data_dir=tmp_path)
+    testing = data.sources.tfds_source("fashion_mnist", "testing[:2]", data_dir=tmp_path)
+    np.testing.assert_array_equal(testing[1]["image"][..., 0], ARRAYS["t10k"][0][1])
     assert no_network == []
 
 
@@ -277,19 +287,15 @@ def test_a_set_that_is_not_there(tmp_path, no_network):
 
 
 def test_unknown_name():
-    with pytest.raises(
-        ValueError, match=r"knows mnist, fashion_mnist, kmnist, cifar10, got 'cifar100'"
-    ):
-        data.sources.tfds.load_tfds("cifar100")
+    with pytest.raises(FileNotFoundError, match="no data 'cifar100'"):
+        data.load("cifar100")
 
 
 @pytest.mark.data
 @real_data
 def test_fashion_mnist_equals_its_idx_files(tmp_path):
     expected = data.load("fashion_mnist", DATA)
-    actual = data.sources.tfds.load_tfds(
-        "fashion_mnist", data_dir=tmp_path, manual_dir=DATA / "fashion_mnist"
-    )
+    actual = load_tfds("fashion_mnist", data_dir=tmp_path, manual_dir=DATA / "fashion_mnist")
     assert (actual.name, actual.class_names) == (expected.name, expected.class_names)
     for split in ("train", "test"):
         for key in ("image", "label"):
@@ -302,5 +308,5 @@ def test_fashion_mnist_equals_its_idx_files(tmp_path):
 @real_data
 def test_mnist_files_that_are_not_the_official_ones_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"train-images-idx3-ubyte\.gz is not the official file"):
-        data.sources.tfds.load_tfds("mnist", data_dir=tmp_path, manual_dir=DATA / "mnist")
+        load_tfds("mnist", data_dir=tmp_path, manual_dir=DATA / "mnist")
     assert names_below(tmp_path) == []

@@ -5,6 +5,8 @@ import pytest
 from PIL import Image
 
 from jaxdl import data
+from jaxdl.data.combine import labels_of
+from jaxdl.data.sources.video_files import segment_indices
 
 
 @pytest.mark.parametrize(
@@ -21,16 +23,14 @@ from jaxdl import data
     ],
 )
 def test_evaluation_takes_the_middle_of_each_segment(num_frames, num_segments, expected):
-    indices = data.sources.video_files.segment_indices(num_frames, num_segments)
+    indices = segment_indices(num_frames, num_segments)
     assert indices.tolist() == expected
     assert indices.dtype == np.int64
 
 
 def test_training_draws_evenly_from_each_segment():
     generator = np.random.default_rng(0)
-    drawn = np.stack(
-        [data.sources.video_files.segment_indices(10, 3, generator) for _ in range(3000)]
-    )
+    drawn = np.stack([segment_indices(10, 3, generator) for _ in range(3000)])
     for column, members in enumerate(([0, 1, 2], [3, 4, 5], [6, 7, 8, 9])):
         frames, counts = np.unique(drawn[:, column], return_counts=True)
         assert frames.tolist() == members
@@ -42,7 +42,7 @@ def test_training_draws_evenly_from_each_segment():
 @pytest.mark.parametrize("numbers", [(0, 3), (3, 0)])
 def test_there_must_be_frames_and_segments(numbers):
     with pytest.raises(ValueError, match="must be greater than 0, got 0"):
-        data.sources.video_files.segment_indices(*numbers)
+        segment_indices(*numbers)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_videos_in_folders(videos):
     assert batch["video"].shape == (2, 3, 4, 6, 3)
     assert batch["video"][:, :, 0, 0, 0].tolist() == [[1, 4, 7], [100, 101, 100]]
     assert batch["label"].tolist() == [0, 1]
-    assert data.combine.labels_of(source).tolist() == [0, 0, 1, 1]
+    assert labels_of(source).tolist() == [0, 0, 1, 1]
 
 
 def test_random_frames_are_a_function_of_the_seed(videos):
@@ -83,7 +83,7 @@ def test_empty_folders_are_named(videos):
         data.sources.VideoFrames(videos, 3)
     (videos / "zoom").mkdir()
     (videos / "sit" / "c").rmdir()
-    with pytest.raises(ValueError, match=r"zoom holds no folders of frames"):
+    with pytest.raises(ValueError, match=r"zoom holds no videos"):
         data.sources.VideoFrames(videos, 3)
-    with pytest.raises(FileNotFoundError, match="there is no folder"):
+    with pytest.raises(FileNotFoundError, match="folder not found"):
         data.sources.VideoFrames(videos / "absent", 3)

@@ -1,7 +1,7 @@
-"""Preparing the MNIST family as TFDS would, without TensorFlow.
+"""Prepares the MNIST family as TFDS does, without TensorFlow.
 
-TFDS needs TensorFlow to build these sets: to unpack gzip, to read the files and to write PNG. A
-small builder does those three in Python; downloading, checksums and the folder layout stay TFDS's.
+TFDS needs TensorFlow to build these sets: to unpack gzip, read the files and write PNG. A small
+builder does this in Python; downloading, checksums and the folder layout are TFDS's.
 """
 
 import contextlib
@@ -23,8 +23,14 @@ BUILT_HERE = ("mnist", "fashion_mnist", "kmnist")
 _PROBE_SECONDS = 3.0
 
 
+def tfds_dir(data_dir: str | os.PathLike[str] | None) -> Path:
+    """TFDS's folder: the given one, ``$TFDS_DATA_DIR``, or ``~/tensorflow_datasets``."""
+    default = os.environ.get("TFDS_DATA_DIR") or Path("~", "tensorflow_datasets")
+    return Path(data_dir or default).expanduser()
+
+
 def prepared_version(name: str, data_dir: Path) -> str | None:
-    """The version of a set that is prepared in TFDS's folder, the newest, or None."""
+    """The newest version of a set that is prepared in TFDS's folder, or None."""
     found = [path.parent.name for path in (data_dir / name).glob("*.*.*/dataset_info.json")]
     numbered = [version for version in found if version.replace(".", "").isdigit()]
     return max(numbered, key=lambda v: [int(part) for part in v.split(".")], default=None)
@@ -33,12 +39,12 @@ def prepared_version(name: str, data_dir: Path) -> str | None:
 def prepare(
     name: str, data_dir: Path, manual_dir: str | os.PathLike[str] | None, download: bool
 ) -> None:
-    """Builds a set in a folder beside its final place and moves it there when it is whole."""
+    """Builds a set in a folder beside its final place and moves it there when it is complete."""
     import tensorflow_datasets as tfds
 
     manual = Path(manual_dir or data_dir / "downloads" / "manual").expanduser()
     if manual_dir is not None and not manual.is_dir():
-        raise FileNotFoundError(f"manual_dir {str(manual)!r} is not a folder.")
+        raise FileNotFoundError(f"folder not found: {manual} (manual_dir).")
     builder_cls = tfds.builder_cls(name)
     files = [f"{file}.gz" for files in IDX_FILES.values() for file in files]
     urls = [urljoin(builder_cls.URL, file) for file in files if not (manual / file).is_file()]
@@ -55,6 +61,12 @@ def prepare(
                 f"{name} is not prepared in {str(data_dir)!r}, {len(urls)} of 4 source files are "
                 f"not in {str(manual)!r}, and {urls[0]} cannot be fetched: {reason}. {remedy}"
             )
+
+    _build(name, builder_cls, data_dir, manual)
+
+
+def _build(name: str, builder_cls: type, data_dir: Path, manual: Path) -> None:
+    import tensorflow_datasets as tfds
 
     created = [path for path in (data_dir / name, *(data_dir / name).parents) if not path.exists()]
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -84,7 +96,7 @@ def prepare(
 
 
 def _without_tensorflow(base: type) -> type:
-    """TFDS's builder of a set, with the steps that need TensorFlow done in Python."""
+    """TFDS's builder of a set, with the steps that need TensorFlow in Python."""
     import tensorflow_datasets as tfds
     from PIL import Image
     from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
@@ -123,8 +135,8 @@ def _without_tensorflow(base: type) -> type:
                 found = str(error).partition("\nTo debug")[0]
                 raise ValueError(
                     f"{file} is not the official file of {self.name}. {found}\nDownload it again "
-                    f"from {url}. To use files of your own, put them into DIR/{self.name} and "
-                    "pass data_dir=DIR to jaxdl.data.load."
+                    f"from {url}. Other files go into DIR/{self.name}; pass data_dir=DIR to "
+                    "jaxdl.data.load."
                 ) from error
             except (OSError, tfds.download.DownloadError) as error:
                 raise ConnectionError(
@@ -146,15 +158,14 @@ def _remedy(name: str, urls: list[str]) -> str:
     return (
         f"On a machine with a network download {', '.join(urls)}; put the four files of the set "
         f"into DIR/{name} and pass data_dir=DIR to jaxdl.data.load (--data_dir DIR on a command "
-        "line), or pass the folder that holds them as manual_dir to "
-        "jaxdl.data.sources.tfds.load_tfds."
+        "line), or pass their folder as manual_dir to jaxdl.data.sources.tfds_source."
     )
 
 
 def _unreachable(url: str) -> str | None:
-    """Why a URL cannot be fetched, or None where it can; without TFDS's minutes of retries.
+    """The reason why a URL cannot be fetched, or None; without TFDS's minutes of retries.
 
-    The request runs in a thread because the search for the host's address knows no time limit.
+    The request runs in a thread because the host's address lookup has no time limit.
     """
     import requests
 
@@ -164,7 +175,7 @@ def _unreachable(url: str) -> str | None:
         try:
             with requests.get(url, stream=True, timeout=_PROBE_SECONDS) as response:
                 outcome.append(None if response.ok else f"HTTP status {response.status_code}")
-        except Exception as error:  # whatever it is, it is the reason
+        except Exception as error:
             outcome.append(f"{type(error).__name__}: {error}")
 
     thread = threading.Thread(target=probe, daemon=True)

@@ -1,63 +1,72 @@
 """array_record files as sources: records of bytes by number, as Grain and TFDS write them.
 
 :func:`write_array_record` and :class:`ArrayRecordSource` store an example as MessagePack, by
-``flax.serialization``. Sets that TFDS has prepared have an encoding of their own:
-:func:`jaxdl.data.sources.tfds_source` reads them.
+``flax.serialization``. Sets prepared by TFDS have another encoding, which
+:func:`jaxdl.data.sources.tfds_source` reads.
 """
 
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxdl._files import replacing
-from jaxdl.data.source import Example, FileSource, Source, as_example, check_indices
+from jaxdl.data.source import Example, FileSource, Indices, Source, as_example, check_indices
+from jaxdl.data.sources._arrays import tidy_example
 
 
-def decode_msgpack(record: bytes) -> Mapping[str, Any]:
-    """A record of :func:`write_array_record` as an example."""
+class _Reader(Protocol):
+    def __len__(self) -> int: ...
+
+    def __getitems__(self, indices: Sequence[int]) -> Sequence[bytes]: ...
+
+
+def decode_msgpack(record: bytes) -> Mapping[str, ArrayLike]:
+    """Decodes a record of :func:`write_array_record`."""
     from flax import serialization
 
     return serialization.msgpack_restore(record)
 
 
 class ArrayRecordSource(FileSource):
-    """The records of array_record files, decoded when they are asked for.
+    """The records of array_record files, decoded when they are read.
 
     Args:
-        paths: a file or several, one after the other.
+        path: a file, or several, one after the other.
         decode: a record's bytes → example; picklable, for workers.
         class_names: a name for every label.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: no array_record file. When read: a record that cannot be decoded.
+        FileNotFoundError: no such file.
+        ValueError: not an array_record file. When read: a record that cannot be read or decoded;
+            the message has file and number.
     """
 
     def __init__(
         self,
-        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-        decode: Callable[[bytes], Mapping[str, Any]] = decode_msgpack,
+        path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        decode: Callable[[bytes], Mapping[str, ArrayLike]] = decode_msgpack,
         class_names: Sequence[str] | None = None,
     ) -> None:
-        listed = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-        self.paths = [os.fspath(Path(path).expanduser().absolute()) for path in listed]
-        for path in self.paths:
-            if not os.path.isfile(path):
-                raise FileNotFoundError(f"there is no file {path!r}; expected array_record.")
+        listed = [path] if isinstance(path, str | os.PathLike) else list(path)
+        self.paths = [os.fspath(Path(each).expanduser().absolute()) for each in listed]
+        for each in self.paths:
+            if not os.path.isfile(each):
+                raise FileNotFoundError(f"file not found: {each} (expected array_record).")
         self.decode = decode
         self.class_names = None if class_names is None else tuple(class_names)
         self._length = len(self._opened())
 
-    def _open(self) -> Any:
+    def _open(self) -> _Reader:
         from array_record.python.array_record_data_source import ArrayRecordDataSource
 
         try:
-            reader = ArrayRecordDataSource(self.paths)
+            reader: _Reader = ArrayRecordDataSource(self.paths)
             len(reader)
-        except Exception as error:  # of C++, with no class of its own
+        except Exception as error:  # of C++, without a class
             raise ValueError(
                 f"{', '.join(self.paths)} cannot be read as array_record: {error}"
             ) from error
@@ -66,27 +75,42 @@ class ArrayRecordSource(FileSource):
     def __len__(self) -> int:
         return self._length
 
-    def examples(self, indices: Sequence[int] | np.ndarray) -> list[Example]:
+    def examples(self, indices: Indices) -> list[Example]:
         rows = [int(row) for row in check_indices(indices, len(self))]
-        found = []
-        for row, record in zip(rows, self._opened().__getitems__(rows), strict=True):
-            try:
-                found.append(as_example(self.decode(record)))
-            except Exception as error:
-                raise ValueError(
-                    f"record {row} of {', '.join(self.paths)} cannot be decoded by "
-                    f"{getattr(self.decode, '__name__', self.decode)}: {error}. A set that TFDS "
-                    "has prepared is read with tfds_source; other encodings need decode=."
-                ) from error
-        return found
+        try:
+            records = self._opened().__getitems__(rows)
+        except Exception:  # find the record that is damaged
+            records = [self._record(row) for row in rows]
+        return [self._decode(row, record) for row, record in zip(rows, records, strict=True)]
+
+    def _record(self, row: int) -> bytes:
+        try:
+            (record,) = self._opened().__getitems__([row])
+        except Exception as error:
+            raise ValueError(
+                f"{', '.join(self.paths)}, record {row} cannot be read: {error}."
+            ) from error
+        return bytes(record)
+
+    def _decode(self, row: int, record: bytes) -> Example:
+        place = f"{', '.join(self.paths)}, record {row}"
+        try:
+            example = as_example(self.decode(record))
+        except Exception as error:
+            raise ValueError(
+                f"{place} cannot be decoded by {getattr(self.decode, '__name__', self.decode)}: "
+                f"{error}. A set prepared by TFDS is read with tfds_source; other encodings need "
+                "decode=."
+            ) from error
+        return {name: tidy_example(name, value, place) for name, value in example.items()}
 
 
 def write_array_record(source: Source, path: str | os.PathLike[str]) -> Path:
     """Writes a source as one array_record file, with a progress bar.
 
     Args:
-        source: examples of any shapes, also different ones.
-        path: the file to write; it appears when it is whole.
+        source: examples, which may differ in shape.
+        path: of the file; it appears when it is complete.
 
     Returns:
         the path.

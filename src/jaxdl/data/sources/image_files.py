@@ -1,57 +1,178 @@
-"""Images in files: one folder a class, a list of files, or a folder of them."""
+"""Images in files: one folder per class, a list of files, or a plain folder."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
 from jaxdl._checks import check_labels
-from jaxdl.data.combine import source_to_arrays
 from jaxdl.data.source import (
     BaseSource,
-    Dataset,
     Example,
+    Indices,
     Spec,
-    check_dataset,
     check_index,
     check_indices,
     stack_examples,
 )
+from jaxdl.data.sources._arrays import to_labels
+from jaxdl.data.sources._decode import IMAGE_SUFFIXES, MAX_PIXELS, Mode, check_size, read_image
+from jaxdl.data.sources._listing import class_folders, entries, walk
 from jaxdl.data.sources.text_files import read_text
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""What counts as an image file; other files are an error, hidden ones are passed over."""
+
+def image_source(
+    path: str | os.PathLike[str],
+    *,
+    labels: str | os.PathLike[str] | None = "folders",
+    class_names: Sequence[str] | None = None,
+    size: tuple[int, int] | None = None,
+    mode: Mode = "RGB",
+    skip_broken: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    apply_exif_orientation: bool = False,
+) -> "ImageFiles":
+    """A source of the images in a folder, decoded when they are read.
+
+    Classes and files are sorted by name, folder by folder. Hidden files and folders are ignored.
+    Transparent images are composed on white, except for ``"RGBA"``; 16-bit images keep their 8 most
+    significant bits.
+
+    Args:
+        path: folder of one split.
+        labels: ``"folders"``: one folder per class, ``path/CLASS/…/IMAGE``, numbered from 0; None:
+            no labels, all images in and below the folder; or the path of a list, a text file in
+            UTF-8 with an image path (from ``path``, or absolute), a tab or space, and a class index
+            on each line.
+        class_names: names of the classes, in order. Pass those of the training set for the others.
+        size: (height, width) to which every image is resized (bilinear, antialiased), or None. A
+            batch of images of different sizes is refused; crop or resize them with ``map_source``.
+        mode: ``"RGB"``, ``"L"`` (gray) or ``"RGBA"``, to which every image is converted.
+        skip_broken: decode every file once now, with a progress bar, and leave out those that
+            cannot be read; ``skipped`` lists them.
+        max_pixels: limit of an image's height · width, checked before it is decoded.
+        apply_exif_orientation: rotate photographs as their EXIF tag says; ignored by default, as in
+            torchvision.
+
+    Returns:
+        ``"image"`` (H, W, C) uint8, and ``"label"`` () int32 if there are labels.
+
+    Raises:
+        FileNotFoundError: no such folder or list, or no class folders.
+        ValueError: no images, an empty, missing or unknown class, a file that is not an image, or a
+            line of the list that is not valid. When read: a file that cannot be decoded, or images
+            of two sizes in a batch. The message names the file.
+
+    Source: ``torchvision.datasets.ImageFolder``.
+    """
+    folder = Path(path).expanduser()
+    numbers: list[int] | None = None
+    if labels is None:
+        files = list(_images(folder))
+    elif labels == "folders":
+        files, numbers, class_names = _by_class(folder, class_names)
+    else:
+        files, numbers = _read_list(Path(labels).expanduser(), folder, skip_broken)
+    return ImageFiles(
+        files,
+        numbers,
+        class_names,
+        size=size,
+        mode=mode,
+        skip_broken=skip_broken,
+        max_pixels=max_pixels,
+        apply_exif_orientation=apply_exif_orientation,
+    )
 
 
-_CHANNELS = {"RGB": 3, "L": 1, "RGBA": 4}
+def has_class_folders(folder: Path) -> bool:
+    """Returns True if a folder of images has one folder per class.
+
+    Raises:
+        ValueError: images beside the folders.
+    """
+    found = entries(folder)
+    folders = [path for path in found if path.is_dir()]
+    images = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES]
+    if folders and images:
+        raise ValueError(
+            f"{folder} holds both images ({images[0].name}) and folders ({folders[0].name}); move "
+            "the images into class folders, or pass labels=None to read all without labels."
+        )
+    return bool(folders)
+
+
+def _by_class(
+    folder: Path, class_names: Sequence[str] | None
+) -> tuple[list[Path], list[int], list[str]]:
+    if folder.is_dir() and not has_class_folders(folder) and any(_images(folder)):
+        raise FileNotFoundError(
+            f"{folder} has no class folders, only images; pass labels=None to read them without "
+            "labels."
+        )
+    folders = class_folders(folder, class_names)
+    files, numbers = [], []
+    for number, (_, inside) in enumerate(folders):
+        found = list(_images(inside))
+        files += found
+        numbers += [number] * len(found)
+    return files, numbers, [name for name, _ in folders]
+
+
+def _images(folder: Path) -> list[Path]:
+    """All images in and below a folder; another file is an error."""
+    found = list(walk(folder))
+    for path in found:
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            raise ValueError(
+                f"{path} is not an image file; expected one of {', '.join(IMAGE_SUFFIXES)}."
+            )
+    if not found:
+        raise ValueError(f"{folder} holds no images.")
+    return found
+
+
+def _read_list(path: Path, folder: Path, skip_broken: bool) -> tuple[list[Path], list[int]]:
+    files, labels = [], []
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        line = line.strip()
+        if not line:
+            continue
+        parts = line.rsplit(None, 1) if "\t" not in line else line.rsplit("\t", 1)
+        if len(parts) < 2 or not parts[1].strip().isdecimal():
+            raise ValueError(
+                f"{path}, line {number}: expected a path and a class index from 0, separated by a "
+                f"tab or a space, got {line!r}."
+            )
+        file = folder / parts[0].rstrip()
+        if not skip_broken and not file.is_file():
+            raise ValueError(f"{path}, line {number}: file not found: {file}.")
+        files.append(file)
+        labels.append(int(parts[1]))
+    if not files:
+        raise ValueError(f"{path}: expected lines of a path and a class index, got an empty file.")
+    return files, labels
 
 
 class ImageFiles(BaseSource):
-    """Image files, decoded when they are asked for.
+    """Given image files, decoded when they are read; see :func:`image_source`.
 
     Args:
         paths: of the files.
         labels: a class index for every file, or None.
-        class_names: a name for every label.
-        size: (height, width) to which every image is resized (bilinear, antialiased), or None. Then
-            images may differ in size; a batch of such is refused, so crop or resize them with
-            ``map_source`` first.
-        mode: ``"RGB"``, ``"L"`` (grey) or ``"RGBA"``; every image is converted.
-        skip_broken: decode every file once now, with a progress bar, and leave out those that
-            cannot be read; ``skipped`` has them.
+        class_names, size, mode, skip_broken, max_pixels, apply_exif_orientation: see
+            :func:`image_source`.
 
     Attributes:
         paths: of the files, in the order of the examples.
         labels: (N,) int32 or None.
-        skipped: the files that were left out.
+        skipped: files that were left out.
 
     Raises:
-        ValueError: no files; labels of another number or out of range. When read: a file that is
-            damaged or no image, images of two sizes in a batch; the message names the files.
+        ValueError: no files, or labels of another number or out of range.
     """
 
     def __init__(
@@ -61,55 +182,70 @@ class ImageFiles(BaseSource):
         class_names: Sequence[str] | None = None,
         *,
         size: tuple[int, int] | None = None,
-        mode: str = "RGB",
+        mode: Mode = "RGB",
         skip_broken: bool = False,
+        max_pixels: int = MAX_PIXELS,
+        apply_exif_orientation: bool = False,
     ) -> None:
-        if mode not in _CHANNELS:
-            raise ValueError(f"mode must be one of {', '.join(_CHANNELS)}, got {mode!r}.")
-        _check_size(size)
+        if mode not in ("RGB", "L", "RGBA"):
+            raise ValueError(f"mode must be RGB, L or RGBA, got {mode!r}.")
+        check_size(size)
         if labels is not None and len(labels) != len(paths):
-            raise ValueError(f"there are {len(paths)} files and {len(labels)} labels.")
+            raise ValueError(f"got {len(paths)} files and {len(labels)} labels.")
         self.paths = [os.fspath(path) for path in paths]
-        self.labels = None if labels is None else np.asarray(labels, np.int32)
+        self.labels: np.ndarray | None = None
+        if labels is not None and len(labels):
+            array = np.asarray(labels)
+            check_labels(array, None if class_names is None else len(class_names))
+            self.labels = to_labels(array, "the image labels")
         self.class_names = None if class_names is None else tuple(class_names)
         self.size, self.mode = size, mode
+        self.max_pixels, self.apply_exif_orientation = max_pixels, apply_exif_orientation
         self.skipped: list[str] = []
-        if self.labels is not None and len(self.labels):
-            check_labels(self.labels, None if class_names is None else len(class_names))
         if skip_broken:
             self._skip_broken()
         if not self.paths:
-            raise ValueError(f"there are no image files ({len(self.skipped)} were skipped).")
+            raise ValueError(f"no image files ({len(self.skipped)} were skipped).")
 
     def _skip_broken(self) -> None:
         from tqdm import tqdm
 
         with ThreadPoolExecutor() as pool:
-            readable = list(
-                tqdm(
-                    pool.map(_is_readable, self.paths),
-                    desc="checking images",
-                    total=len(self.paths),
-                    leave=False,
-                    delay=1,
-                )
-            )
+            results = pool.map(self._is_readable, self.paths)
+            bar = tqdm(results, desc="checking images", total=len(self.paths), leave=False, delay=1)
+            readable = np.array(list(bar), bool)
         self.skipped = [path for path, good in zip(self.paths, readable, strict=True) if not good]
         self.paths = [path for path, good in zip(self.paths, readable, strict=True) if good]
         if self.labels is not None:
-            self.labels = self.labels[np.array(readable, bool)]
+            self.labels = self.labels[readable]
+
+    def _is_readable(self, path: str) -> bool:
+        try:
+            self._read(path)
+        except ValueError:
+            return False
+        return True
+
+    def _read(self, path: str) -> np.ndarray:
+        return read_image(
+            path,
+            self.size,
+            mode=self.mode,
+            max_pixels=self.max_pixels,
+            apply_exif_orientation=self.apply_exif_orientation,
+        )
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Example:
         number = check_index(index, len(self))
-        example = {"image": read_image(self.paths[number], self.size, mode=self.mode)}
+        example = {"image": self._read(self.paths[number])}
         if self.labels is not None:
             example["label"] = np.asarray(self.labels[number])
         return example
 
-    def __getitems__(self, indices: Sequence[int] | np.ndarray) -> Example:
+    def __getitems__(self, indices: Indices) -> Example:
         numbers = check_indices(indices, len(self))
         examples = self.examples(numbers)
         shape = self.spec["image"].shape
@@ -130,221 +266,3 @@ class ImageFiles(BaseSource):
             if self.labels is not None:
                 self._spec["label"] = jax.ShapeDtypeStruct((), np.dtype(np.int32))
         return self._spec
-
-
-def image_source(
-    directory: str | os.PathLike[str],
-    class_names: Sequence[str] | None = None,
-    *,
-    size: tuple[int, int] | None = None,
-    mode: str = "RGB",
-    skip_broken: bool = False,
-) -> ImageFiles:
-    """A source of the images in ``directory/CLASS/IMAGE``, or in ``directory/IMAGE``.
-
-    Classes and files are sorted by name; classes are numbered from 0. A folder without folders is a
-    set without labels, such as CelebA's faces.
-
-    Args:
-        directory: of one split.
-        class_names: the names of the folders, where the numbering of another split shall hold.
-        size, mode, skip_broken: see :class:`ImageFiles`.
-
-    Returns:
-        ``"image"`` (H, W, C) uint8, and ``"label"`` () int32 where there are classes.
-
-    Raises:
-        FileNotFoundError: no such folder.
-        ValueError: an empty, missing or unknown class folder, or a file that is no image file. The
-            message names it.
-
-    Source: ``torchvision.datasets.ImageFolder``.
-    """
-    directory = Path(directory).expanduser()
-    if not directory.is_dir():
-        raise FileNotFoundError(
-            f"there is no folder {directory}; expected one folder a class in it, with images."
-        )
-    folders = sorted(path.name for path in directory.iterdir() if path.is_dir())
-    if not folders and class_names is None:
-        paths = list(_files(directory))
-        if not paths:
-            raise ValueError(f"{directory} holds neither folders of images nor images.")
-        return ImageFiles(paths, size=size, mode=mode, skip_broken=skip_broken)
-    names = folders if class_names is None else list(class_names)
-    unknown = sorted(set(folders) - set(names))
-    if unknown:
-        raise ValueError(
-            f"{directory} has the class {unknown[0]!r}, which is none of the {len(names)} class "
-            f"names {', '.join(names[:10])}{', …' if len(names) > 10 else ''}."
-        )
-    paths, labels = [], []
-    for label, name in enumerate(names):
-        if not (directory / name).is_dir():
-            raise ValueError(f"{directory} lacks the class {name!r}, which the other split has.")
-        found = list(_files(directory / name))
-        if not found:
-            raise ValueError(f"{directory / name} holds no images: an empty class.")
-        paths += found
-        labels += [label] * len(found)
-    return ImageFiles(paths, labels, names, size=size, mode=mode, skip_broken=skip_broken)
-
-
-def image_list(
-    path: str | os.PathLike[str],
-    root: str | os.PathLike[str] | None = None,
-    class_names: Sequence[str] | None = None,
-    *,
-    size: tuple[int, int] | None = None,
-    mode: str = "RGB",
-    skip_broken: bool = False,
-) -> ImageFiles:
-    """A source of the images named in a text file, in every line a path and a class index.
-
-    The last tab or run of spaces separates them, so a path may hold spaces. Blank lines are
-    skipped. The order is that of the file; shuffle in the loader.
-
-    Args:
-        path: of the list, in UTF-8.
-        root: folder that relative paths start from; the list's own by default.
-        class_names: a name for every label.
-        size, mode, skip_broken: see :class:`ImageFiles`.
-
-    Raises:
-        FileNotFoundError: there is no such list.
-        ValueError: no lines, a line without a class index, or a file that is not there. The message
-            names the line.
-    """
-    path = Path(path).expanduser()
-    folder = path.parent if root is None else Path(root).expanduser()
-    paths, labels = [], []
-    for number, line in enumerate(read_text(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        parts = line.strip().rsplit(None, 1) if "\t" not in line else line.strip().rsplit("\t", 1)
-        if len(parts) < 2 or not parts[1].strip().isdecimal():
-            raise ValueError(
-                f"{path}, line {number}: expected a path and a class index from 0, separated by a "
-                f"tab or a space, got {line.strip()!r}."
-            )
-        file = folder / parts[0].rstrip()
-        if not skip_broken and not file.is_file():
-            raise ValueError(f"{path}, line {number}: there is no file {str(file)!r}.")
-        paths.append(file)
-        labels.append(int(parts[1]))
-    if not paths:
-        raise ValueError(f"{path}: expected lines of a path and a class index, got an empty file.")
-    return ImageFiles(paths, labels, class_names, size=size, mode=mode, skip_broken=skip_broken)
-
-
-def image_folder(
-    directory: str | os.PathLike[str],
-    *,
-    name: str | None = None,
-    size: tuple[int, int] | None = None,
-) -> Dataset:
-    """Reads a classification set from ``directory/{train,test}/CLASS/IMAGE`` into arrays.
-
-    :func:`image_source` gives one such split as a source that reads images when they are needed.
-
-    Args:
-        directory: holds the folders ``train`` and ``test`` (or ``val``), each with one folder a
-            class.
-        name: what to call the set; the folder's own name by default.
-        size: (height, width) to which every image is resized (bilinear, antialiased); None asks
-            for images of one size.
-
-    Returns:
-        images (N, H, W, 3) uint8, labels (N,) int32.
-
-    Raises:
-        FileNotFoundError: no such folder, or no images in it.
-        ValueError: a file that is no image, an empty or unknown class, or images of several sizes.
-            The message names the file or folder.
-
-    Source: ``torchvision.datasets.ImageFolder`` with the images loaded and in RGB.
-    """
-    directory = Path(directory).expanduser()
-    train, test = directory / "train", _first(directory / "test", directory / "val")
-    class_names = _folders(train)
-    unknown = set(_folders(test)) - set(class_names)
-    if unknown:
-        raise ValueError(f"{test} has the class {sorted(unknown)[0]!r}, which {train} has not.")
-    arrays = [
-        source_to_arrays(image_source(split, class_names, size=size), max_bytes=2**40)
-        for split in (train, test)
-    ]
-    return check_dataset(
-        Dataset(name or directory.name, arrays[0], arrays[1], class_names=tuple(class_names))
-    )
-
-
-def has_image_folders(directory: Path) -> bool:
-    """Whether a folder looks like one for :func:`image_folder`."""
-    return (directory / "train").is_dir()
-
-
-def _first(*paths: Path) -> Path:
-    return next((path for path in paths if path.is_dir()), paths[0])
-
-
-def _folders(split: Path) -> list[str]:
-    if not split.is_dir():
-        raise FileNotFoundError(
-            f"there is no folder {split}; expected one folder a class in it, with images."
-        )
-    names = sorted(path.name for path in split.iterdir() if path.is_dir())
-    if not names:
-        raise FileNotFoundError(f"{split} holds no folders; expected one a class, with images.")
-    return names
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        if path.suffix.lower() not in SUFFIXES:
-            raise ValueError(f"{path} is no image file; expected one of {', '.join(SUFFIXES)}.")
-        yield path
-
-
-def read_image(
-    path: str | os.PathLike[str], size: tuple[int, int] | None = None, *, mode: str = "RGB"
-) -> np.ndarray:
-    """An image file as an array.
-
-    Args:
-        path: of the file; any format that Pillow reads.
-        size: (height, width) to resize to (bilinear, antialiased), or None.
-        mode: ``"RGB"``, ``"L"`` (grey) or ``"RGBA"``, to which it is converted.
-
-    Returns:
-        (H, W, C) uint8.
-
-    Raises:
-        ValueError: the file is damaged, cut short or no image; the message names it.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as file:
-            image = file.convert(mode)
-    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read as an image: {error}.") from error
-    if size is not None and image.size != (size[1], size[0]):
-        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return np.asarray(image).reshape(image.height, image.width, _CHANNELS[mode])
-
-
-def _check_size(size: Any) -> None:
-    pair = isinstance(size, Sequence) and len(size) == 2
-    if size is not None and not (pair and all(isinstance(n, int) and n > 0 for n in size)):
-        raise ValueError(f"size must be (height, width) in pixels, (64, 64) say, got {size!r}.")
-
-
-def _is_readable(path: str) -> bool:
-    try:
-        read_image(path)
-    except ValueError:
-        return False
-    return True

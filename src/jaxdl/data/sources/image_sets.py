@@ -5,11 +5,14 @@ import math
 import os
 import zlib
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 
 from jaxdl._checks import check_labels
-from jaxdl.data.source import Dataset, check_dataset
+from jaxdl.data.source import ArraySource, Dataset, check_dataset
+from jaxdl.data.sources._arrays import MAX_BYTES
+from jaxdl.data.sources._listing import split_name
 
 _DIGITS = tuple("0123456789")
 
@@ -43,7 +46,7 @@ CLASS_NAMES: dict[str, tuple[str, ...]] = {
         "truck",
     ),
 }
-"""The names that :func:`jaxdl.data.load` knows, and their classes in the order of the labels."""
+"""Data sets by name, and their classes in the order of the labels."""
 
 
 IDX_FILES = {
@@ -61,12 +64,11 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 
 def digits() -> Dataset:
-    """The 1,797 handwritten digits, 8×8 grey, that ship inside scikit-learn.
+    """The 1,797 handwritten digits, 8×8 gray, that ship with scikit-learn.
 
-    Values 0 to 16 become round(v · 255 / 16), uint8. The split is fixed and stratified, without a
-    random number: of the examples sorted by class (in their own order within a class) every
-    fifth, from the first, is a test example. That makes 1,437 for training and 360 for testing;
-    both splits keep scikit-learn's order.
+    Values 0 to 16 become round(v · 255 / 16), uint8. The split is fixed and stratified: of the
+    examples sorted by class (stably), every fifth, from the first, is a test example. This makes
+    1,437 for training and 360 for testing; both splits keep scikit-learn's order.
 
     Returns:
         images (N, 8, 8, 1) uint8, labels (N,) int32.
@@ -94,43 +96,54 @@ def digits() -> Dataset:
     )
 
 
-def idx(directory: str | os.PathLike[str], *, name: str, class_names: tuple[str, ...]) -> Dataset:
-    """Reads a set from four IDX files under MNIST's names.
+def idx_source(
+    path: str | os.PathLike[str],
+    split: str = "train",
+    class_names: tuple[str, ...] | None = None,
+    *,
+    max_bytes: int = MAX_BYTES,
+) -> ArraySource:
+    """Reads one split of a set from IDX files under MNIST's names.
 
     Args:
-        directory: folder with ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``,
-            ``t10k-images-idx3-ubyte`` and ``t10k-labels-idx1-ubyte``, each plain or with ``.gz``.
-        name: what to call the set.
-        class_names: a name for every label; their number is the number of classes.
+        path: folder with ``train-images-idx3-ubyte`` and ``train-labels-idx1-ubyte``, for the test
+            split ``t10k-…``, each plain or with ``.gz``.
+        split: ``"train"`` or ``"test"``.
+        class_names: a name for every label.
+        max_bytes: limit of a file's values, checked before they are read or decompressed.
 
     Returns:
-        images (N, H, W, 1) uint8, labels (N,) int32.
+        ``"image"`` (N, H, W, 1) uint8 and ``"label"`` (N,) int32.
 
     Raises:
-        FileNotFoundError: files are missing; the message lists them.
-        ValueError: a file is damaged, of the wrong rank or type, holds a label out of range, or
-            the files of a split differ in length. The message names the file.
+        FileNotFoundError: a file is missing; the message has its name.
+        ValueError: an unknown split, a file that is damaged or of the wrong rank or type, a label
+            out of range, or images and labels of different number. The message names the file.
 
-    The counterpart of ``torchvision.datasets.MNIST``, which reads the same files.
+    Source: ``torchvision.datasets.MNIST``, which reads the same files.
     """
-    directory = Path(directory).expanduser()
-    wanted = [directory / file for files in IDX_FILES.values() for file in files]
-    missing = [path.name for path in wanted if _find(path) is None]
+    folder = Path(path).expanduser()
+    if split_name(split) not in IDX_FILES:
+        raise ValueError(f"{folder}: IDX files have the splits train and test, got {split!r}.")
+    images, labels = (folder / name for name in IDX_FILES[split_name(split)])
+    missing = [each.name for each in (images, labels) if _find(each) is None]
     if missing:
         raise FileNotFoundError(
-            f"{name}: {len(missing)} of 4 IDX files are missing in {str(directory)!r}: "
-            f"{', '.join(missing)}; each may be plain or end in .gz. Put them there, or pass the "
-            "folder that holds them."
+            f"file not found in {str(folder)!r}: {' and '.join(missing)} (IDX, plain or .gz)."
         )
-    train, test = (
-        _read_split(directory / images, directory / labels, len(class_names))
-        for images, labels in IDX_FILES.values()
-    )
-    return check_dataset(Dataset(name, train, test, tuple(class_names)))
+    image, label = read_idx(images, max_bytes=max_bytes), read_idx(labels, max_bytes=max_bytes)
+    _check_pair(images, labels, image, label, class_names)
+    arrays = {"image": image[..., None], "label": label.astype(np.int32)}
+    return ArraySource(arrays, class_names)
 
 
-def _read_split(images: Path, labels: Path, num_classes: int) -> dict[str, np.ndarray]:
-    image, label = read_idx(images), read_idx(labels)
+def _check_pair(
+    images: Path,
+    labels: Path,
+    image: np.ndarray,
+    label: np.ndarray,
+    class_names: tuple[str, ...] | None,
+) -> None:
     if image.ndim != 3 or image.dtype != np.uint8:
         raise ValueError(
             f"{images}: images must be unsigned bytes of rank 3 (N, H, W), got {image.dtype} "
@@ -143,66 +156,93 @@ def _read_split(images: Path, labels: Path, num_classes: int) -> dict[str, np.nd
         )
     if len(image) != len(label):
         raise ValueError(
-            f"{images} holds {len(image)} images and {labels} {len(label)} labels; they must be "
-            "equally many. Are both of one split, and complete?"
+            f"{images} holds {len(image)} images and {labels} {len(label)} labels; expected the "
+            "same number. Are both of one split, and complete?"
         )
     try:
-        check_labels(label, num_classes)
+        check_labels(label, None if class_names is None else len(class_names))
     except ValueError as error:
         raise ValueError(f"{labels}: {error}") from error
-    return {"image": image[..., None], "label": label.astype(np.int32)}
 
 
-def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
+def read_idx(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> np.ndarray:
     """Reads one IDX file, MNIST's format, gzip or plain.
 
-    The content decides whether it is gzip, not the name; where ``path`` does not exist, the same
-    name with or without ``.gz`` is taken. The format: two zero bytes, a type code, the rank, the
-    sizes as 32-bit integers, then the values; all big-endian.
+    The content, not the name, decides whether it is gzip; if ``path`` does not exist, the same name
+    with or without ``.gz`` is read. The format: two zero bytes, a type code, the rank, the sizes as
+    32-bit integers, then the values; all big-endian.
 
     Args:
-        path: the file.
+        path: of the file.
+        max_bytes: limit of the values, checked before they are read or decompressed.
 
     Returns:
         a writable array in the machine's byte order, with the file's shape and dtype: uint8
         (MNIST), int8, int16, int32, float32 or float64.
 
     Raises:
-        FileNotFoundError: there is no such file, plain or gzip.
+        FileNotFoundError: no such file, plain or gzip.
         ValueError: the file is empty, not IDX, cut short, too long, or damaged gzip.
     """
     path = Path(path).expanduser()
     found = _find(path)
     if found is None:
         raise FileNotFoundError(
-            f"there is no file {str(path)!r} (nor {_other_name(path).name!r} beside it); expected "
-            "an IDX file, gzip or plain. Check the folder, or download the file."
+            f"file not found: {path} (nor {_other_name(path).name} beside it; expected IDX, gzip "
+            "or plain)."
         )
-    data = _gunzip(found)
-    again = "Download or copy it again."
-    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _IDX_DTYPES or not 1 <= data[3] <= 32:
-        what = f"the bytes {data[:4].hex(' ')}" if data else "an empty file"
+    with found.open("rb") as file:
+        is_gzip = file.read(2) == _GZIP_MAGIC
+    try:
+        with gzip.open(found) if is_gzip else found.open("rb") as stream:
+            return _read_values(found, cast(IO[bytes], stream), is_gzip, max_bytes)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(
-            f"{found}: not an IDX file: expected it to begin with 00 00, a type code (one of "
-            f"{', '.join(f'{code:02x}' for code in _IDX_DTYPES)}) and a rank, such as 00 00 08 03 "
-            f"for images, got {what}. {again}"
-        )
-    dtype, rank = np.dtype(_IDX_DTYPES[data[2]]), data[3]
-    start = 4 + 4 * rank
-    if len(data) < start:
-        raise ValueError(
-            f"{found}: cut short within its header: rank {rank} takes {start} bytes, got "
-            f"{len(data)}. {again}"
-        )
-    shape = tuple(int(size) for size in np.frombuffer(data, ">u4", rank, offset=4))
-    expected, actual = math.prod(shape) * dtype.itemsize, len(data) - start
+            f"{found}: the gzip stream is cut short or damaged ({error}); expected a complete gzip "
+            f"file, got {found.stat().st_size} bytes. {_AGAIN}"
+        ) from error
+
+
+_AGAIN = "Download or copy it again."
+
+
+def _read_values(path: Path, stream: IO[bytes], is_gzip: bool, max_bytes: int) -> np.ndarray:
+    dtype, shape, start = _read_header(path, stream)
+    expected = math.prod(shape) * dtype.itemsize
+    announced = f"its header announces shape {shape} of {dtype.newbyteorder('=')}, {expected} bytes"
+    actual = None if is_gzip else path.stat().st_size - start
+    if actual is None or actual == expected:
+        if expected > max_bytes:
+            raise ValueError(f"{path}: {announced}, more than max_bytes {max_bytes:,}.")
+        data = stream.read(expected + 1)  # one more, to see the end
+        actual = len(data)
     if actual != expected:
         raise ValueError(
-            f"{found}: {'cut short' if actual < expected else 'too long'}: its header announces "
-            f"shape {shape} of {dtype.newbyteorder('=')}, {expected} bytes, got {actual} after "
-            f"the header. {again}"
+            f"{path}: {'cut short' if actual < expected else 'too long'}: {announced}, got "
+            f"{'at least ' if is_gzip and actual > expected else ''}{actual} after the header. "
+            f"{_AGAIN}"
         )
-    return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+    return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def _read_header(path: Path, stream: IO[bytes]) -> tuple[np.dtype, tuple[int, ...], int]:
+    """The dtype and shape of the values, and the length of the header."""
+    data = stream.read(4)
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _IDX_DTYPES or not 1 <= data[3] <= 32:
+        got = f"the bytes {data.hex(' ')}" if data else "an empty file"
+        raise ValueError(
+            f"{path}: not an IDX file: expected it to begin with 00 00, a type code (one of "
+            f"{', '.join(f'{code:02x}' for code in _IDX_DTYPES)}) and a rank, such as 00 00 08 03 "
+            f"for images, got {got}. {_AGAIN}"
+        )
+    dtype, rank = np.dtype(_IDX_DTYPES[data[2]]), data[3]
+    sizes = stream.read(4 * rank)
+    if len(sizes) < 4 * rank:
+        raise ValueError(
+            f"{path}: cut short within its header: rank {rank} takes {4 + 4 * rank} bytes, got "
+            f"{4 + len(sizes)}. {_AGAIN}"
+        )
+    return dtype, tuple(int(size) for size in np.frombuffer(sizes, ">u4")), 4 + 4 * rank
 
 
 def _other_name(path: Path) -> Path:
@@ -210,7 +250,7 @@ def _other_name(path: Path) -> Path:
 
 
 def has_idx_files(directory: str | os.PathLike[str]) -> bool:
-    """Whether a folder holds any of the four files that :func:`idx` reads."""
+    """Returns True if a folder holds any of the four files that :func:`idx_source` reads."""
     files = [file for split in IDX_FILES.values() for file in split]
     return any(_find(Path(directory) / file) is not None for file in files)
 
@@ -218,16 +258,3 @@ def has_idx_files(directory: str | os.PathLike[str]) -> bool:
 def _find(path: Path) -> Path | None:
     """The file at a path, or the same with or without ``.gz``, or None."""
     return next((file for file in (path, _other_name(path)) if file.is_file()), None)
-
-
-def _gunzip(path: Path) -> bytes:
-    data = path.read_bytes()
-    if data[:2] != _GZIP_MAGIC:
-        return data
-    try:
-        return gzip.decompress(data)
-    except (EOFError, zlib.error, OSError) as error:
-        raise ValueError(
-            f"{path}: the gzip stream is cut short or damaged ({error}); expected a whole gzip "
-            f"file, got {len(data)} bytes. Download or copy it again."
-        ) from error

@@ -1,18 +1,31 @@
-"""Parquet files as sources, a row group at a time; pyarrow comes with the extra ``parquet``."""
+"""Parquet files as sources, read by row group; pyarrow comes with the extra ``parquet``."""
 
-import io
 import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxdl.data.source import Example, FileSource, check_index, check_indices, stack_examples
-from jaxdl.data.sources.tables import tidy
+from jaxdl.data.source import (
+    Example,
+    FileSource,
+    Indices,
+    check_index,
+    check_indices,
+    stack_examples,
+)
+from jaxdl.data.sources._arrays import MAX_BYTES, tidy, tidy_example
+from jaxdl.data.sources._decode import MAX_PIXELS, Mode, read_image
+from jaxdl.data.sources._listing import entries, shortlist
 
-Columns = dict[str, list[Any] | np.ndarray]
+if TYPE_CHECKING:
+    import pyarrow
+    import pyarrow.parquet
+
+Columns = dict[str, Sequence[object] | np.ndarray]
 """The values of a row group by column."""
 
 
@@ -23,17 +36,19 @@ _LOCK = threading.Lock()  # a file serves one thread at a time
 
 
 class ParquetSource(FileSource):
-    """Rows of Parquet files, read a row group at a time.
+    """Rows of Parquet files, read by row group.
 
-    A row group is read whole and the last four are kept. An order that stays within a group for a
-    while is therefore quick, one that jumps among all of them is not: ``row_groups`` has their
-    bounds for a sampler. Small files become arrays by ``source_to_arrays``.
+    A row group is read as a whole, and the last four are kept: an order that stays within a group
+    is fast, one that jumps among all groups is not. ``row_groups`` has their bounds for a sampler.
+    Small files become arrays by ``source_to_arrays``.
 
     Args:
-        paths: a file, several, or a folder of ``*.parquet`` files, which are read in the order of
-            their names.
+        path: a file, several, or a folder of ``*.parquet`` files, in the order of their names.
         names: column → name in an example; None takes every column under its own name.
         class_names: a name for every label.
+        mode: ``"RGB"``, ``"L"`` (gray) or ``"RGBA"``, to which images are converted; None for gray
+            or RGB as each image has.
+        max_pixels: limit of an image's height · width, checked before it is decoded.
 
     Returns:
         numbers as arrays (), lists of numbers as arrays (L,), strings as arrays () of dtype object,
@@ -42,53 +57,59 @@ class ParquetSource(FileSource):
 
     Raises:
         FileNotFoundError: no such file, or no Parquet file in the folder.
-        ValueError: no Parquet file, files of different columns, a missing column (the message lists
-            those there are). When read: an integer that is missing.
+        ValueError: not a Parquet file, files of different columns, or a missing column. When read:
+            a missing integer, or an image that cannot be decoded; the message has file and row.
         ImportError: pyarrow is not installed.
     """
 
     def __init__(
         self,
-        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         names: Mapping[str, str] | None = None,
         class_names: Sequence[str] | None = None,
+        *,
+        mode: Mode | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
-        listed = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+        listed = [path] if isinstance(path, str | os.PathLike) else list(path)
         self.paths = [os.fspath(path) for given in listed for path in _files(Path(given))]
+        self.mode, self.max_pixels = mode, max_pixels
         columns: list[str] | None = None
         starts, places = [0], []
-        for number, path in enumerate(self.paths):
+        self._starts: list[int] = []  # of the files, in rows
+        for number, file_path in enumerate(self.paths):
             file = self._file(number)
             found = list(file.schema_arrow.names)
             if columns is not None and found != columns:
-                raise ValueError(f"{path} has the columns {found}, {self.paths[0]} {columns}.")
+                raise ValueError(f"{file_path} has the columns {found}, {self.paths[0]} {columns}.")
             columns = found
+            self._starts.append(starts[-1])
             for group in range(file.num_row_groups):
-                starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
+                starts.append(starts[-1] + _num_rows(file_path, file, group))
                 places.append((number, group))
         self.names = {name: name for name in columns or []} if names is None else dict(names)
         missing = [name for name in self.names if name not in (columns or [])]
-        if missing:
+        if missing or not self.names:
             raise ValueError(
-                f"{self.paths[0]}: there is no column {', '.join(map(repr, missing))}; it has "
-                f"{', '.join(columns or [])}."
+                f"{self.paths[0]} has no column {shortlist(map(repr, missing)) or 'at all'}; it "
+                f"has {shortlist(columns or []) or 'none'}."
             )
         self.row_groups = np.array(starts)
         """(G + 1,) int64: row group g holds the examples from ``row_groups[g]`` to the next."""
         self._places = places
         self.class_names = None if class_names is None else tuple(class_names)
 
-    def _open(self) -> tuple[dict[int, Any], dict[int, Columns]]:
-        """The files and the row groups that have been read, by number."""
+    def _open(self) -> "tuple[dict[int, pyarrow.parquet.ParquetFile], dict[int, Columns]]":
+        """The open files and the row groups in memory, by number."""
         return {}, {}
 
-    def _file(self, number: int) -> Any:
+    def _file(self, number: int) -> "pyarrow.parquet.ParquetFile":
         files, _ = self._opened()
         if number not in files:
             parquet = import_parquet()
             try:
                 files[number] = parquet.ParquetFile(self.paths[number])
-            except Exception as error:  # pyarrow's own, which are no ValueErrors
+            except Exception as error:  # pyarrow has its own
                 raise ValueError(
                     f"{self.paths[number]} cannot be read as Parquet: {error}"
                 ) from error
@@ -101,14 +122,28 @@ class ParquetSource(FileSource):
         row = check_index(index, len(self))
         group = int(np.searchsorted(self.row_groups, row, side="right")) - 1
         columns = self._group(group)
-        place = row - int(self.row_groups[group])
-        return {name: _value(name, columns[column][place]) for column, name in self.names.items()}
+        number = self._places[group][0]
+        place = f"{self.paths[number]}, row {row - self._starts[number]}"
+        inside = row - int(self.row_groups[group])
+        return {
+            name: self._value(name, columns[column][inside], f"{place}, column {column!r}")
+            for column, name in self.names.items()
+        }
 
-    def __getitems__(self, indices: Sequence[int] | np.ndarray) -> Example:
+    def _value(self, name: str, value: object, place: str) -> np.ndarray:
+        if isinstance(value, Mapping) and isinstance(value.get("bytes"), bytes):
+            return read_image(
+                value["bytes"], mode=self.mode, max_pixels=self.max_pixels, name=place
+            )
+        if isinstance(value, str | bytes | Mapping):
+            return np.array(value, object)
+        return tidy_example(name, np.asarray(value), place)
+
+    def __getitems__(self, indices: Indices) -> Example:
         rows = check_indices(indices, len(self))
         return stack_examples(self.examples(rows), rows, None if len(rows) else self.spec)
 
-    def examples(self, indices: Sequence[int] | np.ndarray) -> list[Example]:
+    def examples(self, indices: Indices) -> list[Example]:
         rows = check_indices(indices, len(self))
         found: list[Example] = [{}] * len(rows)
         for place in np.argsort(rows, kind="stable"):  # each row group once
@@ -122,7 +157,12 @@ class ParquetSource(FileSource):
         if column is None:
             return None
         parts = [self._file(i).read([column]).column(column) for i in range(len(self.paths))]
-        return np.concatenate([tidy("label", np.asarray(part)) for part in parts])
+        return np.concatenate(
+            [
+                tidy("label", np.asarray(part), f"{path}, column {column!r}")
+                for path, part in zip(self.paths, parts, strict=True)
+            ]
+        )
 
     def _group(self, group: int) -> Columns:
         number, inside = self._places[group]
@@ -130,11 +170,7 @@ class ParquetSource(FileSource):
             file, (_, groups) = self._file(number), self._opened()
             columns = groups.get(group)
             if columns is None:
-                table = file.read_row_group(inside, columns=list(self.names))
-                columns = {
-                    column: _column(self.paths[number], column, table.column(column))
-                    for column in self.names
-                }
+                columns = _columns(self.paths[number], file, inside, list(self.names))
                 while len(groups) >= _KEPT:
                     groups.pop(next(iter(groups)))
                 groups[group] = columns
@@ -144,23 +180,46 @@ class ParquetSource(FileSource):
 def _files(path: Path) -> list[Path]:
     path = path.expanduser().absolute()
     if path.is_dir():
-        found = sorted(path.glob("*.parquet"))
+        found = [file for file in entries(path) if file.suffix == ".parquet"]
         if not found:
             raise FileNotFoundError(f"{path} holds no files that end in .parquet.")
         return found
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {str(path)!r}; expected Parquet.")
+        raise FileNotFoundError(f"file not found: {path} (expected Parquet).")
     return [path]
 
 
-def _column(path: str, name: str, column: Any) -> list[Any] | np.ndarray:
+def _num_rows(path: str, file: "pyarrow.parquet.ParquetFile", group: int) -> int:
+    form = file.metadata.row_group(group)
+    if form.total_byte_size > MAX_BYTES:
+        raise ValueError(
+            f"{path}: row group {group} takes {form.total_byte_size:,} bytes, more than "
+            f"{MAX_BYTES:,}; write it in smaller row groups."
+        )
+    return int(form.num_rows)
+
+
+def _columns(
+    path: str, file: "pyarrow.parquet.ParquetFile", group: int, names: list[str]
+) -> Columns:
+    """The values of a row group."""
+    try:
+        table = file.read_row_group(group, columns=names)
+        return {name: _column(path, name, table.column(name)) for name in names}
+    except Exception as error:  # pyarrow has its own
+        if isinstance(error, ValueError) and path in str(error):
+            raise
+        raise ValueError(f"{path}, row group {group} cannot be read: {error}") from error
+
+
+def _column(path: str, name: str, column: "pyarrow.ChunkedArray") -> Sequence[object] | np.ndarray:
     import pyarrow as pa
 
     kind = column.type
     if column.null_count and not pa.types.is_floating(kind):
         row = column.is_null().to_pylist().index(True)
         raise ValueError(
-            f"{path}: column {name!r} ({kind}) misses {column.null_count} of {len(column)} values "
+            f"{path}: column {name!r} ({kind}) lacks {column.null_count} of {len(column)} values "
             f"of a row group, the first in its row {row}. Fill them, or leave the column out."
         )
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
@@ -170,7 +229,7 @@ def _column(path: str, name: str, column: Any) -> list[Any] | np.ndarray:
     return column.to_pylist()
 
 
-def _rows(chunk: Any) -> list[Any]:
+def _rows(chunk: "pyarrow.ListArray") -> Sequence[object]:
     """The lists of a chunk, each of numbers (or lists of numbers)."""
     import pyarrow as pa
 
@@ -182,24 +241,8 @@ def _rows(chunk: Any) -> list[Any]:
     return chunk.to_pylist()
 
 
-def _value(name: str, value: Any) -> np.ndarray:
-    if isinstance(value, Mapping) and value.get("bytes"):
-        return _decode(value["bytes"])
-    if isinstance(value, str | bytes | Mapping):
-        return np.array(value, object)
-    return tidy(name, np.asarray(value))
-
-
-def _decode(content: bytes) -> np.ndarray:
-    from PIL import Image
-
-    with Image.open(io.BytesIO(content)) as image:
-        pixels = np.asarray(image if image.mode in ("L", "RGB", "RGBA") else image.convert("RGB"))
-    return pixels[..., None] if pixels.ndim == 2 else pixels
-
-
-def import_parquet() -> Any:
-    """``pyarrow.parquet``, or an ImportError that says how to get it."""
+def import_parquet() -> ModuleType:
+    """Imports ``pyarrow.parquet``; the ImportError names the extra."""
     try:
         import pyarrow.parquet
     except ImportError as error:

@@ -1,196 +1,185 @@
-"""Tables of numbers: CSV files, MNIST's way of writing images into them, and npz archives."""
+"""Tables as sources: CSV and TSV of numbers, images or text, and npz archives."""
 
-import gzip
-import itertools
+import dataclasses
 import math
 import os
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from jaxdl._checks import check_labels
 from jaxdl.data.source import ArraySource
+from jaxdl.data.sources._arrays import MAX_BYTES, read_npz, tidy
+from jaxdl.data.sources._listing import shortlist
+from jaxdl.data.sources._table_reader import (
+    LABEL_NAMES,
+    TEXT_NAMES,
+    Column,
+    Format,
+    Table,
+    class_indices,
+    column_number,
+    read_table,
+)
 
-_BLOCK = 1000  # lines parsed in one call
-
-
-class Table(NamedTuple):
-    """A table of numbers.
-
-    Attributes:
-        names: of the columns, where the file's first line has them, else None.
-        values: (N, C); uint8, int32 or int64, the smallest that holds them all, where every number
-            is an integer, else float64.
-    """
-
-    names: tuple[str, ...] | None
-    values: np.ndarray
-
-
-def read_csv(path: str | os.PathLike[str], *, delimiter: str = ",") -> Table:
-    """Reads a table of numbers, plain or gzip.
-
-    A first line that holds anything but numbers is a header. Blank lines are skipped.
-
-    Args:
-        path: the file; all its rows have as many columns as the first line.
-        delimiter: between columns, one character.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: an empty or damaged file, a row of another length, something that is no number.
-            The message names the file and the line.
-
-    Counterpart: ``pandas.read_csv``, for numbers.
-    """
-    path = Path(path).expanduser()
-    sign = delimiter.encode()
-    blocks: list[np.ndarray] = []
-    names = None
-    with _progress(path) as lines:
-        first = next(lines, None)
-        if first is None:
-            raise ValueError(f"{path}: expected rows of numbers, got an empty file.")
-        fields = first[1].split(sign)
-        width = len(fields)
-        if not all(_is_number(field) for field in fields):
-            names = tuple(f.decode("utf-8", "replace").strip().strip('"') for f in fields)
-        else:
-            lines = itertools.chain([first], lines)
-        while block := list(itertools.islice(lines, _BLOCK)):
-            for number, line in block:
-                if line.count(sign) != width - 1:
-                    raise ValueError(
-                        f"{path}, line {number}: expected {width} columns separated by "
-                        f"{delimiter!r}, as in line {first[0]}, got {line.count(sign) + 1}."
-                    )
-            blocks.append(_parse(path, block, delimiter))
-    if not blocks:
-        raise ValueError(f"{path}: expected rows of numbers, got nothing but a header.")
-    return Table(names, np.concatenate(blocks))
-
-
-class _progress:
-    """The numbered lines of a file that are not blank, with a bar where reading takes long."""
-
-    def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no file {str(path)!r}; expected a table in CSV.")
-        self.path = path
-
-    def __enter__(self) -> Iterator[tuple[int, bytes]]:
-        from tqdm import tqdm
-
-        with self.path.open("rb") as file:
-            is_gzip = file.read(2) == b"\x1f\x8b"
-        self.file = gzip.open(self.path, "rb") if is_gzip else self.path.open("rb")
-        self.bar = tqdm(
-            desc=f"reading {self.path.name}", unit=" lines", unit_scale=True, leave=False, delay=2
-        )
-        return self.lines()
-
-    def lines(self) -> Iterator[tuple[int, bytes]]:
-        try:
-            for number, line in enumerate(self.file, 1):
-                self.bar.update()
-                if number == 1:
-                    line = line.removeprefix(b"\xef\xbb\xbf")
-                if line := line.strip(b"\r\n"):
-                    yield number, line
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise ValueError(
-                f"{self.path}: the gzip stream is cut short or damaged ({error}). Download or copy "
-                "it again."
-            ) from error
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
-        self.file.close()
-
-
-def _parse(path: Path, block: Sequence[tuple[int, bytes]], delimiter: str) -> np.ndarray:
-    lines = [line.decode("latin-1") for _, line in block]
-    for dtype in (np.int64, np.float64):
-        try:
-            return _small(np.loadtxt(lines, dtype, delimiter=delimiter, comments=None, ndmin=2))
-        except ValueError:
-            continue
-    for number, line in block:
-        for column, field in enumerate(line.split(delimiter.encode()), 1):
-            if not _is_number(field):
-                raise ValueError(
-                    f"{path}, line {number}, column {column}: {field.decode('utf-8', 'replace')!r} "
-                    "is no number."
-                )
-    raise ValueError(f"{path}, lines {block[0][0]} to {block[-1][0]} cannot be read as numbers.")
-
-
-def _small(values: np.ndarray) -> np.ndarray:
-    """Integers in the smallest of three types, so that MNIST takes 47 MB and not 377."""
-    if values.dtype.kind == "i":
-        for dtype in (np.uint8, np.int32):
-            if np.iinfo(dtype).min <= values.min() and values.max() <= np.iinfo(dtype).max:
-                return values.astype(dtype)
-    return values
-
-
-def _is_number(field: bytes) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+"""A file, or several of the same columns, one after the other."""
 
 
 def csv_source(
-    path: str | os.PathLike[str],
+    path: Paths,
     *,
     label: int | str | None = 0,
     image_shape: tuple[int, int, int] | None = None,
     class_names: Sequence[str] | None = None,
     delimiter: str = ",",
+    header: bool | None = None,
+    max_bytes: int = MAX_BYTES,
 ) -> ArraySource:
-    """Reads a CSV file of numbers as examples.
+    """Reads CSV files of numbers as examples.
+
+    A column that pandas wrote as an index (without a name, 0 to N − 1) is left out. MNIST as CSV is
+    ``csv_source(path, image_shape=(28, 28, 1))``.
 
     Args:
-        path: the file, plain or gzip, with a header or without.
-        label: the column of the class indices, by number (−1 is the last) or by name; None: there
-            is none.
+        path: the file, plain or gzip, or several.
+        label: column of the class indices or names, by number (−1 is the last) or name; None for
+            none.
         image_shape: (H, W, C): the other columns are an image's values, 0 to 255, row by row.
-        class_names: a name for every label.
+        class_names: a name for every label. Pass those of the training set for the others, whose
+            classes would otherwise be numbered anew.
         delimiter: between columns.
+        header: whether line 1 has the names of the columns; None decides by content.
+        max_bytes: limit of what a gzip file may hold.
 
     Returns:
         ``"image"`` (N, H, W, C) uint8, or ``"input"`` (N, F) float32; and ``"label"`` (N,) int32.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: as :func:`read_csv`; no such column; values that are no pixels; labels that are
-            no class indices.
+        FileNotFoundError: no such file.
+        ValueError: an empty or damaged file, a value that is not a number, no such column, values
+            that are not pixels, labels that are not class indices or names. The message names file
+            and line.
     """
-    path = Path(path).expanduser()
-    names, values = read_csv(path, delimiter=delimiter)
+    paths = listed(path)
+    table = read_table(paths, Format(delimiter, header=header, max_bytes=max_bytes))
+    return numbers_source(paths[0], table, label, image_shape, class_names)
+
+
+def tsv_source(
+    path: Paths,
+    *,
+    text: int | str,
+    label: int | str | None = None,
+    class_names: Sequence[str] | None = None,
+    delimiter: str = "\t",
+    header: bool | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> ArraySource:
+    """Reads a column of text, and one of labels, from tab-separated files.
+
+    Quotes mean nothing, as in GLUE's files; with another delimiter, such as ``","``, they enclose a
+    field.
+
+    Args:
+        path: the file, plain or gzip, or several.
+        text: column of the text, by name or number.
+        label: column of the class, by name or number: indices from 0, or names.
+        class_names: names of the classes, in order; if None, names are numbered alphabetically.
+            Pass those of the training set for the others.
+        delimiter: between columns.
+        header: whether line 1 has the names of the columns; None decides by content.
+        max_bytes: limit of what a gzip file may hold.
+
+    Returns:
+        ``"text"`` (N,) of dtype object, and ``"label"`` (N,) int32.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not UTF-8, no such column, a row of another length, a blank or unknown label, a
+            first line that may be a header or not. The message names file and line.
+    """
+    paths = listed(path)
+    named = isinstance(text, str) or isinstance(label, str)
+    form = Format(delimiter, delimiter != "\t", True if named else header, max_bytes, (text,))
+    return text_source(paths[0], read_table(paths, form), text, label, class_names)
+
+
+def npz_source(
+    path: str | os.PathLike[str],
+    names: Mapping[str, str] | None = None,
+    class_names: Sequence[str] | None = None,
+    *,
+    max_bytes: int = MAX_BYTES,
+) -> ArraySource:
+    """Reads arrays of an npz archive as examples.
+
+    Args:
+        path: the file.
+        names: array in the file → array of an example: ``{"x_train": "image", "y_train":
+            "label"}``; None takes every array under its own name.
+        class_names: a name for every label.
+        max_bytes: limit of the arrays' size, checked before they are decompressed.
+
+    Returns:
+        the arrays; an integer ``"label"`` (N,) becomes int32, gray images (N, H, W) uint8 called
+        ``"image"`` become (N, H, W, 1).
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not an npz archive, a damaged one, one of Python objects, a missing key, or
+            arrays of different lengths.
+    """
+    stored = read_npz(path, max_bytes)
+    names = {key: key for key in stored} if names is None else names
+    missing = [key for key in names if key not in stored]
+    if missing or not stored:
+        raise ValueError(
+            f"{path} has no array {shortlist(map(repr, missing)) or 'at all'}; it has "
+            f"{shortlist(stored) or 'none'}."
+        )
+    arrays = {name: tidy(name, stored[key], f"{path}, {key!r}") for key, name in names.items()}
+    try:
+        return ArraySource(arrays, class_names)
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: {error} Choose with names={{array in the file: name of it}}."
+        ) from error
+
+
+# From a table that has been read
+
+
+def listed(path: Paths) -> list[Path]:
+    """A path or several as a list."""
+    given = [path] if isinstance(path, str | os.PathLike) else list(path)
+    return [Path(each).expanduser() for each in given]
+
+
+def numbers_source(
+    path: Path,
+    table: Table,
+    label: int | str | None,
+    image_shape: tuple[int, int, int] | None,
+    class_names: Sequence[str] | None,
+) -> ArraySource:
+    """A table of numbers as a source; see :func:`csv_source`."""
     arrays: dict[str, np.ndarray] = {}
-    if label is not None:
-        column = _column(path, label, names, values.shape[1])
-        labels, values = values[:, column], np.delete(values, column, axis=1)
-        if (labels != labels.astype(np.int32)).any():
-            row = int((labels != labels.astype(np.int32)).argmax())
-            raise ValueError(
-                f"{path}: column {label!r} must hold class indices, got {labels[row]} in row "
-                f"{row}. Pass label= the column of the labels, or None."
-            )
-        arrays["label"] = labels.astype(np.int32)
-        try:
-            check_labels(arrays["label"], None if class_names is None else len(class_names))
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+    number = None if label is None else column_number(table, label, path)
+    texts = [column for column in table.texts if column != number]
+    if texts:
+        raise ValueError(
+            f"{path}: column {_column_name(table, texts[0])} holds text "
+            f"({str(table.texts[texts[0]][0])[:40]!r}), not numbers. Pass label= for names of "
+            "classes, or read text with tsv_source."
+        )
+    names: Sequence[str] | None = class_names
+    if number is not None:
+        arrays["label"], names = class_indices(_column(table, number), class_names)
+    dropped = [column for column in (number, _index_column(table)) if column is not None]
+    values = np.delete(table.values, dropped, axis=1)
     if image_shape is None:
-        return ArraySource({"input": values.astype(np.float32), **arrays}, class_names)
+        return ArraySource({"input": values.astype(np.float32), **arrays}, names)
     if values.shape[1] != math.prod(image_shape):
         raise ValueError(
             f"{path}: images of shape {image_shape} take {math.prod(image_shape)} columns, got "
@@ -202,89 +191,108 @@ def csv_source(
             f"{values.min()} to {values.max()}."
         )
     image = values.astype(np.uint8).reshape(-1, *image_shape)
-    return ArraySource({"image": image, **arrays}, class_names)
+    return ArraySource({"image": image, **arrays}, names)
 
 
-def mnist_csv(
-    path: str | os.PathLike[str], class_names: Sequence[str] = tuple("0123456789")
+def text_source(
+    path: Path,
+    table: Table,
+    text: int | str,
+    label: int | str | None,
+    class_names: Sequence[str] | None,
 ) -> ArraySource:
-    """Reads MNIST as CSV: in every row the label, then 784 pixels; 60,000 rows, or any number.
+    """A table with a column of text as a source; see :func:`tsv_source`."""
+    number = column_number(table, text, path)
+    texts = table.texts.get(number)
+    if texts is None:
+        raise ValueError(f"{path}: column {text!r} holds numbers, not text.")
+    arrays, names = {"text": texts}, None
+    if label is not None:
+        column = _column(table, column_number(table, label, path))
+        arrays["label"], names = class_indices(column, class_names)
+    return ArraySource(arrays, names)
 
-    Returns:
-        ``"image"`` (N, 28, 28, 1) uint8 and ``"label"`` (N,) int32. The item of the tutorials is
-        made of it on the device: ``to_float(image)`` and ``jax.nn.one_hot(label, 10)``.
 
-    Raises:
-        ValueError: as :func:`csv_source`.
+def _column(table: Table, number: int) -> Column:
+    return Column(table.texts.get(number, table.values[:, number]), table.place)
+
+
+def _column_name(table: Table, number: int) -> str:
+    return str(number) if table.names is None else repr(table.names[number])
+
+
+def _index_column(table: Table) -> int | None:
+    """The first column if pandas wrote the numbers of the rows into it."""
+    if table.names is None or table.names[0] not in ("", "Unnamed: 0"):
+        return None
+    return 0 if (table.values[:, 0] == np.arange(len(table.values))).all() else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Guess:
+    """The columns that a table seems to have.
+
+    Attributes:
+        text: number of the column of text, or None in a table of numbers.
+        label: number of the column of labels, or None.
     """
-    return csv_source(path, image_shape=(28, 28, 1), class_names=class_names)
+
+    text: int | None
+    label: int | None
 
 
-def _column(path: Path, label: int | str, names: Sequence[str] | None, width: int) -> int:
-    if isinstance(label, int):
-        if not -width <= label < width:
-            raise ValueError(f"{path}: there is no column {label}; it has {width}.")
-        return label
-    if names is None or label not in names:
-        has = "no header" if names is None else f"the columns {', '.join(map(repr, names[:20]))}"
-        raise ValueError(f"{path}: there is no column {label!r}; the file has {has}.")
-    return names.index(label)
-
-
-def npz_source(
-    path: str | os.PathLike[str],
-    names: Mapping[str, str] | None = None,
-    class_names: Sequence[str] | None = None,
-) -> ArraySource:
-    """Reads arrays of an npz archive as examples.
+def guess_columns(
+    path: Path, table: Table, text: int | str | None, label: int | str | None
+) -> Guess:
+    """Finds the columns of text and labels by their names, else by what they hold.
 
     Args:
-        path: the file; one that holds Python objects is refused.
-        names: array in the file → array of an example: ``{"x_train": "image", "y_train":
-            "label"}``; None takes every array under its own name.
-        class_names: a name for every label.
-
-    Returns:
-        the arrays; an integer ``"label"`` (N,) becomes int32, grey images (N, H, W) uint8 called
-        ``"image"`` become (N, H, W, 1).
+        path: for messages.
+        table: the columns.
+        text, label: the column, if it is known.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: no npz archive, a key that is missing (the message lists those there are),
-            arrays of different length.
+        ValueError: several columns are possible.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {str(path)!r}; expected an npz archive.")
-    try:
-        with np.load(path) as archive:
-            names = {key: key for key in archive.files} if names is None else names
-            for key in names:
-                if key not in archive.files:
-                    raise KeyError(key)
-            arrays = {name: tidy(name, archive[key]) for key, name in names.items()}
-    except KeyError as error:
-        raise ValueError(
-            f"{path}: there is no array {error}; it has {', '.join(archive.files) or 'none'}."
-        ) from error
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, TypeError) as error:
-        raise ValueError(f"{path} cannot be read as an npz archive of arrays: {error}") from error
-    try:
-        return ArraySource(arrays, class_names)
-    except ValueError as error:
-        raise ValueError(
-            f"{path}: {error} Choose with names={{array in the file: name of it}}."
-        ) from error
+    names = [] if table.names is None else [name.lower() for name in table.names]
+    label = _known(path, table, label, (names.index(n) for n in LABEL_NAMES if n in names))
+    by_name = (names.index(n) for n in TEXT_NAMES if n in names and names.index(n) in table.texts)
+    text = _known(path, table, text, by_name)
+    if text is not None or not table.texts:
+        return Guess(text, label)
+    rest = [column for column in table.texts if column != label]
+    numbers = set(range(table.values.shape[1])) - set(table.texts) - {label}
+    if label is None:
+        few = [column for column in rest if _is_class(table.texts[column])]
+        counted = [column for column in numbers if _is_class(table.values[:, column])]
+        if len(few) == 1 and not (len(rest) == 1 and len(numbers) == 1 and counted):
+            label = few[0]
+        elif not few and len(rest) == 1 and len(numbers) == 1 and counted:
+            label = counted[0]
+        rest, numbers = [column for column in rest if column != label], numbers - {label}
+    if len(rest) > 1 or (rest and numbers):
+        raise _unclear(path, table)
+    return Guess(rest[0] if rest else None, label)
 
 
-def tidy(name: str, array: np.ndarray) -> np.ndarray:
-    """An array as the library wants it: labels int32, images with a channel axis.
+def _is_class(values: np.ndarray) -> bool:
+    """Returns True for whole numbers or short names that repeat."""
+    number = len(set(values.tolist()))
+    if values.dtype != object:
+        return values.dtype.kind in "iu" and number <= max(10, len(values) / 2)
+    words = sum(len(str(value).split()) for value in values)
+    return number <= len(values) / 2 and words < 2 * len(values)
 
-    >>> tidy("image", np.zeros((5, 28, 28), np.uint8)).shape
-    (5, 28, 28, 1)
-    """
-    if name == "label" and array.dtype.kind in "iu":
-        return array.astype(np.int32)
-    if name == "image" and array.ndim == 3 and array.dtype == np.uint8:
-        return array[..., None]
-    return array
+
+def _known(
+    path: Path, table: Table, column: int | str | None, by_name: Iterator[int]
+) -> int | None:
+    return next(by_name, None) if column is None else column_number(table, column, path)
+
+
+def _unclear(path: Path, table: Table) -> ValueError:
+    columns = shortlist(_column_name(table, i) for i in range(table.values.shape[1]))
+    return ValueError(
+        f"{path}: which of the columns {columns} are the text and the label is unclear; pass text= "
+        "and label=."
+    )

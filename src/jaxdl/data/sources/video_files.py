@@ -1,4 +1,4 @@
-"""Videos as folders of frames: which frames of one to look at, and a source of them."""
+"""Videos as folders of frames, sampled by segments."""
 
 import os
 from collections.abc import Sequence
@@ -8,24 +8,24 @@ import numpy as np
 
 from jaxdl._checks import check_positive
 from jaxdl.data.source import BaseSource, Example, check_index
-from jaxdl.data.sources.image_files import SUFFIXES, read_image
+from jaxdl.data.sources._decode import IMAGE_SUFFIXES, MAX_PIXELS, check_size, read_image
+from jaxdl.data.sources._listing import class_folders, entries
 
 
 def segment_indices(
     num_frames: int, num_segments: int, generator: np.random.Generator | None = None
 ) -> np.ndarray:
-    r"""One frame of each of K equal segments of a video.
+    r"""Frame numbers of a video, one from each of K equal segments.
 
     Segment k covers the frames from :math:`\lfloor kN/K \rfloor` to
-    :math:`\lfloor (k+1)N/K \rfloor - 1`. In training a frame is drawn evenly from it; in evaluation
-    it is the middle one, :math:`\lfloor (a + b) / 2 \rfloor` of the first a and the last b. Of a
-    video of fewer frames than segments every frame is taken, over and over in order, until there
-    are K.
+    :math:`\lfloor (k+1)N/K \rfloor - 1`. In training a frame is drawn uniformly from it; in
+    evaluation it is the middle one, :math:`\lfloor (a + b) / 2 \rfloor` of the first a and the last
+    b. A video of fewer frames than segments is repeated in order up to K frames.
 
     Args:
         num_frames: N, at least 1.
         num_segments: K, at least 1.
-        generator: of the random numbers; None takes the middle.
+        generator: random number generator; None takes the middle.
 
     Returns:
         (K,) int64 from 0 to N − 1, in order where N ≥ K.
@@ -34,8 +34,8 @@ def segment_indices(
         ValueError: N or K below 1.
 
     Source: Wang et al. 2016 (temporal segment networks), section 3.1. The tutorials' version
-    computes the middle with a division in floating point and pads only where K ≤ 2 N; here all is
-    integer arithmetic and any K is filled.
+    computes the middle in floating point and pads only if K ≤ 2 N; here all is integer arithmetic
+    and any K is filled.
 
     >>> segment_indices(10, 3), segment_indices(2, 5)
     (array([1, 4, 7]), array([0, 1, 0, 1, 0]))
@@ -52,51 +52,54 @@ def segment_indices(
 class VideoFrames(BaseSource):
     """K frames of each video in ``directory/CLASS/VIDEO/FRAME``, sampled by segments.
 
-    Frames count in the order of their names. The random frames of a video are a function of
-    ``seed`` and its number; give another seed for every epoch to see others.
+    Frames are sorted by name. The random frames of a video are a function of ``seed`` and its
+    number; pass another seed in every epoch for other frames.
 
     Args:
-        directory: of one split.
+        path: folder of one split.
         num_segments: K.
-        seed: draws frames at random, for training; None takes the middle ones.
+        seed: of random frames, for training; None takes the middle ones.
         size: (height, width) to which every frame is resized, or None.
+        class_names: names of the classes, in order; sorted by name if None.
+        max_pixels: limit of a frame's height · width, checked before it is decoded.
 
     Returns:
         ``"video"`` (K, H, W, 3) uint8 and ``"label"`` () int32.
 
     Raises:
-        FileNotFoundError: no such folder, or no folders in it.
-        ValueError: a class without videos, a video without frames; the message names the folder.
+        FileNotFoundError: no such folder, or no class folders.
+        ValueError: a class without videos, or a video without frames; the message names it.
     """
 
     def __init__(
         self,
-        directory: str | os.PathLike[str],
+        path: str | os.PathLike[str],
         num_segments: int,
         *,
         seed: int | None = None,
         size: tuple[int, int] | None = None,
+        class_names: Sequence[str] | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         check_positive(num_segments=num_segments)
+        check_size(size)
         self.num_segments, self.seed, self.size = num_segments, seed, size
-        directory = Path(directory).expanduser()
-        names = _folders(directory)
-        if not names:
-            raise FileNotFoundError(f"{directory} holds no folders; expected one a class.")
-        self.class_names = tuple(names)
+        self.max_pixels = max_pixels
+        folders = class_folders(Path(path).expanduser(), class_names)
+        self.class_names = tuple(name for name, _ in folders)
         self.frames: list[list[str]] = []
-        self.labels = np.zeros(0, np.int32)
-        for label, name in enumerate(names):
-            videos = _folders(directory / name)
+        labels: list[int] = []
+        for label, (_, folder) in enumerate(folders):
+            videos = [video for video in entries(folder) if video.is_dir()]
             if not videos:
-                raise ValueError(f"{directory / name} holds no folders of frames: an empty class.")
+                raise ValueError(f"{folder} holds no videos (folders of frames).")
             for video in videos:
-                folder = directory / name / video
-                frames = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+                frames = [p for p in entries(video) if p.suffix.lower() in IMAGE_SUFFIXES]
                 if not frames:
-                    raise ValueError(f"{folder} holds no frames.")
-                self.frames.append([os.fspath(path) for path in frames])
-                self.labels = np.append(self.labels, np.int32(label))
+                    raise ValueError(f"{video} holds no frames.")
+                self.frames.append([os.fspath(frame) for frame in frames])
+                labels.append(label)
+        self.labels = np.array(labels, np.int32)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -106,7 +109,9 @@ class VideoFrames(BaseSource):
         frames = self.frames[number]
         generator = None if self.seed is None else np.random.default_rng((self.seed, number))
         chosen = segment_indices(len(frames), self.num_segments, generator)
-        images = [read_image(frames[frame], self.size) for frame in chosen]
+        images = [
+            read_image(frames[frame], self.size, max_pixels=self.max_pixels) for frame in chosen
+        ]
         for frame, image in zip(chosen, images, strict=True):
             if image.shape != images[0].shape:
                 raise ValueError(
@@ -115,9 +120,3 @@ class VideoFrames(BaseSource):
                     "size=(height, width) to resize them all."
                 )
         return {"video": np.stack(images), "label": np.asarray(self.labels[number])}
-
-
-def _folders(directory: Path) -> Sequence[str]:
-    if not directory.is_dir():
-        raise FileNotFoundError(f"there is no folder {directory}; expected CLASS/VIDEO/FRAME.")
-    return sorted(path.name for path in directory.iterdir() if path.is_dir())
