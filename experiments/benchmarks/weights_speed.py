@@ -83,26 +83,26 @@ MODELS: dict[str, tuple[nn.Module, int]] = {
 def write_model(path: Path, model: nn.Module, size: int) -> Any:
     """A state_dict of random numbers; returns the form of the model's variables."""
     example = jnp.zeros((1, size, size, 3))
-    like = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), example)
+    target = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), example)
     generator = np.random.default_rng(0)
 
     def draw(leaf: Any) -> np.ndarray:
         return generator.random(leaf.shape, np.float32)
 
-    interop.write_safetensors(path, interop.params_to_torch(jax.tree.map(draw, like)))
-    return like
+    interop.write_safetensors(path, interop.params_to_torch(jax.tree.map(draw, target)))
+    return target
 
 
 WHAT = ("opened", "read, NumPy", "read, on the device", "in the model")
 
 
-def ours(path: Path, like: Any) -> dict[str, Callable[[], Any]]:
+def ours(path: Path, target: Any) -> dict[str, Callable[[], Any]]:
     """What is timed."""
     return {
         "opened": lambda: interop.read_weights(path),
         "read, NumPy": lambda: [np.array(array) for array in interop.read_weights(path).values()],
         "read, on the device": lambda: interop._transfer.transfer(interop.read_weights(path)),
-        "in the model": lambda: interop.params_from_torch(interop.read_weights(path), like),
+        "in the model": lambda: interop.params_from_torch(interop.read_weights(path), target),
     }
 
 
@@ -129,8 +129,8 @@ def theirs(path: Path) -> dict[str, Callable[[], Any]]:
     }
 
 
-def time_loading(whose: str, path: Path, like: Any, what: str) -> float:
-    return seconds((theirs(path) if whose == "torch" else ours(path, like))[what])
+def time_loading(whose: str, path: Path, target: Any, what: str) -> float:
+    return seconds((theirs(path) if whose == "torch" else ours(path, target))[what])
 
 
 def measure_loading(cfg: Config, folder: Path) -> list[str]:
@@ -141,7 +141,7 @@ def measure_loading(cfg: Config, folder: Path) -> list[str]:
     other = ("torch",) if HAS_TORCH else ()
     for title, (model, size) in MODELS.items():
         path = folder / "model.safetensors"
-        like = write_model(path, model, size)
+        target = write_model(path, model, size)
         times: dict[tuple[str, str], list[float]] = {}
         # a process for each: NumPy asks for huge pages, which PyTorch would find in its heap
         with contextlib.ExitStack() as stack:
@@ -152,7 +152,7 @@ def measure_loading(cfg: Config, folder: Path) -> list[str]:
             for _ in range(cfg.rounds + 1):  # the first one warms up
                 for what in WHAT:
                     for whose, process in sides.items():
-                        done = process.submit(time_loading, whose, path, like, what)
+                        done = process.submit(time_loading, whose, path, target, what)
                         times.setdefault((what, whose), []).append(done.result())
         least = {key: 1e3 * min(values[1:]) for key, values in times.items()}
         for what in WHAT:
@@ -223,14 +223,14 @@ class Saved:
 
 @contextlib.contextmanager
 def savers(name: str, folder: Path) -> Iterator[tuple[Callable, Callable, Callable]]:
-    """``save(state)``, ``is_done()`` and ``restore(like)`` of a library."""
+    """``save(state)``, ``is_done()`` and ``restore(target)`` of a library."""
     folder = folder / name.replace(" ", "_")
     if name == "jaxdl.checkpoint":
         with checkpoint.CheckpointManager(folder, keep=1) as manager:
             yield (
                 lambda state: manager.save(state),
                 lambda: not manager.is_saving(),
-                lambda like: manager.restore(like)[0],
+                lambda target: manager.restore(target)[0],
             )
     elif name == "Orbax alone":
         import orbax.checkpoint as ocp
@@ -240,8 +240,8 @@ def savers(name: str, folder: Path) -> Iterator[tuple[Callable, Callable, Callab
             yield (
                 lambda state: manager.save(int(state.step), args=ocp.args.StandardSave(state)),
                 lambda: not manager.is_saving_in_progress(),
-                lambda like: manager.restore(
-                    manager.latest_step(), args=ocp.args.StandardRestore(like)
+                lambda target: manager.restore(
+                    manager.latest_step(), args=ocp.args.StandardRestore(target)
                 ),
             )
     else:
@@ -251,7 +251,7 @@ def savers(name: str, folder: Path) -> Iterator[tuple[Callable, Callable, Callab
             arrays = {name: np.asarray(leaf) for name, leaf in leaves(state).items()}
             torch.save({name: torch.from_numpy(a) for name, a in arrays.items()}, folder)
 
-        def restore(like: TrainState) -> Any:
+        def restore(target: TrainState) -> Any:
             return [tensor.clone() for tensor in torch.load(folder).values()]
 
         yield save, lambda: True, restore
@@ -286,8 +286,10 @@ def measure_saving(cfg: Config, folder: Path) -> list[str]:
                 del saved.state
                 rounds.append(saved)
                 if number == 0:
-                    like = jax.eval_shape(lambda state: state, state)
-                    restored.append(seconds(functools.partial(restore, with_sharding(like, state))))
+                    target = jax.eval_shape(lambda state: state, state)
+                    restored.append(
+                        seconds(functools.partial(restore, with_sharding(target, state)))
+                    )
         for label, some in (("first", rounds[:1]), ("later", rounds[1:])):
             if not some:
                 continue
@@ -303,11 +305,11 @@ def measure_saving(cfg: Config, folder: Path) -> list[str]:
     return lines
 
 
-def with_sharding(like: Any, state: Any) -> Any:
+def with_sharding(target: Any, state: Any) -> Any:
     """Orbax wants to be told where to."""
     return jax.tree.map(
         lambda form, leaf: jax.ShapeDtypeStruct(form.shape, form.dtype, sharding=leaf.sharding),
-        like,
+        target,
         state,
     )
 

@@ -131,6 +131,13 @@ def test_integers_are_never_converted(run_folder):
         checkpoint.restore_weights(run_folder, target, dtype=jnp.float32)
 
 
+def test_weights_are_converted_to_floating_point_only(run_folder):
+    with pytest.raises(ValueError, match="dtype must be a floating-point dtype, got int8"):
+        checkpoint.restore_weights(run_folder, dtype=jnp.int8)
+    with pytest.raises(ValueError, match="JAX does not have float64 unless jax_enable_x64 is on"):
+        checkpoint.restore_weights(run_folder, dtype=np.float64)
+
+
 def test_what_does_not_fit_is_an_error_that_names_it(run_folder):
     target = variables_of(0)
     target["params"]["head"]["kernel"] = jnp.zeros((4, 5))

@@ -10,9 +10,10 @@ import pytest
 from jaxdl import __main__ as command
 from jaxdl import models, tree
 from jaxdl.cli._convert import MODELS, parse_fields
-from jaxdl.interop import params_to_torch, read_metadata, read_variables, write_safetensors
+from jaxdl.interop import params_to_torch, read_variables, write_safetensors
 from jaxdl.interop._layouts import entries
 from jaxdl.interop.verify import Difference, describe
+from jaxdl.interop.weight_files import read_metadata
 
 
 @pytest.fixture

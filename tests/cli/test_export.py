@@ -11,7 +11,8 @@ import jaxdl
 from jaxdl import __main__ as command
 from jaxdl.export import load_exported, write_evaluation
 from jaxdl.export import onnx as onnx_export
-from jaxdl.interop import params_from_torch, read_metadata, read_variables, read_weights
+from jaxdl.interop import params_from_torch, read_variables, read_weights
+from jaxdl.interop.weight_files import read_metadata
 
 
 @pytest.fixture(scope="module")

@@ -80,9 +80,8 @@ def test_a_vit_is_read_under_both_spellings(table, tmp_path):
     assert all(name.startswith(("vit.", "classifier.")) for name in state)
     write_safetensors(tmp_path / "model.safetensors", state)
     (tmp_path / "config.json").write_text(json.dumps(VIT))
-    again, loaded, report, config = read_classifier(tmp_path)
+    again, loaded, config = read_classifier(tmp_path)
     assert again == model
-    assert report.fits
     assert config["id2label"]["1"] == "dog"
     jax.tree.map(np.testing.assert_array_equal, loaded, variables)
 
@@ -113,9 +112,9 @@ def test_a_resnet_of_a_configuration():
     ("config", "message"),
     [
         ({"model_type": "bert"}, 'model_type must be "resnet" or "vit", got \'bert\''),
-        ({"model_type": "vit", "hidden_act": "relu"}, "hidden_act must be 'gelu' here, got 'relu'"),
-        ({"model_type": "vit", "qkv_bias": False}, "qkv_bias must be True here"),
-        ({"model_type": "resnet", "downsample_in_bottleneck": True}, "must be False here"),
+        ({"model_type": "vit", "hidden_act": "relu"}, "hidden_act must be 'gelu', got 'relu'"),
+        ({"model_type": "vit", "qkv_bias": False}, "qkv_bias must be True, got False"),
+        ({"model_type": "resnet", "downsample_in_bottleneck": True}, "must be False, got True"),
         ({"model_type": "resnet", "hidden_sizes": [64, 512]}, "hidden_sizes must double from 256"),
     ],
 )
@@ -129,5 +128,25 @@ def test_other_names_are_refused(tmp_path):
         torchvision_names({"bert.embeddings": 0})
     with pytest.raises(ValueError, match=r"self_attention.key.weight is missing"):
         torchvision_names({"vit.layers.0.attention.q_proj.weight": np.zeros((2, 2))})
-    with pytest.raises(FileNotFoundError, match=r"has no config.json; save_pretrained writes one"):
+    with pytest.raises(FileNotFoundError, match=r"config.json \(save_pretrained writes it\)"):
+        read_classifier(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_size": "large"}, "field 'image_size' must be an integer, got 'large'"),
+        ({"id2label": ["cat"]}, "field 'id2label' must be an object of fields or null"),
+        ({"num_hidden_layers": 10**6}, "more layers than the weights have arrays"),
+        ({"patch_size": 0}, "does not describe a model"),
+        ({"num_attention_heads": 4}, "does not describe a model"),
+        ({"hidden_size": 12}, "does not fit the model"),
+    ],
+)
+def test_a_configuration_that_is_not_of_these_weights_is_refused(changes, message, tmp_path):
+    model, _ = make_classifier(VIT)
+    variables = draw_variables(model, jnp.zeros((1, 8, 8, 3)))
+    write_safetensors(tmp_path / "model.safetensors", as_transformers(variables))
+    (tmp_path / "config.json").write_text(json.dumps(VIT | changes))
+    with pytest.raises(ValueError, match=message):
         read_classifier(tmp_path)

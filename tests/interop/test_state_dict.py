@@ -28,7 +28,7 @@ SHAPES = {
     "embed.weight": (9, 3),
     "attention.in_proj_weight": (9, 3),
 }
-LIKE = {
+TARGET = {
     "params": {
         "layer1_0": {"conv1": {"kernel": jnp.zeros((3, 5, 2, 4)), "bias": jnp.zeros(4)}},
         "conv1d": {"kernel": jnp.zeros((3, 2, 4))},
@@ -63,7 +63,7 @@ def small(**shapes):
 
 def test_every_layout_goes_where_it_belongs():
     arrays = state_dict()
-    variables = params_from_torch(arrays, LIKE)
+    variables = params_from_torch(arrays, TARGET)
     params = variables["params"]
     conv = params["layer1_0"]["conv1"]["kernel"]
     assert conv[2, 4, 1, 3] == arrays["layer1.0.conv1.weight"][3, 1, 2, 4]
@@ -81,7 +81,7 @@ def test_every_layout_goes_where_it_belongs():
 
 def test_the_way_back_is_bitwise_by_our_spelling_and_by_theirs():
     arrays = state_dict()
-    variables = params_from_torch(arrays, LIKE)
+    variables = params_from_torch(arrays, TARGET)
     ours = params_to_torch(variables)
     assert ours.keys() == arrays.keys()
     assert ours["bn.num_batches_tracked"] == 0
@@ -95,16 +95,16 @@ def test_the_way_back_is_bitwise_by_our_spelling_and_by_theirs():
 
 def test_linens_attention_is_stacked_or_apart():
     attention = linen.MultiHeadDotProductAttention(num_heads=2, qkv_features=4)
-    like = {"params": {"attn": attention.init(jax.random.key(0), jnp.zeros((1, 5, 6)))["params"]}}
+    target = {"params": {"attn": attention.init(jax.random.key(0), jnp.zeros((1, 5, 6)))["params"]}}
     stacked = {
         "attn.in_proj_weight": (12, 6),
         "attn.in_proj_bias": (12,),
         "attn.out_proj.weight": (6, 4),
         "attn.out_proj.bias": (6,),
     }
-    assert {entry.name: entry.shape for entry in entries(like)} == stacked
+    assert {entry.name: entry.shape for entry in entries(target)} == stacked
     arrays = draw(stacked)
-    params = params_from_torch(arrays, like)["params"]["attn"]
+    params = params_from_torch(arrays, target)["params"]["attn"]
     # row 4 + 2·1 + 1 of the stack: the key's head 1, feature 1
     weight, bias = arrays["attn.in_proj_weight"], arrays["attn.in_proj_bias"]
     np.testing.assert_array_equal(params["key"]["kernel"][:, 1, 1], weight[7])
@@ -121,26 +121,26 @@ def test_linens_attention_is_stacked_or_apart():
         for part, piece in zip(("query", "key", "value"), np.split(stack, 3), strict=True)
     } | {"attn.out.weight": out, "attn.out.bias": arrays["attn.out_proj.bias"]}
     jax.tree.map(
-        np.testing.assert_array_equal, params_from_torch(apart, like)["params"]["attn"], params
+        np.testing.assert_array_equal, params_from_torch(apart, target)["params"]["attn"], params
     )
     assert params_to_torch({"params": {"attn": params}}, apart).keys() == apart.keys()
 
 
 def test_one_dimensional_convolutions_called_query_and_key_are_no_attention():
     names = ("query", "key", "value", "out")
-    like = {"params": {"attn": {name: {"kernel": jnp.zeros((1, 4, 4))} for name in names}}}
-    assert {e.name: e.shape for e in entries(like)}["attn.query.weight"] == (4, 4, 1)
+    target = {"params": {"attn": {name: {"kernel": jnp.zeros((1, 4, 4))} for name in names}}}
+    assert {e.name: e.shape for e in entries(target)}["attn.query.weight"] == (4, 4, 1)
 
 
 def test_linens_transposed_convolution_is_flipped_and_bilinear_ends_in_its_outputs():
-    like = {
+    target = {
         "params": {
             "ConvTranspose_0": {"kernel": jnp.zeros((3, 5, 2, 4))},
             "Bilinear_0": {"kernel": jnp.zeros((3, 3, 5))},
         }
     }
     arrays = draw({"ConvTranspose_0.weight": (2, 4, 3, 5), "Bilinear_0.weight": (5, 3, 3)})
-    params = params_from_torch(arrays, like)["params"]
+    params = params_from_torch(arrays, target)["params"]
     kernel = params["ConvTranspose_0"]["kernel"]
     assert kernel[0, 1, 1, 3] == arrays["ConvTranspose_0.weight"][1, 3, 2, 3]
     assert params["Bilinear_0"]["kernel"][1, 2, 4] == arrays["Bilinear_0.weight"][4, 1, 2]
@@ -153,16 +153,16 @@ def test_a_dense_layer_behind_a_convolution_has_pytorchs_rows():
     maps = jnp.arange(12.0).reshape(1, 2, 2, 3)
     weight = np.zeros((1, 12), np.float32)
     weight[0, 4 * 2 + 2 * 1 + 0] = 1  # channel 2, row 1, column 0
-    like = {"params": {"kernel": jnp.zeros((12, 1))}}
-    kernel = params_from_torch({"weight": weight}, like)["params"]["kernel"]
+    target = {"params": {"kernel": jnp.zeros((12, 1))}}
+    kernel = params_from_torch({"weight": weight}, target)["params"]["kernel"]
     assert (nn.flatten(maps) @ kernel).item() == maps[0, 1, 0, 2]
 
 
 @pytest.mark.parametrize("cell", [recurrent.LSTM, recurrent.GRU])
 def test_recurrent_layers_have_pytorchs_names(cell):
     layer = cell(4, num_layers=2, bidirectional=True)
-    like = jax.eval_shape(layer.init, jax.random.key(0), jnp.zeros((1, 2, 3)))
-    shapes = {entry.name: entry.shape for entry in entries(like)}
+    target = jax.eval_shape(layer.init, jax.random.key(0), jnp.zeros((1, 2, 3)))
+    shapes = {entry.name: entry.shape for entry in entries(target)}
     gates = 16 if cell is recurrent.LSTM else 12
     assert shapes["weight_ih_l0"] == (gates, 3)
     assert shapes["weight_hh_l1_reverse"] == (gates, 4)
@@ -179,7 +179,7 @@ def test_all_that_does_not_fit_is_named_at_once():
     arrays["fc.weight"] = arrays["fc.weight"].T
     arrays["head.weight"] = np.zeros(3)
     with pytest.raises(ValueError) as error:
-        params_from_torch(arrays, LIKE)
+        params_from_torch(arrays, TARGET)
     assert str(error.value).splitlines()[:9] == [
         "the state_dict does not fit the model:",
         "loaded 12 of 14 leaves (1,078 numbers)",
@@ -213,16 +213,16 @@ def test_partial_loading_of_nothing_is_an_error():
 
 
 def test_a_new_head_keeps_its_initial_weights():
-    like = {"params": {"body": {"bias": jnp.zeros(3)}, **SMALL["params"]}}
+    target = {"params": {"body": {"bias": jnp.zeros(3)}, **SMALL["params"]}}
     arrays = draw({"body.bias": (3,), "fc.weight": (1000, 3), "fc.bias": (1000,)})
-    variables, report = load_state_dict(arrays, like, leave_out="^(params/)?fc")
+    variables, report = load_state_dict(arrays, target, leave_out="^(params/)?fc")
     assert variables["params"]["fc"]["bias"].tolist() == [5.0, 5.0]
     np.testing.assert_array_equal(variables["params"]["body"]["bias"], arrays["body.bias"])
     assert report.fits
     assert set(report.left_out) == {"params/fc/kernel", "params/fc/bias", "fc.weight", "fc.bias"}
     assert "left out as asked, 4" in str(report)
     with pytest.raises(ValueError, match="leave_out: 'fb' matches no leaf"):
-        load_state_dict(arrays, like, leave_out=["fc", "fb"])
+        load_state_dict(arrays, target, leave_out=["fc", "fb"])
 
 
 def test_what_only_pytorch_has_can_be_left_out():
@@ -232,10 +232,10 @@ def test_what_only_pytorch_has_can_be_left_out():
 
 
 def test_shapes_alone_do_for_everything_and_for_nothing_less():
-    like = jax.eval_shape(lambda: SMALL)
-    assert params_from_torch(small(), like)["params"]["fc"]["bias"].shape == (2,)
+    target = jax.eval_shape(lambda: SMALL)
+    assert params_from_torch(small(), target)["params"]["fc"]["bias"].shape == (2,)
     with pytest.raises(ValueError, match="params/fc/bias is not loaded and has no value"):
-        load_state_dict(small(), like, leave_out="bias")
+        load_state_dict(small(), target, leave_out="bias")
 
 
 # Names
@@ -268,15 +268,15 @@ def test_a_part_of_a_larger_model_is_loaded_by_its_prefix():
 
 
 def test_renames_lead_from_sequential_to_automatic_names_and_back():
-    like = {"params": {f"Dense_{i}": {"bias": jnp.zeros(i + 1)} for i in range(2)}}
+    target = {"params": {f"Dense_{i}": {"bias": jnp.zeros(i + 1)} for i in range(2)}}
     arrays = draw({"0.bias": (1,), "2.bias": (2,)})
     renames = [(r"^0\.", "Dense_0."), (r"^2\.", "Dense_1.")]
-    variables, _ = load_state_dict(arrays, like, renames=renames)
+    variables, _ = load_state_dict(arrays, target, renames=renames)
     np.testing.assert_array_equal(variables["params"]["Dense_1"]["bias"], arrays["2.bias"])
     back = params_to_torch(variables, arrays, renames=renames)
     np.testing.assert_array_equal(back["2.bias"], arrays["2.bias"])
     with pytest.raises(ValueError, match=r"renames: '\^1' matches no name, such as 0.bias, 2.bias"):
-        load_state_dict(arrays, like, renames=[*renames, ("^1", "")])
+        load_state_dict(arrays, target, renames=[*renames, ("^1", "")])
     with pytest.raises(ValueError, match="give names="):
         params_to_torch(variables, renames=renames)
 
@@ -311,21 +311,21 @@ def test_default_names_follow_sequential_and_leave_automatic_ones():
 
 def test_tied_weights_have_two_names_and_must_be_equal():
     table = np.arange(6, dtype=np.float32).reshape(3, 2)
-    like = {"params": {"wte": {"embedding": jnp.zeros((3, 2))}}}
+    target = {"params": {"wte": {"embedding": jnp.zeros((3, 2))}}}
     tied = {"lm_head.weight": "wte.weight"}
     both = {"wte.weight": table, "lm_head.weight": table}
     for arrays in (both, {"wte.weight": table}, {"lm_head.weight": table}):
-        variables, report = load_state_dict(arrays, like, tied=tied)
+        variables, report = load_state_dict(arrays, target, tied=tied)
         np.testing.assert_array_equal(variables["params"]["wte"]["embedding"], table)
         assert report.fits
     assert list(params_to_torch(variables, reversed(both), tied=tied)) == list(reversed(both))
     np.testing.assert_array_equal(params_to_torch(variables, tied=tied)["lm_head.weight"], table)
     with pytest.raises(ValueError, match=r"lm_head.weight: equal to wte.weight.*tied=\{"):
-        params_from_torch(both, like)
+        params_from_torch(both, target)
     with pytest.raises(ValueError, match="not tied: their numbers differ"):
-        load_state_dict(both | {"lm_head.weight": table + 1}, like, tied=tied)
+        load_state_dict(both | {"lm_head.weight": table + 1}, target, tied=tied)
     with pytest.raises(ValueError, match=r"neither lm_head\.weight nor wte\.weight"):
-        load_state_dict({"a": table}, like, tied=tied)
+        load_state_dict({"a": table}, target, tied=tied)
 
 
 def test_dtypes_are_converted_on_request_only():
@@ -339,14 +339,17 @@ def test_dtypes_are_converted_on_request_only():
     variables, _ = load_state_dict(small(), SMALL, dtype=jnp.bfloat16)
     expected = small()["fc.weight"].T.astype(ml_dtypes.bfloat16)
     np.testing.assert_array_equal(np.asarray(variables["params"]["fc"]["kernel"]), expected)
-    with pytest.raises(ValueError, match="JAX has no float64 unless"):
+    with pytest.raises(ValueError, match="JAX does not have float64 unless"):
         load_state_dict(small(), SMALL, dtype=np.float64)
 
 
 def test_statistics_keep_their_dtype():
-    like = {"params": {"bn": {"scale": jnp.ones(2)}}, "batch_stats": {"bn": {"mean": jnp.ones(2)}}}
+    target = {
+        "params": {"bn": {"scale": jnp.ones(2)}},
+        "batch_stats": {"bn": {"mean": jnp.ones(2)}},
+    }
     arrays = {name: np.ones(2, np.float16) for name in ("bn.weight", "bn.running_mean")}
-    variables, _ = load_state_dict(arrays, like, dtype=jnp.bfloat16)
+    variables, _ = load_state_dict(arrays, target, dtype=jnp.bfloat16)
     assert tree.describe(variables) == {
         "batch_stats/bn/mean": "float32[2]",
         "params/bn/scale": "bfloat16[2]",
@@ -354,11 +357,11 @@ def test_statistics_keep_their_dtype():
 
 
 def test_integers_change_their_width_where_they_fit():
-    like = {"index": jnp.zeros(2, jnp.int32)}
-    loaded = params_from_torch({"index": np.array([1, -(2**31)])}, like)
+    target = {"index": jnp.zeros(2, jnp.int32)}
+    loaded = params_from_torch({"index": np.array([1, -(2**31)])}, target)
     assert loaded["index"].tolist() == [1, -(2**31)]
     with pytest.raises(ValueError, match="index is int64, index is int32"):
-        params_from_torch({"index": np.array([1, 2**31])}, like)
+        params_from_torch({"index": np.array([1, 2**31])}, target)
 
 
 def test_the_result_shares_no_memory_with_the_state_dict():
@@ -372,3 +375,26 @@ def test_the_result_shares_no_memory_with_the_state_dict():
 def test_something_that_is_no_array_is_named():
     with pytest.raises(ValueError, match=r"fc.bias must be an array or a tensor, got list"):
         params_from_torch(small() | {"fc.bias": [1.0, 2.0]}, SMALL)
+
+
+def test_weights_are_converted_to_floating_point_only():
+    for dtype in (jnp.int8, "bool"):
+        with pytest.raises(ValueError, match="dtype must be a floating-point dtype, got"):
+            load_state_dict(small(), SMALL, dtype=dtype)
+
+
+def test_invalid_expressions_are_named():
+    with pytest.raises(ValueError, match=r"leave_out: '\(fc' is not a regular expression: missing"):
+        load_state_dict(small(), SMALL, leave_out="(fc")
+    with pytest.raises(ValueError, match=r"renames: '\*' is not a regular expression: nothing to"):
+        load_state_dict(small(), SMALL, renames=[("*", "a")])
+    with pytest.raises(ValueError, match=r"renames: invalid replacement '\\\\9': invalid group"):
+        load_state_dict(small(), SMALL, renames=[("fc", r"\9")])
+
+
+def test_tied_weights_may_hold_nan():
+    table = np.array([[np.nan, 1.0]], np.float32)
+    target = {"params": {"wte": {"embedding": jnp.zeros((1, 2))}}}
+    arrays = {"wte.weight": table, "lm_head.weight": table}
+    variables, _ = load_state_dict(arrays, target, tied={"lm_head.weight": "wte.weight"})
+    np.testing.assert_array_equal(variables["params"]["wte"]["embedding"], table)

@@ -10,13 +10,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from jaxdl.interop import (
-    read_metadata,
-    read_variables,
-    read_weights,
-    write_safetensors,
-    write_variables,
-)
+from jaxdl.interop import read_variables, read_weights, write_safetensors, write_variables
+from jaxdl.interop.weight_files import read_metadata
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "interop"
 
@@ -250,3 +245,27 @@ def test_variables_come_back_as_a_tree(tmp_path):
     write_variables(tmp_path / "v", variables)
     found = read_variables(tmp_path / "v")
     jax.tree.map(np.testing.assert_array_equal, found, jax.tree.map(np.asarray, variables))
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{"a": [jnp.ones(1)]}, {"a/b": jnp.ones(1)}, {1: jnp.ones(1)}],
+    ids=["list", "slash", "number"],
+)
+def test_variables_that_would_come_back_as_another_tree_are_refused(variables, tmp_path):
+    with pytest.raises(ValueError, match="variables must be nested dictionaries whose keys"):
+        write_variables(tmp_path / "v", variables)
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_that_are_not_those_of_variables_are_refused(tmp_path):
+    for names in (("a", "a/b"), ("a/b", "a")):
+        write_safetensors(tmp_path / "v", dict.fromkeys(names, np.ones(1)))
+        with pytest.raises(ValueError, match="'a/b' lies below 'a', a leaf"):
+            read_variables(tmp_path / "v")
+
+
+def test_arrays_that_are_not_numbers_are_named(tmp_path):
+    for value in (jax.random.key(0), 3.0, None):
+        with pytest.raises(ValueError, match="w must be an array or a tensor, got"):
+            write_safetensors(tmp_path / "a", {"w": value})

@@ -70,11 +70,11 @@ def in_torch(variables):
 
 
 def draw_variables(case, x):
-    like = dict(jax.eval_shape(lambda: init(case, x)))
-    constants = {"constants": CONSTANTS[case]} if like.pop("constants", None) else {}
-    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), like)
+    target = dict(jax.eval_shape(lambda: init(case, x)))
+    constants = {"constants": CONSTANTS[case]} if target.pop("constants", None) else {}
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), target)
     state = {name: draw_weight(case, name, array.shape) for name, array in in_torch(zeros)}
-    return params_from_torch(state, like) | constants
+    return params_from_torch(state, target) | constants
 
 
 @pytest.mark.parametrize("case", MODELS)

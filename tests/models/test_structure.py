@@ -409,10 +409,10 @@ def test_remat_computes_again_and_changes_no_number(model):
     ids=["ResNet18", "VGG16", "VGG16 with BatchNorm", "ViT-B/16"],
 )
 def test_torchvisions_names_fit(model, size, names):
-    like = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
+    target = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
     with pytest.raises(ValueError, match="does not fit") as error:
         params_from_torch(
-            {name: np.zeros(shape, np.float32) for name, shape in names.items()}, like
+            {name: np.zeros(shape, np.float32) for name, shape in names.items()}, target
         )
     assert "unexpected" not in str(error.value)
     assert "shape:" not in str(error.value)

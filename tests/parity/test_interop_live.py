@@ -98,9 +98,9 @@ def trained(make):
 @pytest.mark.parametrize("name", ZOO)
 def test_there_and_back_is_bitwise(name, tmp_path):
     model, make, shape = ZOO[name]
-    module, like = trained(make), shapes_of(model, shape)
+    module, target = trained(make), shapes_of(model, shape)
     state = module.state_dict()
-    variables = params_from_torch(state, like)
+    variables = params_from_torch(state, target)
     arrays = params_to_torch(variables, state)
     write_safetensors(tmp_path / "model.safetensors", arrays, {"format": "pt"})
     loaded = safetensors.torch.load_file(tmp_path / "model.safetensors")
@@ -110,11 +110,11 @@ def test_there_and_back_is_bitwise(name, tmp_path):
     for key, tensor in state.items():
         assert torch.equal(other.state_dict()[key], tensor), key
         assert loaded[key].dtype == tensor.dtype
-    back = params_from_torch(other.state_dict(), like)
+    back = params_from_torch(other.state_dict(), target)
     jax.tree.map(np.testing.assert_array_equal, back, variables)
     # without a template too, if perhaps in another spelling
     ours = params_to_torch(variables)
-    jax.tree.map(np.testing.assert_array_equal, params_from_torch(ours, like), variables)
+    jax.tree.map(np.testing.assert_array_equal, params_from_torch(ours, target), variables)
 
 
 def test_default_names_are_torchvisions_for_resnets_and_vggs():
@@ -154,8 +154,8 @@ def test_what_we_read_is_what_torch_loads(tmp_path):
 
 def test_torch_reads_bfloat16_that_we_wrote(tmp_path):
     module = torch.nn.Linear(3, 2).bfloat16()
-    like = {"params": {"kernel": jnp.zeros((3, 2), jnp.bfloat16), "bias": jnp.zeros(2)}}
-    variables, _ = load_state_dict(module.state_dict(), like, dtype=jnp.bfloat16)
+    target = {"params": {"kernel": jnp.zeros((3, 2), jnp.bfloat16), "bias": jnp.zeros(2)}}
+    variables, _ = load_state_dict(module.state_dict(), target, dtype=jnp.bfloat16)
     write_safetensors(tmp_path / "a.safetensors", params_to_torch(variables))
     loaded = safetensors.torch.load_file(tmp_path / "a.safetensors")
     for name, tensor in module.state_dict().items():
@@ -165,11 +165,11 @@ def test_torch_reads_bfloat16_that_we_wrote(tmp_path):
 
 def test_tensors_of_the_running_model_are_copied():
     module = torch.nn.BatchNorm1d(16)
-    like = {
+    target = {
         "params": {"scale": jnp.ones(16), "bias": jnp.ones(16)},
         "batch_stats": {"mean": jnp.ones(16), "var": jnp.ones(16)},
     }
-    variables = params_from_torch(module.state_dict(), like)
+    variables = params_from_torch(module.state_dict(), target)
     module(torch.randn(8, 16))
     assert not np.asarray(variables["batch_stats"]["mean"]).any()
     tensors = {k: torch.from_numpy(v) for k, v in params_to_torch(variables).items()}

@@ -122,7 +122,7 @@ def largest_difference(ours, expected):
 def test_outputs_gradients_and_statistics(name):
     model, make_theirs, shape = NETWORKS[name]
     network, tolerance = make_theirs(), DEEP.get(name, 1e-5)
-    like = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape))
+    target = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape))
     options = {"sample": False} if "VAE" in name else {}
     apply = functools.partial(model.apply, mutable="batch_stats", **options)
 
@@ -146,13 +146,13 @@ def test_outputs_gradients_and_statistics(name):
             with torch.no_grad():
                 keep_from_zero(network)
         # copies: torch changes its statistics in place
-        variables = jax.tree.map(jnp.array, params_from_torch(network.state_dict(), like))
+        variables = jax.tree.map(jnp.array, params_from_torch(network.state_dict(), target))
         network.zero_grad()
         expected = run(network.double(), case, x)
         network.float()
         weights = [draw(f"{case}/output{i}", y.shape) for i, y in enumerate(expected["trained"])]
         trained, evaluated, gradients, statistics = compute(variables, x, weights)
-        wanted = params_from_torch(single(expected["gradients"]), {"params": like["params"]})
+        wanted = params_from_torch(single(expected["gradients"]), {"params": target["params"]})
         # A ReLU or a maximum that rounding decides is rare: some draw has none. Were the network
         # a different one, no draw would agree.
         if largest_difference(gradients, wanted) <= tolerance:
@@ -162,6 +162,6 @@ def test_outputs_gradients_and_statistics(name):
     compare(f"{name}, gradients", gradients, wanted, tolerance)
     if statistics:
         wanted = params_from_torch(
-            single(expected["statistics"]), {"batch_stats": like["batch_stats"]}
+            single(expected["statistics"]), {"batch_stats": target["batch_stats"]}
         )
         compare(f"{name}, statistics", statistics, wanted, tolerance)

@@ -115,9 +115,9 @@ def tuple_of(outputs):
 
 def test_a_full_vgg_16_has_the_names_and_shapes_of_pytorchs():
     """138 million parameters that nobody needs to draw: both sides without memory."""
-    like = shapes_of(models.VGG16(), (1, 224, 224, 3))
+    target = shapes_of(models.VGG16(), (1, 224, 224, 3))
     with torch.device("meta"):
         module = theirs.VGG((2, 2, 3, 3, 3), 1000)
     expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
-    assert {entry.name: entry.shape for entry in entries(like)} == expected
+    assert {entry.name: entry.shape for entry in entries(target)} == expected
     assert sum(np.prod(shape) for shape in expected.values()) == 138_357_544

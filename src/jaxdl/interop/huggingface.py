@@ -1,11 +1,11 @@
-"""Weights that the PyTorch classes of transformers saved: their names as torchvision's.
+"""Image classifiers of Hugging Face transformers.
 
 ============================ ================================================================
 ``ResNetForImageClassification``  :class:`jaxdl.models.ResNet` with the "imagenet" stem
 ``ViTForImageClassification``     :class:`jaxdl.models.VisionTransformer`, ``eps=1e-12``
 ============================ ================================================================
 
-Nothing here needs transformers or torch.
+Needs neither transformers nor torch.
 """
 
 import re
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import flax.errors
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ import numpy as np
 
 from jaxdl import models
 from jaxdl._files import read_json
-from jaxdl._loading import LoadReport
+from jaxdl.interop._transfer import to_numpy
 from jaxdl.interop.state_dict import load_state_dict
 from jaxdl.interop.weight_files import read_weights
 from jaxdl.types import PyTree
@@ -55,11 +56,31 @@ VIT = (
     (r"^vit\.layernorm\.", "encoder.ln."),
     (r"^classifier\.", "heads.head."),
 )
-"""Likewise of ``ViTForImageClassification``'s, the older ones and those of transformers 5."""
+"""Patterns of ``ViTForImageClassification``'s names, older ones and those of transformers 5."""
+
+
+FORM = {
+    "model_type": str,
+    "id2label?": (dict, None),
+    "num_labels?": int,
+    "num_channels?": int,
+    "layer_type?": str,
+    "depths?": [int],
+    "hidden_sizes?": [int],
+    "embedding_size?": int,
+    "patch_size?": int,
+    "hidden_size?": int,
+    "num_hidden_layers?": int,
+    "num_attention_heads?": int,
+    "intermediate_size?": int,
+    "layer_norm_eps?": float,
+    "image_size?": int,
+}
+"""Fields of ``config.json`` that are read; see :func:`jaxdl._files.check_form`."""
 
 
 def torchvision_names(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """The arrays of a transformers classifier by torchvision's names.
+    """Renames the arrays of a transformers classifier to torchvision's names.
 
     Queries, keys and values, which transformers keeps apart, become one ``in_proj`` as in
     ``torch.nn.MultiheadAttention``.
@@ -96,32 +117,40 @@ def torchvision_names(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     return _stack_attention(result)
 
 
-def read_classifier(path: Path | str) -> tuple[nn.Module, PyTree, LoadReport, dict[str, Any]]:
-    """The model that ``save_pretrained`` of a transformers classifier wrote.
+def read_classifier(path: Path | str) -> tuple[nn.Module, PyTree, dict[str, Any]]:
+    """Reads an image classifier that ``save_pretrained`` of transformers wrote.
 
     Args:
-        path: of the folder, with ``config.json`` and the weights.
+        path: the folder, with ``config.json`` and the weights.
 
     Returns:
-        the Linen model, its variables, the report, and the configuration, whose ``"id2label"`` has
-        the names of the classes.
+        the Linen model, its variables, and the configuration, whose ``"id2label"`` holds the names
+        of the classes.
 
     Raises:
         ValueError: another architecture, a variant of it that jaxdl does not have, or weights that
             do not fit; the message names them.
-        FileNotFoundError: a file is missing.
+        FileNotFoundError: file not found.
 
     Source: ``AutoModelForImageClassification.from_pretrained``.
     """
     path = Path(path)
     if not (path / "config.json").is_file():
-        raise FileNotFoundError(f"{path} has no config.json; save_pretrained writes one.")
-    config = read_json(path / "config.json")
-    model, size = make_classifier(config)
-    example = jnp.zeros((1, size, size, config.get("num_channels", 3)))
-    like = jax.eval_shape(model.init, jax.random.key(0), example)
-    variables, report = load_state_dict(torchvision_names(read_weights(path)), like)
-    return model, variables, report, config
+        raise FileNotFoundError(
+            f"file not found: {path / 'config.json'} (save_pretrained writes it)."
+        )
+    config = read_json(path / "config.json", FORM)
+    arrays = torchvision_names(read_weights(path))
+    if _num_layers(config) > len(arrays):  # before a model of a million layers is traced
+        raise ValueError(f"{path}: config.json has more layers than the weights have arrays.")
+    try:
+        model, size = make_classifier(config)
+        example = jax.ShapeDtypeStruct((1, size, size, config.get("num_channels", 3)), jnp.float32)
+        target = jax.eval_shape(model.init, jax.random.key(0), example)
+    except (ValueError, TypeError, ArithmeticError, flax.errors.FlaxError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: config.json does not describe a model: {reason}") from error
+    return model, load_state_dict(arrays, target)[0], config
 
 
 def make_classifier(config: Mapping[str, Any]) -> tuple[nn.Module, int]:
@@ -133,24 +162,25 @@ def make_classifier(config: Mapping[str, Any]) -> tuple[nn.Module, int]:
     Raises:
         ValueError: another architecture, or a variant that jaxdl does not have.
     """
-    number = len(config.get("id2label") or range(config.get("num_labels", 2)))
+    labels = config.get("id2label")
+    num_classes = len(labels) if labels else config.get("num_labels", 2)
     kind = config.get("model_type")
     if kind == "resnet":
-        wanted = {"downsample_in_bottleneck": False, "downsample_in_first_stage": False}
-        _check(config, {**wanted, "hidden_act": "relu"})
+        required = {"downsample_in_bottleneck": False, "downsample_in_first_stage": False}
+        _check(config, {**required, "hidden_act": "relu"})
         basic = config.get("layer_type", "bottleneck") == "basic"
         sizes = config.get("hidden_sizes", [256, 512, 1024, 2048])
         width = config.get("embedding_size", 64)
         factor = 1 if basic else 4
         if list(sizes) != [factor * width * 2**i for i in range(len(sizes))]:
-            raise ValueError(f"hidden_sizes must double from {factor * width}, got {sizes}.")
+            raise ValueError(f"hidden_sizes must double from {factor * width}, got {sizes[:8]}.")
         block = models.resnet.BasicBlock if basic else models.resnet.Bottleneck
         depths = tuple(config.get("depths", (3, 4, 6, 3)))
-        return models.ResNet(depths, block, number, width=width), 224
+        return models.ResNet(depths, block, num_classes, width=width), 224
     if kind == "vit":
         _check(config, {"hidden_act": "gelu", "qkv_bias": True})
         model = models.VisionTransformer(
-            number,
+            num_classes,
             patch_size=config.get("patch_size", 16),
             hidden_size=config.get("hidden_size", 768),
             num_layers=config.get("num_hidden_layers", 12),
@@ -162,10 +192,14 @@ def make_classifier(config: Mapping[str, Any]) -> tuple[nn.Module, int]:
     raise ValueError(f'model_type must be "resnet" or "vit", got {kind!r}.')
 
 
-def _check(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    for name, value in wanted.items():
+def _num_layers(config: Mapping[str, Any]) -> int:
+    return max(config.get("num_hidden_layers", 0), sum(config.get("depths", ())))
+
+
+def _check(config: Mapping[str, Any], required: Mapping[str, object]) -> None:
+    for name, value in required.items():
         if config.get(name, value) != value:
-            raise ValueError(f"{name} must be {value!r} here, got {config[name]!r}.")
+            raise ValueError(f"{name} must be {value!r}, got {config[name]!r}.")
 
 
 def _stack_attention(arrays: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,10 +215,6 @@ def _stack_attention(arrays: Mapping[str, Any]) -> dict[str, Any]:
         missing = [each for each in names if each not in arrays]
         if missing:
             raise ValueError(f"{missing[0]} is missing; there is {name}.")
-        parts = [_to_numpy(arrays[each]) for each in names]
+        parts = [to_numpy(arrays[each], each) for each in names]
         result[f"{module}.self_attention.in_proj_{kind}"] = np.concatenate(parts)
     return result
-
-
-def _to_numpy(array: Any) -> np.ndarray:
-    return array.detach().cpu().numpy() if hasattr(array, "detach") else np.asarray(array)
