@@ -40,6 +40,9 @@ def named_leaves(tree: PyTree) -> dict[str, Array]:
 def nested(leaves: Mapping[str, PyTree]) -> dict[str, PyTree]:
     """Nested dictionaries of named leaves; the inverse of :func:`named_leaves`.
 
+    Raises:
+        ValueError: a name lies below another one, such as ``fc/bias`` below ``fc``.
+
     >>> nested({"fc/kernel": 1, "fc/bias": 2})
     {'fc': {'kernel': 1, 'bias': 2}}
     """
@@ -47,7 +50,9 @@ def nested(leaves: Mapping[str, PyTree]) -> dict[str, PyTree]:
     for name, leaf in leaves.items():
         *parents, last = name.split("/")
         place = result
-        for parent in parents:
+        for depth, parent in enumerate(parents, start=1):
+            if "/".join(parents[:depth]) in leaves:
+                raise ValueError(f"{name!r} lies below {'/'.join(parents[:depth])!r}, a leaf.")
             place = place.setdefault(parent, {})
         place[last] = leaf
     return result

@@ -70,7 +70,7 @@ FOREIGN = {
     "nothing": (b"", "it is empty"),
     "noise": (b"\x07" * 100, r"begins with b'\\x07"),
     "git-lfs": (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
-    "page": (b"<!DOCTYPE html>", "a download that failed"),
+    "page": (b"<!DOCTYPE html>", "a failed download"),
     "keras": (b"\x89HDF\r\n", "HDF5"),
     "pickle": (b"\x80\x04]\x94.", "a bare pickle"),
     "array": (b"\x93NUMPY", "numpy.load"),
@@ -89,9 +89,9 @@ def test_other_kinds_of_files_are_named(name, tmp_path):
 def test_a_missing_file_and_a_key_out_of_place(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_weights(tmp_path / "a.safetensors")
-    with pytest.raises(ValueError, match="so there is no key 'model'"):
+    with pytest.raises(ValueError, match="so it has no key 'model'"):
         read_weights(FIXTURES / "dtypes.safetensors", key="model")
-    with pytest.raises(ValueError, match="is no safetensors file"):
+    with pytest.raises(ValueError, match="is not a safetensors file"):
         read_metadata(FIXTURES / "state_dict.pth")
 
 
@@ -160,13 +160,13 @@ def test_shards_are_read_by_their_index_and_by_their_folder(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"d": "model-2.safetensors"}, "d is not in model-2.safetensors"),
-        ({"d": "model-3.safetensors"}, "the shard model-3.safetensors is missing"),
-        ({"b": "model-1.safetensors"}, "b is in model-2.safetensors and not where"),
+        ({"d": "model-2.safetensors"}, "'d' is not in 'model-2.safetensors'"),
+        ({"d": "model-3.safetensors"}, "shard not found: 'model-3.safetensors'"),
+        ({"b": "model-1.safetensors"}, "'b' is in 'model-2.safetensors', not where"),
         ({"d": "../model-1.safetensors"}, "outside its folder: .'../model-1"),
         ({"d": "/etc/passwd"}, "outside its folder"),
         ({"d": ""}, "outside its folder"),
-        ({"d": 3}, "is no index of shards"),
+        ({"d": 3}, "is not an index of shards: .*'weight_map/d' must be text, got 3"),
         ({"d": "model.safetensors.index.json"}, "cannot be read: it begins with"),
     ],
 )

@@ -1,52 +1,54 @@
-"""Many arrays at once from views of a file to arrays of JAX: in one pass, by all cores."""
+"""Conversion of arrays: NumPy to JAX in one pass on all cores, and anything to NumPy."""
 
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import jax
+import ml_dtypes
 import numpy as np
 
 from jaxdl._machine import num_cores
 from jaxdl.types import PyTree
 
 ALIGNMENT = 64
-"""XLA takes over a buffer of NumPy's that begins at a multiple of this, and copies others."""
+"""XLA takes over a NumPy buffer whose address is a multiple of this, and copies others."""
 
 
 LANES = 512
-"""Numbers next to each other that a block of a transposition writes."""
+"""Contiguous numbers that a block of a transposition writes."""
 
 
 BLOCK = 1 << 20
-"""Bytes of such a block: it stays in the cache between reading and writing."""
+"""Bytes of such a block, which stays in the cache between reading and writing."""
 
 
 SMALL = 1 << 22
-"""Bytes below which one thread is quicker than several."""
+"""Bytes below which one thread is faster than several."""
 
 
 HUGE_PAGE = 1 << 21
-"""Bytes; where memory comes in such pages, a fresh buffer costs a fraction."""
+"""Bytes of a huge page, with which new memory costs a fraction."""
 
 
 SHARED = 1 << 25
-"""Bytes of the buffer that small arrays share; it is freed with the last of them."""
+"""Bytes of a buffer that small arrays share; it is freed with the last of them."""
 
 
 def transfer(arrays: PyTree, dtypes: PyTree | None = None) -> PyTree:
-    """Arrays of NumPy as arrays of JAX on the default device, which share no memory with them.
+    """Copies NumPy arrays to JAX arrays on the default device.
 
-    A view that is transposed, flipped or of another dtype is laid out and converted on the way, so
-    that everything is read once and written once.
+    A view that is transposed, flipped or of another dtype is laid out and converted on the way:
+    everything is read once and written once.
 
     Args:
-        arrays: tree of arrays; those of JAX are handed on as they are.
-        dtypes: tree like it of dtypes to convert to; None keeps each array's.
+        arrays: tree of arrays; JAX arrays are returned unchanged.
+        dtypes: tree of the same structure, of dtypes to convert to; None keeps each array's.
 
     Returns:
-        tree like ``arrays``. Of float64 and int64 JAX has the 32-bit form unless jax_enable_x64 is
-        on, as with ``jnp.array``.
+        tree of the same structure. float64 and int64 become 32-bit unless jax_enable_x64 is on, as
+        in ``jnp.array``.
 
     Source: ``torch.Tensor.to(device, copy=True)``.
 
@@ -68,10 +70,43 @@ def transfer(arrays: PyTree, dtypes: PyTree | None = None) -> PyTree:
         forms[index] = (sources[index].shape, np.dtype(dtype))
     targets = dict(zip(forms, _empty(list(forms.values())), strict=True))
     _copy([(targets[index], source) for index, source in sources.items()])
-    # nobody else has these buffers, so JAX may keep them for its own
+    # nothing else refers to these buffers, so JAX may keep them
     for index, array in zip(targets, jax.device_put(list(targets.values())), strict=True):
         leaves[index] = array
     return jax.tree.unflatten(structure, leaves)
+
+
+def to_numpy(array: object, name: str) -> np.ndarray:
+    """A NumPy, JAX or PyTorch array as NumPy's, without a copy if possible.
+
+    Args:
+        array: any array or tensor.
+        name: its name in error messages.
+
+    Raises:
+        ValueError: anything else, or a tensor that NumPy cannot hold.
+    """
+    if hasattr(array, "detach"):
+        return _tensor_to_numpy(array, name)
+    dtype = getattr(array, "dtype", None)
+    if dtype is None or jax.dtypes.issubdtype(dtype, jax.dtypes.extended):
+        kind = type(array).__name__ if dtype is None else str(dtype)
+        raise ValueError(f"{name} must be an array or a tensor, got {kind}.")
+    return np.asarray(array)
+
+
+def _tensor_to_numpy(tensor: Any, name: str) -> np.ndarray:
+    import torch
+
+    try:
+        tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        if dtype != "bfloat16" and not dtype.startswith("float8"):
+            return np.asarray(tensor.numpy())
+        bits = {1: torch.uint8, 2: torch.int16}[tensor.element_size()]
+        return np.asarray(tensor.contiguous().view(bits).numpy().view(getattr(ml_dtypes, dtype)))
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        raise ValueError(f"{name} cannot be an array: {' '.join(str(error).split())}") from error
 
 
 def _empty(forms: Sequence[tuple[tuple[int, ...], np.dtype]]) -> list[np.ndarray]:
@@ -91,7 +126,7 @@ def _empty(forms: Sequence[tuple[tuple[int, ...], np.dtype]]) -> list[np.ndarray
 
 
 def _buffer(size: int) -> np.ndarray:
-    """Bytes that begin where XLA wants it, and at a huge page where they fill one."""
+    """Bytes at an address that XLA takes over; at a huge page if they fill one."""
     alignment = HUGE_PAGE if size >= HUGE_PAGE else ALIGNMENT
     buffer = np.empty(size + alignment, np.uint8)
     start = -buffer.ctypes.data % alignment
@@ -113,7 +148,7 @@ def _copy(pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
 
 
 def _blocks(target: np.ndarray, source: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Parts of both of about ``BLOCK`` bytes, in which the target's last axis is long."""
+    """Parts of both of about ``BLOCK`` bytes, long in the target's last axis."""
     if source.size == 0:
         return
     order, last, sizes = _order(source), source.ndim - 1, list(source.shape)
@@ -122,7 +157,7 @@ def _blocks(target: np.ndarray, source: np.ndarray) -> Iterator[tuple[np.ndarray
     elif source.nbytes <= BLOCK:
         yield target, source
         return
-    for axis in order:  # the axes whose neighbours are far apart are cut first
+    for axis in order:  # the axes with the largest strides are cut first
         if axis != last or order[-1] == last:
             rest = math.prod(sizes) // sizes[axis] * source.itemsize
             sizes[axis] = min(sizes[axis], max(1, BLOCK // rest))
@@ -139,10 +174,10 @@ def _copy_some(blocks: list[tuple[np.ndarray, np.ndarray]]) -> None:
 
 
 def _copy_block(target: np.ndarray, source: np.ndarray, buffer: np.ndarray) -> None:
-    """Copies by way of a buffer where the axes lie in another order.
+    """Copies through a buffer if the axes are in another order.
 
-    Rows of the source are often a power of two apart, which all fall into the same lines of the
-    cache; in the buffer they are 64 bytes further apart.
+    Rows of the source are often a power of two apart and share the same lines of the cache; in the
+    buffer they are 64 bytes further apart.
     """
     order, last = _order(source), source.ndim - 1
     if order[-1:] == [last] or not order:
@@ -162,7 +197,7 @@ def _copy_block(target: np.ndarray, source: np.ndarray, buffer: np.ndarray) -> N
 
 
 def _order(array: np.ndarray) -> list[int]:
-    """The axes by the distance of neighbours in memory, the largest first."""
+    """The axes by stride, the largest first."""
     if array.ndim < 2:
         return list(range(array.ndim))
     return sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))

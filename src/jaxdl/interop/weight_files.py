@@ -1,24 +1,26 @@
-"""Files of weights: safetensors, sharded safetensors, and what ``torch.save`` wrote.
+"""Files of weights: safetensors, sharded safetensors, and files of ``torch.save``.
 
-Content decides what a file is, not its name. Nothing here needs torch. Arrays of safetensors are
-read-only views of the file on disk: what nobody looks at is not read, and the file must not be
-written to in place while they are in use; :func:`write_safetensors` never does that.
+The content of a file decides its kind, not its name. Nothing here needs torch. Arrays of
+safetensors are read-only views of the file on disk: their data is read lazily, and the file must
+not be written in place while they are in use; :func:`write_safetensors` never does that.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from jaxdl import tree
-from jaxdl._files import replacing
-from jaxdl.interop._pth import read_pth
+from jaxdl._files import parse_json, replacing
+from jaxdl.interop._pth import is_legacy, read_pth
+from jaxdl.interop._transfer import to_numpy
+from jaxdl.interop._unpickle import Unsupported
 from jaxdl.types import PyTree
 
 DTYPES: dict[str, Any] = {
@@ -52,45 +54,46 @@ IN_FOLDERS = (
 
 
 USUAL_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "params")
-"""Where checkpoints keep their weights, the more telling names first."""
+"""Usual places of the weights in a checkpoint, the more specific names first."""
 
 
 FOREIGN = {
-    b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.": (
-        "it is in PyTorch's format from before 1.6; convert it once in PyTorch: "
-        "torch.save(torch.load(old, weights_only=True), new)"
-    ),
     b"version https://git-lfs": "it is a Git LFS pointer, not the file; run 'git lfs pull'",
     b"\x89HDF": "it is HDF5 (Keras); read it with h5py",
     b"GGUF": "it is GGUF; read it with the package gguf",
     b"\x93NUMPY": "it is one NumPy array without a name; read it with numpy.load",
     b"\x80": (
-        "it is a bare pickle, which may run anything; load it where it came from and save "
-        "its arrays as safetensors"
+        "it is a bare pickle, which can run any code; load it in the program that wrote it and "
+        "save its arrays as safetensors"
     ),
-    b"<": "it is a web page or XML, perhaps the message of a download that failed",
+    b"<": "it is a web page or XML, perhaps the message of a failed download",
 }
-"""What else a file may begin with."""
+"""Other kinds of files by their first bytes."""
+
+
+EXTRA_STATE = "_extra_state"
+"""PyTorch's name of what a module saves beside its arrays."""
 
 
 def read_weights(path: Path | str, *, key: str | None = None) -> dict[str, np.ndarray]:
-    """The arrays of a file of weights by name, read without torch.
+    """Reads the arrays of a file of weights by name, without torch.
 
     Args:
         path: a safetensors file; the index of a sharded one (``model.safetensors.index.json``); a
-            zip file of ``torch.save`` (``.pt``, ``.pth``, ``.bin``); or a folder that holds one of
+            file of ``torch.save`` (``.pt``, ``.pth``, ``.bin``); or a folder that holds one of
             these under its usual name.
-        key: where in a ``torch.save`` checkpoint the state_dict is, ``"ema/model"`` say; None
-            finds it where there is one only, or one under a usual name (``state_dict``,
-            ``model``, …).
+        key: place of the state_dict in a ``torch.save`` checkpoint, such as ``"ema/model"``. None
+            finds it if there is only one, or one under a usual name (``state_dict``, ``model``, …).
 
     Returns:
-        arrays by name, read-only.
+        arrays by name, read-only. Entries that are not tensors, such as ``_extra_state``, are left
+        out.
 
     Raises:
-        ValueError: a file that is damaged, hostile or of another kind, a missing shard, no
-            state_dict in it or several; the message names file and reason.
-        FileNotFoundError: there is no such file.
+        ValueError: a file that is damaged, hostile or of another kind; a missing shard; a tensor
+            that NumPy cannot hold (sparse, quantized, …); no state_dict or several. The message
+            names file and reason.
+        FileNotFoundError: file not found.
 
     Source: ``safetensors.torch.load_file``, ``torch.load(weights_only=True)``.
 
@@ -110,13 +113,14 @@ def read_weights(path: Path | str, *, key: str | None = None) -> dict[str, np.nd
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
-    """The text that a safetensors file keeps beside its arrays.
+    """Reads the metadata of a safetensors file.
 
     Args:
         path: a safetensors file.
 
     Raises:
         ValueError: another kind of file, or a damaged one.
+        FileNotFoundError: file not found.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
@@ -128,7 +132,8 @@ def read_metadata(path: Path | str) -> dict[str, str]:
         with safe_open(path, framework="np") as file:
             return dict(file.metadata() or {})
     except SafetensorError as error:
-        raise ValueError(f"{path} is no safetensors file, or a damaged one: {error}.") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is not a safetensors file, or is damaged: {reason}.") from error
 
 
 def write_safetensors(
@@ -136,22 +141,26 @@ def write_safetensors(
 ) -> None:
     """Writes named arrays to a safetensors file: all of it, or nothing.
 
-    The file is written under another name beside it and then renamed, so that a reader sees the old
-    one or the new one.
+    A reader sees the old file or the new one.
 
     Args:
-        path: where to.
-        arrays: by name, of NumPy or JAX; in C order whatever their own.
-        metadata: text by name; transformers wants ``{"format": "pt"}`` in a PyTorch state_dict.
+        path: file to write.
+        arrays: NumPy or JAX arrays by name.
+        metadata: text by name; transformers requires ``{"format": "pt"}`` for a PyTorch state_dict.
 
     Raises:
-        ValueError: a dtype that safetensors does not have, or names and metadata that are no text.
+        ValueError: a dtype that safetensors does not have, or names and metadata that are not text.
+        OSError: it cannot be written.
 
-    Source: ``safetensors.torch.save_file``, which reads what this wrote and the other way round.
+    Source: ``safetensors.torch.save_file``; each reads the other's files.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
+    >>> write_safetensors(path, {"fc.bias": np.zeros(2)}, {"format": "pt"})
     """
     path, contiguous = Path(path), {}
     for name, array in arrays.items():
-        array = np.asarray(array)
+        array = to_numpy(array, name)
         # not ascontiguousarray: it gives a scalar an axis
         contiguous[name] = np.asarray(array, array.dtype.newbyteorder("="), order="C")
         if not isinstance(name, str) or contiguous[name].dtype not in DTYPES.values():
@@ -174,22 +183,42 @@ def write_variables(
     """Writes Linen variables to a safetensors file, under their own names.
 
     Args:
-        path: where to.
+        path: file to write.
         variables: nested dictionaries of arrays; a leaf's name is its path, ``params/fc/kernel``.
         metadata: text by name.
+
+    Raises:
+        ValueError: variables that :func:`read_variables` would not give back: leaves that are not
+            in dictionaries, names with a slash, dtypes that safetensors does not have.
+        OSError: it cannot be written.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "variables.safetensors"
+    >>> write_variables(path, {"params": {"fc": {"bias": np.array([1.0, 2.0])}}})
     """
+    for keys, _ in jax.tree_util.tree_flatten_with_path(variables)[0]:
+        if not all(
+            isinstance(getattr(key, "key", None), str) and "/" not in key.key for key in keys
+        ):
+            raise ValueError(
+                "variables must be nested dictionaries whose keys are text without a slash, got "
+                f"{jax.tree_util.keystr(keys)}."
+            )
     write_safetensors(path, tree.named_leaves(variables), metadata)
 
 
 def read_variables(path: Path | str) -> PyTree:
-    """The Linen variables that :func:`write_variables` wrote.
+    """Reads the Linen variables that :func:`write_variables` wrote.
 
     Args:
         path: a safetensors file.
 
     Returns:
-        nested dictionaries of arrays, read-only views of the file;
-        :func:`~jaxdl.interop._transfer.transfer` copies them.
+        nested dictionaries of arrays, read-only views of the file.
+
+    Raises:
+        ValueError: another kind of file, a damaged one, or names that are not those of variables.
+        FileNotFoundError: file not found.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "variables.safetensors"
@@ -206,16 +235,16 @@ def _head(path: Path) -> bytes:
 
 
 def _is_safetensors(head: bytes) -> bool:
-    """The length of a JSON header, and the header; as a length, text would be enormous."""
+    """Returns True for the length of a JSON header and a header; text would be a huge length."""
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**40
 
 
 def _read_file(path: Path, key: str | None = None) -> dict[str, np.ndarray]:
     head = _head(path)
-    if head.startswith(b"PK"):
+    if head.startswith(b"PK") or is_legacy(head):
         return _find_state_dict(read_pth(path), key, path)
     if key is not None:
-        raise ValueError(f"{path} is no file of torch.save, so there is no key {key!r} in it.")
+        raise ValueError(f"{path} is not a file of torch.save, so it has no key {key!r}.")
     if _is_safetensors(head):
         return _read_safetensors(path)
     for start, reason in FOREIGN.items():
@@ -246,14 +275,17 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
                 for name, piece in slices.items()
             }
     except SafetensorError as error:
-        raise ValueError(f"{path} is a damaged safetensors file: {error}.") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is a damaged safetensors file: {reason}.") from error
     arrays = {}
     with path.open("rb") as file:
         start = 8 + int.from_bytes(file.read(8), "little")
     data = np.asarray(np.memmap(path, np.uint8, "r"))
     for name, (kind, shape) in described.items():
         if kind not in DTYPES:
-            raise ValueError(f"{path}: {name} has the dtype {kind}; known are {list(DTYPES)}.")
+            raise ValueError(
+                f"{path}: {name!r} has the dtype {kind}, expected one of {list(DTYPES)}."
+            )
         dtype = np.dtype(DTYPES[kind])
         end = start + math.prod(shape) * dtype.itemsize
         arrays[name] = data[start:end].view(dtype).reshape(shape)
@@ -263,32 +295,30 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 def _read_shards(index: Path) -> dict[str, np.ndarray]:
     try:
-        places = json.loads(index.read_bytes())["weight_map"]
-        files = sorted(set(places.values()))
-        # a plain name: an index must not lead out of its folder
-        climbing = [name for name in files if name in ("", ".", "..") or Path(name).name != name]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(
-            f"{index} is no index of shards, which has a 'weight_map' from names to files: "
-            f"{type(error).__name__}: {error}."
-        ) from error
+        content = parse_json(index.read_bytes(), {"weight_map": {"*": str}}, "its content")
+    except ValueError as error:
+        raise ValueError(f"{index} is not an index of shards: {error}") from error
+    places = content["weight_map"]
+    files = sorted(set(places.values()))
+    # a plain name: an index must not lead out of its folder
+    climbing = [name for name in files if name in ("", ".", "..") or Path(name).name != name]
     if climbing:
         raise ValueError(f"{index} names files outside its folder: {climbing[:5]}.")
     arrays: dict[str, np.ndarray] = {}
     for file in files:
         if not (index.parent / file).is_file():
-            raise ValueError(f"{index}: the shard {file} is missing.")
+            raise ValueError(f"{index}: shard not found: {file!r}.")
         for name, array in _read_file(index.parent / file).items():
             if places.get(name) != file:
-                raise ValueError(f"{index}: {name} is in {file} and not where the index says.")
+                raise ValueError(f"{index}: {name!r} is in {file!r}, not where the index says.")
             arrays[name] = array
     missing = [name for name in places if name not in arrays]
     if missing:
-        raise ValueError(f"{index}: {missing[0]} is not in {places[missing[0]]}.")
+        raise ValueError(f"{index}: {missing[0]!r} is not in {places[missing[0]]!r}.")
     return arrays
 
 
-def _find_state_dict(content: Any, key: str | None, path: Path) -> dict[str, np.ndarray]:
+def _find_state_dict(content: object, key: str | None, path: Path) -> dict[str, np.ndarray]:
     """The dictionary of arrays in a checkpoint."""
     found = _state_dicts(content)
     listed = ", ".join(f"{name!r} ({len(arrays)} arrays)" for name, arrays in found.items())
@@ -297,31 +327,51 @@ def _find_state_dict(content: Any, key: str | None, path: Path) -> dict[str, np.
         if isinstance(content, dict):
             kind = f"{[str(name)[:60] for name in list(content)[:20]]}"
         raise ValueError(f"{path} holds no dictionary of arrays by name; it holds {kind}.")
-    if key is not None:
-        if key not in found:
-            raise ValueError(f"{path} has no state_dict under {key!r}; there is {listed}.")
-        return found[key]
-    usual = [name for name in ("", *USUAL_KEYS) if name in found]
-    if usual or len(found) == 1:
-        return found[usual[0] if usual else next(iter(found))]
-    raise ValueError(f"{path} holds several state_dicts: {listed}. Choose one by key=.")
+    if key is None:
+        usual = [name for name in ("", *USUAL_KEYS) if name in found]
+        if not usual and len(found) > 1:
+            raise ValueError(
+                f"{path} holds several state_dicts: {listed}. Choose one by key= (--key)."
+            )
+        key = usual[0] if usual else next(iter(found))
+    if key not in found:
+        raise ValueError(f"{path} has no state_dict under {key!r}; it has {listed}.")
+    arrays = {}
+    for name, value in found[key].items():
+        if isinstance(value, Unsupported):
+            raise ValueError(f"{path} cannot be read: {name!r} {value.reason}.")
+        arrays[name] = value
+    return arrays
 
 
-def _state_dicts(content: Any) -> dict[str, dict[str, np.ndarray]]:
-    """Dictionaries in which all values are arrays, by their path, each once."""
-    found: dict[str, dict[str, np.ndarray]] = {}
-    seen, waiting = set(), [("", content)]
+def _state_dicts(content: object) -> dict[str, dict[str, np.ndarray | Unsupported]]:
+    """Dictionaries of arrays by name, by their path, each once."""
+    found: dict[str, dict[str, np.ndarray | Unsupported]] = {}
+    seen: set[int] = set()
+    waiting = [("", content)]
     while waiting and len(found) < 100:
         name, inner = waiting.pop(0)
         if not isinstance(inner, dict) or id(inner) in seen or name.count("/") > 3:
             continue
         seen.add(id(inner))
-        if inner and all(
-            isinstance(key, str) and isinstance(value, np.ndarray) for key, value in inner.items()
-        ):
-            found[name] = inner
+        arrays = _arrays_of(inner)
+        if arrays:
+            found[name] = arrays
             continue
         for key, value in inner.items():
             if isinstance(value, dict) and isinstance(key, str) and len(key) < 100:
                 waiting.append((f"{name}/{key}".lstrip("/"), value))
     return found
+
+
+def _arrays_of(content: dict[object, object]) -> dict[str, np.ndarray | Unsupported]:
+    """The arrays of a state_dict; none if it has containers, as a whole checkpoint does."""
+    arrays = {}
+    for name, value in content.items():
+        if not isinstance(name, str):
+            return {}
+        if isinstance(value, np.ndarray | Unsupported):
+            arrays[name] = value
+        elif isinstance(value, dict | list | tuple | set) and not name.endswith(EXTRA_STATE):
+            return {}
+    return arrays
