@@ -5,12 +5,14 @@ model or function, so any state can be jitted, vmapped, sharded, saved and compa
 """
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import flax.linen as nn
 import flax.struct
 import jax
+import jax.numpy as jnp
 
 Array = jax.Array
 PyTree = Any
@@ -21,7 +23,7 @@ IGNORE_LABEL = -100
 Batch = Mapping[str, Array]
 """Named arrays with a leading batch axis: ``"image"`` (B, H, W, C), ``"label"`` (B,) int32, …
 
-An optional ``"mask"`` (B,) float32 is 1 for a real example and 0 for padding.
+An optional ``"mask"`` (B,) or (B, T, ...) is 1 for a real example or token and 0 for padding.
 """
 
 
@@ -61,7 +63,44 @@ class TrainState:
 
 
 class LossFn(Protocol):
-    """A loss to differentiate, with the new model state and metrics as its auxiliary output."""
+    """A loss function of your own: what :func:`jaxdl.train.make_step` and ``make_eval`` take.
+
+    It is called as ``loss_fn(params, model_state, batch, key=key, train=train)`` and returns
+    ``(loss, (model_state, metrics))``:
+
+    * ``params`` are differentiated. ``model_state`` holds the other variable collections of the
+      model, such as ``batch_stats``, perhaps {}; the new one has the same form.
+    * ``batch`` may hold a ``"mask"``: 0 for the padding of a ragged last batch, which must not
+      count. ``metrics.mean(values, batch.get("mask"))`` takes values that are not reduced.
+    * ``key`` is new in every step; split it for several random draws. ``train`` is False in
+      evaluation.
+    * ``loss`` is a scalar. ``metrics`` are sums, added over batches before they are divided:
+      a :class:`Mean` each, or an array of counts. A plain scalar is refused.
+
+    :func:`jaxdl.train.apply_model` does variables, random streams, and mutable collections:
+
+    >>> import jax.numpy as jnp, optax
+    >>> from jaxdl import losses, metrics, models, train
+    >>> model = models.CNN(10, features=(4,))  # with BatchNorm and dropout
+    >>> def loss_fn(params, model_state, batch, *, key, train):
+    ...     noise_key, dropout_key = jax.random.split(key)
+    ...     x = batch["image"].astype(jnp.float32) / 255
+    ...     if train:
+    ...         x += 0.1 * jax.random.normal(noise_key, x.shape)
+    ...     mask = batch.get("mask")
+    ...     logits, model_state = apply_model(
+    ...         model, params, model_state, x, mask=mask, key=dropout_key, train=train
+    ...     )
+    ...     loss = metrics.mean(losses.cross_entropy(logits, batch["label"]), mask)
+    ...     accuracy = metrics.mean(metrics.accuracy(logits, batch["label"]), mask)
+    ...     return loss.total / loss.count, (model_state, {"loss": loss, "accuracy": accuracy})
+    >>> apply_model, tx = train.apply_model, optax.sgd(0.1)
+    >>> state = train.init_state(model, tx, 0, jnp.zeros((1, 8, 8, 1)))
+    >>> batch = {"image": jnp.zeros((4, 8, 8, 1), jnp.uint8), "label": jnp.arange(4)}
+    >>> state, values = train.make_step(loss_fn, tx)(state, batch)
+    >>> int(state.step), float(values["loss"].count)
+    (1, 4.0)
+    """
 
     def __call__(
         self, params: PyTree, model_state: PyTree, batch: Batch, *, key: Array, train: bool
@@ -75,27 +114,52 @@ EvalFn = Callable[[PyTree, Batch], Metrics]
 """``(state, batch) -> metrics``; the state does not change."""
 
 
-class Network(NamedTuple):
+def call_options(model: nn.Module, *, train: bool, mask: Array | None = None) -> dict[str, Any]:
+    """The keyword arguments among train, deterministic and mask that a model's call takes."""
+    parameters = inspect.signature(type(model).__call__).parameters.values()
+    names = {parameter.name for parameter in parameters}
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    options: dict[str, Any] = {}
+    if "train" in names or (takes_any and "deterministic" not in names):
+        options["train"] = train
+    if "deterministic" in names:
+        options["deterministic"] = not train
+    if "mask" in names:
+        options["mask"] = mask
+    return options
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Network:
     """The model inside a loss function and the part of a batch that it reads.
 
     Attributes:
         model: Linen module.
-        inputs: ``batch -> x``, the argument of the model's call; pure.
-        image: name of the raw inputs in the batch.
-        label: name of the targets in the batch.
-        options: keyword arguments of the model's call outside of training.
+        inputs: ``batch -> x``, the argument of the model's call, or a tuple of arguments; pure.
+        image: name of the raw inputs in the batch, the first one of several.
+        label: name of the targets in the batch, the first one of several.
+        ignore_label: the class label that counts nowhere, or None.
     """
 
     model: nn.Module
     inputs: Callable[[Batch], PyTree]
     image: str = "image"
     label: str = "label"
-    options: Mapping[str, Any] = {"train": False}  # never changed
+    ignore_label: int | None = IGNORE_LABEL
+
+    def arguments(self, batch: Batch) -> tuple[PyTree, ...]:
+        """The positional arguments of the model's call."""
+        inputs = self.inputs(batch)
+        return inputs if isinstance(inputs, tuple) else (inputs,)
+
+    def options(self, batch: Batch) -> dict[str, Any]:
+        """The keyword arguments of the model's call in an evaluation."""
+        return call_options(self.model, train=False, mask=batch.get("mask"))
 
     def outputs(self, state: PyTree, batch: Batch) -> PyTree:
         """The outputs of the model for a batch, as in an evaluation."""
         variables = {"params": state.params, **state.model_state}
-        return self.model.apply(variables, self.inputs(batch), **self.options)
+        return self.model.apply(variables, *self.arguments(batch), **self.options(batch))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -107,7 +171,7 @@ class Loss:
         network: the model that it calls; watching and error messages look into it.
 
     >>> def mse(params, model_state, batch, *, key, train): ...
-    >>> loss_fn = Loss(mse, Network(nn.Dense(1), lambda batch: batch["x"], "x", "y", options={}))
+    >>> loss_fn = Loss(mse, Network(nn.Dense(1), lambda batch: batch["x"], "x", "y"))
     """
 
     fn: LossFn
@@ -165,6 +229,16 @@ class EvalStep:
     def __call__(self, state: PyTree, batch: Batch) -> Metrics:
         """The metrics of the batch."""
         return self.fn(state, batch)
+
+
+def as_key(key: Array | int) -> Array:
+    """A PRNG key: the one given, or that of an integer seed, traced or not.
+
+    >>> bool(as_key(3) == jax.random.key(3))
+    True
+    """
+    is_seed = jnp.ndim(key) == 0 and jnp.issubdtype(jax.dtypes.result_type(key), jnp.integer)
+    return jax.random.key(key) if is_seed else key
 
 
 def as_loss(loss_fn: LossFn) -> Loss:

@@ -65,7 +65,7 @@ def take(data: Batch, order: Array, index: Array | int, num_examples: int | None
 
     Returns:
         arrays (B, ...). Where B does not divide N, ``"mask"`` (B,) float32 is 0 for the examples
-        that fill up the last batch; a ``"mask"`` that the data has is multiplied by it.
+        that fill up the last batch; a ``"mask"`` (N, ...) of the data is multiplied by it.
     """
     if num_examples is None:
         num_examples = next(iter(data.values())).shape[0]
@@ -73,7 +73,9 @@ def take(data: Batch, order: Array, index: Array | int, num_examples: int | None
     batch = {name: array[order[index]] for name, array in data.items()}
     if rows * batch_size != num_examples:
         real = (index * batch_size + jnp.arange(batch_size) < num_examples).astype(jnp.float32)
-        batch["mask"] = batch["mask"] * real if "mask" in batch else real
+        if "mask" in batch:
+            real = batch["mask"] * real.reshape(-1, *[1] * (batch["mask"].ndim - 1))
+        batch["mask"] = real
     return batch
 
 

@@ -7,7 +7,7 @@ from jaxdl.train._run_dir import EpochEnd, Interrupted
 from jaxdl.train.evaluation import evaluate, predict, with_averaged_params
 from jaxdl.train.gan import GANState, Player, generate, init_gan_state, make_gan_step, sample
 from jaxdl.train.loop import fit, run
-from jaxdl.train.step import init_state, make_eval, make_step, supervised
+from jaxdl.train.step import apply_model, init_state, make_eval, make_step, supervised
 from jaxdl.train.watch.options import Watch
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Interrupted",
     "Player",
     "Watch",
+    "apply_model",
     "evaluate",
     "fit",
     "generate",

@@ -1,17 +1,18 @@
 """One update, one evaluation, and the loss of a supervised model: pure functions of a state."""
 
 import dataclasses
-import inspect
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl import losses, optim
+from jaxdl import optim, transforms
+from jaxdl.data.loader import Loader
 from jaxdl.metrics import mean
 from jaxdl.types import (
     IGNORE_LABEL,
@@ -26,65 +27,137 @@ from jaxdl.types import (
     PyTree,
     Step,
     TrainState,
+    as_key,
     as_loss,
+    call_options,
 )
+
+Transform = Callable[[Array], Array]
+"""Arrays (B, ...) → arrays (B, ...)."""
+
+Augment = Callable[[Array, Array], Array]
+"""``(key, example) -> example``."""
+
+PerExample = Callable[[PyTree, PyTree], Array]
+"""``(outputs, targets) -> values (B,)``, or (B, T) for tokens."""
+
+Result = tuple[Array, tuple[PyTree, Metrics]]
+"""Loss, new model state and metrics."""
+
+Mixed = tuple[Array, Array]
+"""Partner (B,) of every example, and the weight of its own target."""
+
+SOWN = "losses"
+"""The collection of the losses that a model sows."""
 
 
 def init_state(
-    model: nn.Module, tx: optax.GradientTransformation, key: Array, *inputs: Any
+    model: nn.Module | Loss,
+    tx: optax.GradientTransformation,
+    key: Array | int,
+    *inputs: PyTree,
 ) -> TrainState:
     """Initial parameters, model state and optimizer state.
 
     Args:
-        model: a Linen module called as ``model(*inputs, train=...)``.
+        model: a Linen module, called as ``model(*inputs)``, with ``train=False`` if it takes that;
+            or a loss function of :func:`supervised`, whose model, names and preprocessing are used.
         tx: Optax transformation.
-        key: PRNG key; half of it draws the weights, the other becomes the state's root key.
-        *inputs: example inputs as the model sees them (preprocessed); only shapes and dtypes count.
+        key: PRNG key or integer seed; half of it draws the weights, the other becomes the state's
+            root key.
+        *inputs: example inputs as the model sees them (preprocessed); for a loss function, the
+            data: arrays (N, ...) by name, or a loader. Only shapes and dtypes matter.
 
     Returns:
         a :class:`~jaxdl.types.TrainState` at step 0. Same key, same machine: same weights.
+
+    Raises:
+        ValueError: a loss function without a model, or data that lack its inputs.
+
+    >>> from jaxdl import losses, models, train
+    >>> model, tx = models.MLP((3,)), optax.sgd(0.1)
+    >>> state = init_state(model, tx, 0, jnp.zeros((1, 4)))
+    >>> loss_fn = train.supervised(model, losses.cross_entropy)
+    >>> same = init_state(loss_fn, tx, 0, {"image": jnp.zeros((20, 4)), "label": jnp.zeros(20)})
+    >>> bool((state.params["Dense_0"]["kernel"] == same.params["Dense_0"]["kernel"]).all())
+    True
     """
-    params_key, root_key = jax.random.split(key)
+    if isinstance(model, Loss):
+        model, inputs = _read_loss(model, inputs)
+    params_key, root_key = jax.random.split(as_key(key))
     variables = init_variables(model, params_key, *inputs)
-    params = variables.pop("params")
+    params = variables.pop("params", {})
     return TrainState(jnp.zeros((), jnp.int32), params, variables, tx.init(params), root_key)
 
 
-def init_variables(model: nn.Module, key: Array, *inputs: Any) -> dict[str, Any]:
-    """A model's first variables. Of the inputs only shapes and dtypes count; no output is made."""
+def _read_loss(loss_fn: Loss, data: tuple[PyTree, ...]) -> tuple[nn.Module, tuple[PyTree, ...]]:
+    """The model in a loss function, and the forms of its inputs for some data."""
+    if loss_fn.network is None:
+        raise ValueError("the loss function has no network: pass init_state its model and inputs.")
+    batch = data[0] if len(data) == 1 else None
+    if isinstance(batch, Loader):
+        batch = batch.first_batch()
+    if not isinstance(batch, Mapping):
+        raise ValueError(
+            "with a loss function, init_state takes the data: arrays by name, such as "
+            f"{{'image': ...}}, or a loader; got {', '.join(type(x).__name__ for x in data)}."
+        )
+    rows = {
+        name: jax.ShapeDtypeStruct((1, *array.shape[1:]), array.dtype)
+        for name, array in batch.items()
+    }
+    return loss_fn.network.model, jax.eval_shape(loss_fn.network.arguments, rows)
+
+
+def init_variables(model: nn.Module, key: Array, *inputs: PyTree) -> dict[str, PyTree]:
+    """A model's first variables, without sown values; only the forms of the inputs matter."""
     forms = jax.eval_shape(lambda *inputs: inputs, *inputs)
-    return dict(model.lazy_init(key, *forms, train=False))
+    variables = model.lazy_init(key, *forms, **call_options(model, train=False))
+    return {
+        name: leaves for name, leaves in variables.items() if name not in (SOWN, "intermediates")
+    }
 
 
 def make_step(loss_fn: LossFn, tx: optax.GradientTransformation) -> Step:
     """An update step: gradient of the loss, transformed by ``tx``, added to the parameters.
 
     The key of a step is ``fold_in(state.key, state.step)``: nothing is carried, so a resumed run
-    draws the dropout masks of the one that was never stopped. Where ``tx`` is one of
-    :func:`jaxdl.optim.mixed_precision`, the loss function gets parameters in half precision.
-    ``tx.update`` gets the extra arguments ``value``, ``grad`` and ``value_fn`` of the batch, for
-    line searches and the like (``optax.lbfgs``, ``optax.polyak_sgd``).
+    draws the dropout masks of an uninterrupted one. Where ``tx`` is one of
+    :func:`jaxdl.optim.mixed_precision`, the loss function gets parameters in half precision. A
+    ``tx`` that reads them gets ``value``, ``grad`` and ``value_fn``, as ``optax.lbfgs`` does.
 
     Args:
         loss_fn: see :class:`~jaxdl.types.LossFn`; called with ``train=True``.
-        tx: Optax transformation, the one whose state ``state.opt_state`` is.
+        tx: the Optax transformation of which ``state.opt_state`` is the state.
 
     Returns:
         a :class:`~jaxdl.types.Step`, ``(state, batch) -> (state, metrics)``, with ``gradients``,
         and with the ``network`` of the loss function where it has one.
+
+    Raises:
+        ValueError: when called, a loss function that does not return
+            ``(loss, (model_state, metrics))``.
+
+    >>> from jaxdl import losses, models, train
+    >>> model, tx = models.MLP((2,)), optax.sgd(0.1)
+    >>> step = make_step(train.supervised(model, losses.cross_entropy), tx)
+    >>> batch = {"image": jnp.eye(4), "label": jnp.arange(4) % 2}
+    >>> state, metrics = jax.jit(step)(train.init_state(model, tx, 0, batch["image"]), batch)
+    >>> int(state.step), float(metrics["loss"].count)
+    (1, 4.0)
     """
 
-    def make_objective(state: TrainState, batch: Batch) -> Callable[[PyTree], tuple[Array, PyTree]]:
-        """The scaled loss as a function of the parameters, with (model state, metrics)."""
+    def make_objective(state: TrainState, batch: Batch) -> Callable[[PyTree], Result]:
+        """The loss as a function of the parameters, times the loss scale."""
         key = jax.random.fold_in(state.key, state.step)
         dtype, loss_scale = optim.precision.compute_precision(state.opt_state)
 
-        def objective(params: PyTree) -> tuple[Array, tuple[PyTree, Metrics]]:
-            if dtype is None:
-                return loss_fn(params, state.model_state, batch, key=key, train=True)
-            params = jax.tree.map(lambda leaf: _cast(leaf, dtype), params)
-            loss, aux = loss_fn(params, state.model_state, batch, key=key, train=True)
-            return loss.astype(jnp.float32) * loss_scale, aux
+        def objective(params: PyTree) -> Result:
+            if dtype is not None:
+                params = jax.tree.map(lambda leaf: _cast(leaf, dtype), params)
+            result = loss_fn(params, state.model_state, batch, key=key, train=True)
+            loss, aux = checked_result(result)
+            return loss if dtype is None else loss.astype(jnp.float32) * loss_scale, aux
 
         return objective
 
@@ -102,7 +175,7 @@ def make_step(loss_fn: LossFn, tx: optax.GradientTransformation) -> Step:
             state.opt_state,
             state.params,
             value=value / loss_scale,
-            grad=gradients,
+            grad=jax.tree.map(lambda g: g / loss_scale, gradients),
             value_fn=value_fn,
         )
         model_state, metrics = aux
@@ -121,7 +194,7 @@ def apply_gradients(
     gradients: PyTree,
     opt_state: PyTree,
     params: PyTree,
-    **extra_args: Any,
+    **extra_args: object,
 ) -> tuple[PyTree, PyTree]:
     """The parameters and the optimizer state after one update.
 
@@ -150,7 +223,40 @@ def apply_gradients(
     return optax.apply_updates(params, updates), opt_state
 
 
-def _cast(leaf: Array, dtype: Any) -> Array:
+def checked_result(result: PyTree) -> Result:
+    """What a loss function returned, if it has the form of :class:`~jaxdl.types.LossFn`."""
+    match result:
+        case (loss, (model_state, Mapping() as metrics)) if jnp.ndim(loss) == 0:
+            check_metrics(metrics)
+            return jnp.asarray(loss), (model_state, metrics)
+        case (loss, (_, Mapping())):
+            raise ValueError(
+                f"the loss must be a scalar, got shape {jnp.shape(loss)}: return "
+                "total / count of metrics.mean(values, batch.get('mask'))."
+            )
+    raise ValueError(
+        "a loss function must return (loss, (model_state, metrics)), see jaxdl.LossFn; got "
+        f"{_describe(result)}."
+    )
+
+
+def _describe(result: PyTree) -> str:
+    if isinstance(result, tuple):
+        return f"({', '.join(_describe(item) for item in result)})"
+    return f"an array {result.shape}" if hasattr(result, "shape") else type(result).__name__
+
+
+def check_metrics(metrics: Metrics) -> None:
+    """Raises ValueError unless every metric is a ``Mean`` or an array of counts with axes."""
+    for name, metric in metrics.items():
+        if not isinstance(metric, Mean) and jnp.ndim(metric) == 0:
+            raise ValueError(
+                f"the metric {name!r} is a plain scalar, and metrics are summed over batches: "
+                "return metrics.mean(values, batch.get('mask')) of its values (B,)."
+            )
+
+
+def _cast(leaf: Array, dtype: jnp.dtype) -> Array:
     return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
 
@@ -160,152 +266,385 @@ def make_eval(loss_fn: LossFn, *, averaged: bool = False) -> EvalStep:
     Args:
         loss_fn: see :class:`~jaxdl.types.LossFn`.
         averaged: evaluate the average of the weights that :func:`jaxdl.optim.ema` or
-            :func:`jaxdl.optim.swa` keeps, not the weights themselves.
+            :func:`jaxdl.optim.swa` keeps instead of the weights themselves.
 
     Returns:
         an :class:`~jaxdl.types.EvalStep`, ``(state, batch) -> metrics``. Random numbers of an
         evaluation, such as a VAE's codes, are drawn with ``fold_in(state.key, state.step)``;
         :func:`jaxdl.train.evaluate` gives every batch its own ``state.key``.
+
+    Raises:
+        ValueError: when called, as :func:`make_step`; no average in the state.
+
+    >>> from jaxdl import losses, models, train
+    >>> model = models.MLP((2,))
+    >>> eval_fn = make_eval(train.supervised(model, losses.cross_entropy))
+    >>> batch = {"image": jnp.zeros((4, 3)), "label": jnp.arange(4) % 2}
+    >>> state = train.init_state(model, optax.sgd(0.1), 0, batch["image"])
+    >>> float(eval_fn(state, batch)["loss"].count)
+    4.0
     """
 
-    def eval_fn(state: TrainState, batch: Batch) -> Metrics:
+    def evaluate(state: TrainState, batch: Batch) -> Metrics:
         key = jax.random.fold_in(state.key, state.step)
         params = optim.averaged_params(state.opt_state) if averaged else state.params
-        _, (_, metrics) = loss_fn(params, state.model_state, batch, key=key, train=False)
-        return metrics
+        result = loss_fn(params, state.model_state, batch, key=key, train=False)
+        return checked_result(result)[1][1]
 
-    return EvalStep(eval_fn, as_loss(loss_fn).network)
+    return EvalStep(evaluate, as_loss(loss_fn).network)
 
 
-def of_batch(state: PyTree, index: Any) -> PyTree:
-    """The state as an evaluation shows it to its batch of that index: with a key of its own."""
+def of_batch(state: PyTree, index: Array | int) -> PyTree:
+    """The state for the evaluation of the batch with this index: it has its own key."""
     if not (dataclasses.is_dataclass(state) and hasattr(state, "key")):
         return state
-    return dataclasses.replace(state, key=jax.random.fold_in(state.key, index))  # type: ignore[type-var]
+    return dataclasses.replace(cast(TrainState, state), key=jax.random.fold_in(state.key, index))
 
 
 def apply_model(
     model: nn.Module,
     params: PyTree,
     model_state: PyTree,
-    *inputs: Array,
-    mask: Array | None,
-    key: Array,
-    train: bool,
-) -> tuple[Any, PyTree]:
-    """Outputs and new model state; a model whose call has a ``mask`` parameter gets the mask."""
-    takes_mask = "mask" in inspect.signature(type(model).__call__).parameters
-    options: dict[str, Any] = {"mask": mask} if takes_mask else {}
-    return model.apply(
+    *inputs: PyTree,
+    mask: Array | None = None,
+    key: Array | None = None,
+    train: bool = False,
+    rngs: Sequence[str] = ("dropout",),
+) -> tuple[PyTree, PyTree]:
+    """The outputs of a model, and its new state.
+
+    Args:
+        model: Linen module. Of ``train``, ``deterministic`` (not train) and ``mask`` its call gets
+            those that it takes.
+        params: parameters.
+        model_state: other variable collections, perhaps {}.
+        *inputs: arguments of the call.
+        mask: of the batch; a model with BatchNorm leaves padding out of its statistics by it.
+        key: PRNG key of the random streams; None if the model draws nothing.
+        train: training mode.
+        rngs: names of the random streams.
+
+    Returns:
+        outputs, and the new model state in the form of the one before. Losses that the model sows
+        are left out; :func:`supervised` adds them.
+
+    >>> from jaxdl import models
+    >>> model = models.MLP((3,), dropout_rate=0.5)
+    >>> params = model.init(jax.random.key(0), jnp.zeros((1, 4)))["params"]
+    >>> logits, model_state = apply_model(
+    ...     model, params, {}, jnp.zeros((2, 4)), key=jax.random.key(1), train=True
+    ... )
+    >>> logits.shape, model_state
+    ((2, 3), {})
+    """
+    options = call_options(model, train=train, mask=mask)
+    outputs, model_state, _ = _forward(
+        model, params, model_state, inputs, options=options, key=key, rngs=rngs
+    )
+    return outputs, model_state
+
+
+def _forward(
+    model: nn.Module,
+    params: PyTree,
+    model_state: PyTree,
+    inputs: tuple[PyTree, ...],
+    *,
+    options: Mapping[str, PyTree],
+    key: Array | None,
+    rngs: Sequence[str],
+) -> tuple[PyTree, PyTree, list[Array]]:
+    """Outputs, new model state, and the losses that the model sowed."""
+    outputs, changed = model.apply(
         {"params": params, **model_state},
         *inputs,
-        train=train,
-        mutable=list(model_state),
-        rngs={"dropout": key},
+        mutable=[*model_state, SOWN],
+        rngs=None if key is None else {name: _stream_key(key, name) for name in rngs},
         **options,
     )
+    changed = dict(changed)
+    return outputs, changed, jax.tree.leaves(changed.pop(SOWN, {}))
+
+
+def _stream_key(key: Array, name: str) -> Array:
+    return key if name == "dropout" else jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
 def supervised(
     model: nn.Module,
-    loss: Callable[[Any, Array], Array],
+    loss: PerExample,
     *,
-    metrics: Mapping[str, Callable[[Any, Array], Array]] | None = None,
-    preprocess: Callable[[Array], Array] | None = None,
-    augment: Callable[[Array, Array], Array] | None = None,
-    mix: Callable[[Array, Array], tuple[Array, Array, Array]] | None = None,
-    weights: Callable[[Array], Array] | None = None,
+    metrics: Mapping[str, PerExample] | None = None,
+    preprocess: Transform | Mapping[str, Transform] | None = None,
+    augment: Augment | Mapping[str, Augment] | None = None,
+    mix: transforms.mixing.Mix | None = None,
+    weights: Callable[[PyTree], Array] | None = None,
     penalty: Callable[[PyTree], Array] | None = None,
-    ignore_label: int = IGNORE_LABEL,
-    inputs: str = "image",
-    targets: str = "label",
+    ignore_label: int | None = IGNORE_LABEL,
+    inputs: str | Sequence[str] = "image",
+    targets: str | Sequence[str] = "label",
+    rngs: Sequence[str] = ("dropout",),
 ) -> Loss:
-    """The loss function of a model that maps inputs to outputs which are compared with targets.
+    """The loss function of a model whose outputs are compared with targets.
 
     Args:
-        model: Linen module, ``model(x, train=...)``. A model whose call has a ``mask`` parameter
-            (one with BatchNorm, say) also gets the batch's mask, so that padding stays out of its
-            statistics.
+        model: Linen module. Of ``train``, ``deterministic`` and ``mask`` its call gets those that
+            it takes; with ``mask``, padding stays out of the statistics of BatchNorm. Scalars that
+            it sows into the collection ``"losses"``, ``self.sow("losses", "balance", value)``, are
+            added to the loss that is differentiated; their sum is the metric ``sown_loss``.
         loss: ``(outputs, targets (B, ...)) -> (B,)`` losses, or (B, T) for tokens.
-        metrics: more functions of the same kind, by name, ``{"accuracy": accuracy}``.
-        preprocess: applied to the inputs of every batch, on the device.
-        augment: ``(key, example) -> example``, applied to every example with a key of its own, in
-            training only, before ``preprocess``.
+        metrics: more functions of the same kind by name, ``{"accuracy": accuracy}``.
+        preprocess: function of the inputs of a batch, on the device; for several inputs, functions
+            by the input's name.
+        augment: ``(key, example) -> example``, applied to every example with its own key, in
+            training only, before ``preprocess``; for several inputs, functions by name.
         mix: ``(key, inputs) -> (inputs, partner (B,), weight)``, in training only, after
-            ``preprocess``: :func:`jaxdl.transforms.mixup` or ``cutmix``. The loss is
-            ``weight`` times that of an example's own target and the rest of its partner's.
-        weights: ``targets -> (B,)``, by whose sum the loss is divided;
-            :func:`jaxdl.losses.label_weights` for classes of unequal weight. By default every
-            example counts 1, and one whose label is ``ignore_label`` nothing.
-        penalty: ``params -> ()``, added to the loss that is differentiated, in training only:
-            :func:`jaxdl.losses.l1_penalty`. The metric ``loss`` is without it.
-        ignore_label: the integer target that counts in no mean. Give the loss the same one where
-            it is not -100: ``partial(losses.cross_entropy, ignore_label=0)``.
-        inputs: name of the inputs in the batch.
-        targets: name of the targets in the batch.
+            ``preprocess``: :func:`jaxdl.transforms.mixup` or ``cutmix``. The loss is ``weight``
+            times that of an example's own target and the rest of its partner's. Padding is never a
+            partner.
+        weights: ``targets -> (B,)``, by whose sum the loss is divided, e.g.
+            :func:`jaxdl.losses.label_weights`. By default every example counts 1, and one whose
+            label is ``ignore_label`` counts 0.
+        penalty: ``params -> ()``, e.g. :func:`jaxdl.losses.l1_penalty`, added to the loss that is
+            differentiated, in training only. The metric ``loss`` is without it.
+        ignore_label: the class label that counts in no mean, or None. Class labels are integer
+            targets; where the outputs have their shape, as in a regression, -100 is a number.
+            The loss needs the same one: ``partial(losses.cross_entropy, ignore_label=255)``.
+        inputs: name of the model's input in the batch, or names of its inputs in their order.
+        targets: name of the targets in the batch; or several names, and ``loss`` and ``metrics``
+            get a dictionary of targets, of which no label is ignored.
+        rngs: names of the random streams that the model draws from.
 
     Returns:
-        a :class:`~jaxdl.types.Loss`: the masked mean of the losses, the new model state, and the
-        metrics ``"loss"`` and those given, as :class:`~jaxdl.types.Mean`.
+        a :class:`~jaxdl.types.Loss`: the masked mean of the losses (0 where nothing counts), the
+        new model state, and the metrics ``"loss"`` and those given, each a
+        :class:`~jaxdl.types.Mean`.
+
+    Raises:
+        ValueError: a metric called ``"loss"``, or functions for inputs that are not there. When
+            called: a batch without these names, values that are not one per example.
+
+    >>> from jaxdl import losses, metrics, models, train, transforms
+    >>> loss_fn = supervised(
+    ...     models.MLP((10,)),
+    ...     losses.cross_entropy,
+    ...     metrics={"accuracy": metrics.accuracy},
+    ...     preprocess=transforms.to_float,
+    ... )
+    >>> batch = {"image": jnp.zeros((4, 8, 8, 1), jnp.uint8), "label": jnp.arange(4)}
+    >>> state = train.init_state(loss_fn, optax.sgd(0.1), 0, batch)
+    >>> sorted(train.make_eval(loss_fn)(state, batch))
+    ['accuracy', 'loss']
     """
-    per_example = {"loss": loss, **(metrics or {})}
+    names = (inputs,) if isinstance(inputs, str) else tuple(inputs)
+    _check_names(names, targets, metrics or {})
+    preprocesses = _by_name("preprocess", preprocess, names)
+    augments = _by_name("augment", augment, names)
+    if mix is not None and len(names) > 1:
+        raise ValueError(f"mix takes a model with one input, got the inputs {list(names)}.")
+
+    def read(batch: Batch) -> PyTree:
+        x = _transform(preprocesses, _pick("inputs", names, batch))
+        return x if len(x) > 1 else x[0]
 
     def loss_fn(
         params: PyTree, model_state: PyTree, batch: Batch, *, key: Array, train: bool
-    ) -> tuple[Array, tuple[PyTree, Metrics]]:
-        x, y, mask = batch[inputs], batch[targets], batch.get("mask")
-        dropout_key, augment_key = jax.random.split(key)
-        partner, share = None, None
-        if train and augment is not None:
-            x = jax.vmap(augment)(jax.random.split(augment_key, x.shape[0]), x)
-        if preprocess is not None:
-            x = preprocess(x)
+    ) -> Result:
+        model_key, augment_key = jax.random.split(key)
+        y, mask, mixed = _pick_targets(targets, batch), batch.get("mask"), None
+        raw = _pick("inputs", names, batch)
+        if train:
+            raw = _augment(augments, augment_key, raw)
+        x = _transform(preprocesses, raw)
         if train and mix is not None:
-            x, partner, share = mix(jax.random.fold_in(augment_key, 1), x)
-        x = _cast(x, dtype) if (dtype := _half(params)) is not None else x
-        outputs, model_state = apply_model(
-            model, params, model_state, x, mask=mask, key=dropout_key, train=train
+            x, mixed = _mix(mix, jax.random.fold_in(augment_key, 1), x, mask)
+        options = call_options(model, train=train, mask=mask)
+        outputs, model_state, sown = _forward_in_precision(
+            model, params, model_state, x, options=options, key=model_key, rngs=rngs
         )
-        if dtype is not None:
-            outputs = jax.tree.map(lambda leaf: _cast(leaf, jnp.float32), outputs)
-        results: dict[str, Mean] = {}
-        for name, function in per_example.items():
-            values = function(outputs, y)
-            if values.ndim == 0 or values.shape != y.shape[: values.ndim]:
-                expected = f"({y.shape[0]})" if y.ndim == 1 else f"({y.shape[0]}) or {y.shape}"
-                raise ValueError(
-                    f"per-example {name} must have shape {expected}, got {values.shape}: losses "
-                    "and metrics are not reduced."
-                )
-            counted = _counted(y, mask, ignore_label) if values.shape == y.shape else mask
-            if name == "loss" and partner is not None and share is not None:
-                values = losses.with_mixed_labels(function, outputs, y, y[partner], share)
-            results[name] = mean(values, counted)
-            if name == "loss" and weights is not None:
-                results[name] = results[name]._replace(count=mean(weights(y), counted).total)
-        total, count = results["loss"]
-        value = total / count
+        results = {
+            "loss": _measure_loss(
+                loss, outputs, y, mask, ignore_label, weights=weights, mixed=mixed
+            )
+        }
+        for name, function in (metrics or {}).items():
+            results[name] = _measure(name, function, outputs, y, mask, ignore_label)
+        value = _divide(results["loss"])
+        if sown:
+            results["sown_loss"] = Mean(sum(sown) * results["loss"].count, results["loss"].count)
+        if train and sown:
+            value = value + sum(sown)
         if train and penalty is not None:
             value = value + penalty(params)
         return value, (model_state, results)
 
-    def read(batch: Batch) -> Array:
-        return batch[inputs] if preprocess is None else preprocess(batch[inputs])
-
-    return Loss(loss_fn, Network(model, read, inputs, targets))
+    label = targets if isinstance(targets, str) else targets[0]
+    return Loss(loss_fn, Network(model, read, names[0], label, ignore_label))
 
 
-def _counted(targets: Array, mask: Array | None, ignore_label: int) -> Array | None:
-    """The mask without the targets that are to be ignored; None where all count."""
-    if not jnp.issubdtype(targets.dtype, jnp.signedinteger):
-        return mask
-    labelled = (targets != ignore_label).astype(jnp.float32)
+def _check_names(
+    inputs: Sequence[str], targets: str | Sequence[str], metrics: Mapping[str, PerExample]
+) -> None:
+    if "mask" in inputs or "mask" in ([targets] if isinstance(targets, str) else targets):
+        raise ValueError("'mask' is the batch's mask of padding: give inputs and targets others.")
+    reserved = sorted({"loss", "sown_loss"} & set(metrics))
+    if reserved:
+        raise ValueError(f"a metric cannot be called {reserved[0]!r}: that is the trained loss.")
+
+
+def _by_name(option: str, given: PyTree, names: Sequence[str]) -> dict[str, PyTree]:
+    """The functions of an option by the input that they are for."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        if len(names) > 1:
+            raise ValueError(
+                f"with several inputs, {option} must be functions by name, e.g. "
+                f"{{{names[0]!r}: function}}."
+            )
+        return {names[0]: given}
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        raise ValueError(f"{option} is for the inputs {list(names)}, got {unknown[0]!r}.")
+    return dict(given)
+
+
+def _pick(option: str, names: Sequence[str], batch: Batch) -> dict[str, Array]:
+    for name in names:
+        if name not in batch:
+            raise ValueError(
+                f"the batch has no {name!r}, only {sorted(batch)}: set {option}= of supervised."
+            )
+    return {name: batch[name] for name in names}
+
+
+def _pick_targets(targets: str | Sequence[str], batch: Batch) -> PyTree:
+    if isinstance(targets, str):
+        return _pick("targets", [targets], batch)[targets]
+    return _pick("targets", targets, batch)
+
+
+def _augment(functions: Mapping[str, Augment], key: Array, x: dict[str, Array]) -> dict[str, Array]:
+    """Augments every example of every input with its own key."""
+    augmented = dict(x)
+    for name, function in functions.items():
+        input_key = key if len(x) == 1 else _stream_key(key, name)
+        keys = jax.random.split(input_key, x[name].shape[0])
+        augmented[name] = jax.vmap(function)(keys, x[name])
+    return augmented
+
+
+def _transform(functions: Mapping[str, Transform], x: Mapping[str, Array]) -> tuple[Array, ...]:
+    return tuple(functions[name](x[name]) if name in functions else x[name] for name in x)
+
+
+def _mix(
+    mix: transforms.mixing.Mix, key: Array, inputs: tuple[Array, ...], mask: Array | None
+) -> tuple[tuple[Array, ...], Mixed]:
+    """Mixes real examples; padding is replaced by real ones first, so that none gets a share."""
+    (x,) = inputs
     if mask is None:
-        return labelled
-    return labelled * mask.reshape(mask.shape + (1,) * (labelled.ndim - mask.ndim))
+        x, partner, weight = mix(key, x)
+        return (x,), (partner, weight)
+    real = (mask > 0).reshape(mask.shape[0], -1).any(axis=1)
+    rows = jnp.arange(real.shape[0])
+    real_rows = jnp.argsort(~real, stable=True)
+    filled = jnp.where(real, rows, real_rows[rows % jnp.maximum(real.sum(), 1)])
+    x, partner, weight = mix(key, x[filled])
+    return (x,), (filled[partner], weight)
 
 
-def _half(params: PyTree) -> Any:
-    """The dtype of parameters in half precision, else None."""
+def _forward_in_precision(
+    model: nn.Module, params: PyTree, model_state: PyTree, x: tuple[Array, ...], **options: PyTree
+) -> tuple[PyTree, PyTree, list[Array]]:
+    """:func:`_forward` of inputs in the precision of the parameters; results are float32 then."""
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(params)}
-    return next((dtype for dtype in dtypes if dtype in (jnp.bfloat16, jnp.float16)), None)
+    half = next((dtype for dtype in dtypes if dtype in (jnp.bfloat16, jnp.float16)), None)
+    if half is not None:
+        x = tuple(_cast(leaf, half) for leaf in x)
+    outputs, model_state, sown = _forward(model, params, model_state, x, **options)
+    if half is not None:
+        outputs, sown = jax.tree.map(lambda leaf: _cast(leaf, jnp.float32), (outputs, sown))
+    if any(jnp.ndim(value) for value in sown):
+        raise ValueError(
+            f"a value sown into {SOWN!r} must be a scalar, got shapes "
+            f"{[jnp.shape(value) for value in sown]}."
+        )
+    return outputs, model_state, sown
+
+
+def _measure(
+    name: str,
+    function: PerExample,
+    outputs: PyTree,
+    y: PyTree,
+    mask: Array | None,
+    ignore_label: int | None,
+) -> Mean:
+    """The masked mean of a function of outputs and targets."""
+    values = function(outputs, y)
+    leaves = list(y.values()) if isinstance(y, dict) else [y]
+    if not jnp.ndim(values) or all(values.shape != x.shape[: values.ndim] for x in leaves):
+        number = leaves[0].shape[0]
+        expected = {f"({number})", *(str(x.shape) for x in leaves if x.ndim > 1)}
+        raise ValueError(
+            f"per-example {name} must have shape {' or '.join(sorted(expected, key=len))}, got "
+            f"{jnp.shape(values)}: losses and metrics are not reduced."
+        )
+    return mean(values, _counted(values, outputs, y, mask, ignore_label))
+
+
+def _measure_loss(
+    loss: PerExample,
+    outputs: PyTree,
+    y: PyTree,
+    mask: Array | None,
+    ignore_label: int | None,
+    *,
+    weights: Callable[[PyTree], Array] | None,
+    mixed: Mixed | None,
+) -> Mean:
+    """The mean of the loss, divided by the sum of weights, against own and partners' targets."""
+
+    def against(y: PyTree) -> Mean:
+        result = _measure("loss", loss, outputs, y, mask, ignore_label)
+        if weights is None:
+            return result
+        values = weights(y)
+        counted = _counted(values, outputs, y, mask, ignore_label)
+        return result._replace(count=mean(values, counted).total)
+
+    own = against(y)
+    if mixed is None:
+        return own
+    partner, share = mixed
+    other = against(jax.tree.map(lambda leaf: leaf[partner], y))
+    return Mean(
+        share * own.total + (1 - share) * other.total,
+        own.count + (1 - share) * (other.count - own.count),  # exact if they are equal
+    )
+
+
+def _counted(
+    values: Array, outputs: PyTree, y: PyTree, mask: Array | None, ignore_label: int | None
+) -> Array | None:
+    """The mask of the values, 0 for class labels that are ignored; None if all count."""
+    if ignore_label is None or isinstance(y, dict) or values.shape != y.shape:
+        return mask
+    if not jnp.issubdtype(y.dtype, jnp.integer):
+        return mask
+    is_regression = getattr(outputs, "shape", None) in (y.shape, (*y.shape, 1))
+    limits = jnp.iinfo(y.dtype)
+    if (is_regression and ignore_label == IGNORE_LABEL) or not (
+        limits.min <= ignore_label <= limits.max
+    ):
+        return mask
+    labeled = (y != ignore_label).astype(jnp.float32)
+    if mask is None:
+        return labeled
+    return labeled * mask.reshape(mask.shape + (1,) * (labeled.ndim - mask.ndim))
+
+
+def _divide(value: Mean) -> Array:
+    """The mean; 0, with gradient 0, where nothing counts."""
+    return jnp.where(value.count > 0, value.total / jnp.where(value.count > 0, value.count, 1), 0)

@@ -19,7 +19,7 @@ from jaxdl.train.evaluation import EVAL_BATCH_SIZE
 from jaxdl.train.watch._probes import Statistics, make_embedding, make_statistics, make_survey
 from jaxdl.train.watch._profile import Trace
 from jaxdl.train.watch.options import Watch, params_of, resolve
-from jaxdl.types import Batch, Metrics, PyTree, Step
+from jaxdl.types import Batch, Metrics, PyTree, Step, call_options
 
 MIN_TSNE = 4
 """Least number of vectors for t-SNE."""
@@ -251,9 +251,10 @@ class Watcher:
             tensorboard.write_hparams(writer, watch.hparams, metrics=watch.hparams_metrics)
         if watch.graph and network is not None:
             state = self._state_form
-            form = jax.eval_shape(network.inputs, self._form)
+            inputs = jax.eval_shape(network.arguments, self._form)
+            options = call_options(network.model, train=False)
             variables = {"params": state.params, **state.model_state}
-            tensorboard.write_graph(writer, network.model, variables, form, **network.options)
+            tensorboard.write_graph(writer, network.model, variables, *inputs, **options)
             tensorboard.write_parameter_table(writer, "parameters", params_of(state))
 
     def _write_survey(self, step: int, found: Statistics) -> None:

@@ -238,7 +238,11 @@ def layers(
     """The outputs of a model's layers for a batch, see :func:`jaxdl.nn.features`."""
     variables = {"params": state.params, **state.model_state}
     return nn.features(
-        network.model, variables, network.inputs(batch), names=names, **network.options
+        network.model,
+        variables,
+        *network.arguments(batch),
+        names=names,
+        **network.options(batch),
     )
 
 
