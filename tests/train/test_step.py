@@ -11,8 +11,8 @@ import optax
 import pytest
 from helpers.same import assert_same, largest_difference
 
-from jaxdl import losses, metrics, models, optim, train, tree
-from jaxdl.types import EvalStep, Mean, Step, TrainState, as_eval_step, as_step
+from jaxdl import data, losses, metrics, models, optim, train, tree
+from jaxdl.types import EvalStep, Loss, Mean, Step, TrainState, as_eval_step, as_step
 
 RNG = np.random.default_rng(0)
 
@@ -364,3 +364,116 @@ def test_a_bare_function_and_a_jitted_step_become_steps():
     assert as_eval_step(evaluation) is evaluation
     assert as_eval_step(jax.jit(evaluation)).network == "network"
     assert as_eval_step(update).fn is update
+
+
+# What a loss function returns
+
+
+def returning(result):
+    def loss_fn(params, model_state, batch, *, key, train):
+        return result(params["w"])
+
+    tx = optax.sgd(0.1)
+    params = {"w": jnp.float32(2.0)}
+    state = TrainState(jnp.int32(0), params, {}, tx.init(params), jax.random.key(0))
+    return train.make_step(loss_fn, tx), train.make_eval(loss_fn), state
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (lambda w: w, r"must return \(loss, \(model_state, metrics\)\).*got an array \(\)"),
+        (lambda w: (w, {}), r"got \(an array \(\), dict\)"),
+        (lambda w: (w, {}, {"a": w}), r"got \(an array \(\), dict, dict\)"),
+        (lambda w: (w * jnp.ones(3), ({}, {})), r"the loss must be a scalar, got shape \(3,\)"),
+        (lambda w: (w, ({}, {"loss": w})), "'loss' is a plain scalar.*metrics.mean"),
+        (lambda w: (w, ({}, {"n": 3})), "'n' is a plain scalar"),
+    ],
+)
+def test_what_a_loss_function_must_return_is_said(result, message):
+    step, eval_fn, state = returning(result)
+    for function in (step, jax.jit(step), step.gradients, eval_fn):
+        with pytest.raises(ValueError, match=message):
+            function(state, {})
+
+
+def test_counts_are_metrics():
+    step, eval_fn, state = returning(lambda w: (w, ({}, {"counts": jnp.arange(3)})))
+    for values in (step(state, {})[1], eval_fn(state, {})):
+        np.testing.assert_array_equal(values["counts"], [0, 1, 2])
+
+
+# Optimizers that look at the loss
+
+
+def quadratic(params, model_state, batch, *, key, train):
+    value = metrics.mean(((params["w"][None] - batch["x"]) ** 2).sum(axis=1))
+    return value.total / value.count, (model_state, {"loss": value})
+
+
+@pytest.mark.parametrize("name", ["lbfgs", "polyak_sgd", "reduce_on_plateau"])
+def test_optimizers_get_the_loss_and_its_function(name):
+    tx = {
+        "lbfgs": optax.lbfgs(),
+        "polyak_sgd": optax.polyak_sgd(max_learning_rate=0.5),
+        "reduce_on_plateau": optax.chain(optax.sgd(0.2), optax.contrib.reduce_on_plateau()),
+    }[name]
+    params = {"w": jnp.zeros(3)}
+    state = TrainState(jnp.int32(0), params, {}, tx.init(params), jax.random.key(0))
+    data = {"x": jnp.array([[1.0, 2.0, 3.0]] * 4)}
+    step = train.make_step(quadratic, tx)
+    ran, _ = train.run(
+        step, state, data, num_epochs=20, batch_size=4, key=jax.random.key(0), progress=False
+    )
+    np.testing.assert_allclose(ran.params["w"], [1.0, 2.0, 3.0], rtol=1e-3)
+    fitted, _ = train.fit(step, state, data, num_epochs=20, batch_size=4, key=0)
+    np.testing.assert_allclose(fitted.params["w"], [1.0, 2.0, 3.0], rtol=1e-3)
+
+
+# States from a loss function
+
+
+def test_a_loss_function_and_data_give_the_state_of_model_and_inputs():
+    model, tx = models.CNN(3, features=(4,)), optim.adam()
+    loss_fn = train.supervised(model, losses.cross_entropy, preprocess=scale)
+    expected = train.init_state(model, tx, jax.random.key(4), jnp.zeros((1, 4, 4, 1)))
+    loader = data.Loader(data.ArraySource(BATCH), batch_size=2)
+    for given in (BATCH, jax.tree.map(np.asarray, BATCH), loader):
+        for key in (4, np.int64(4), jax.random.key(4)):
+            assert_same(train.init_state(loss_fn, tx, key, given), expected)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ((jnp.zeros((1, 4)),), "takes the data: arrays by name.*got ArrayImpl"),
+        ((), "takes the data: arrays by name"),
+        (({"x": jnp.zeros((1, 4))},), r"no 'image', only \['x'\]"),
+    ],
+)
+def test_what_a_loss_function_needs_for_its_state(args, message):
+    loss_fn = train.supervised(SMALL_MLP, losses.cross_entropy)
+    with pytest.raises(ValueError, match=message):
+        train.init_state(loss_fn, optax.sgd(0.1), 0, *args)
+    with pytest.raises(ValueError, match="has no network"):
+        train.init_state(Loss(loss_fn.fn), optax.sgd(0.1), 0, BATCH)
+
+
+def test_a_model_applied_by_hand_equals_the_one_in_supervised(parts):
+    model, loss_fn, _, state = parts
+    key = jax.random.key(3)
+    _, (expected_state, expected) = loss_fn(
+        state.params, state.model_state, BATCH, key=key, train=True
+    )
+    logits, model_state = train.apply_model(
+        model,
+        state.params,
+        state.model_state,
+        scale(BATCH["image"]),
+        key=jax.random.split(key)[0],
+        train=True,
+    )
+    assert_same(model_state, expected_state)
+    np.testing.assert_allclose(
+        losses.cross_entropy(logits, BATCH["label"]).sum(), expected["loss"].total, rtol=1e-6
+    )

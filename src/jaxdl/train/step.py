@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from flax.core import DenyList
 
 from jaxdl import optim, transforms
 from jaxdl.data.loader import Loader
@@ -112,10 +113,8 @@ def _read_loss(loss_fn: Loss, data: tuple[PyTree, ...]) -> tuple[nn.Module, tupl
 def init_variables(model: nn.Module, key: Array, *inputs: PyTree) -> dict[str, PyTree]:
     """A model's first variables, without sown values; only the forms of the inputs matter."""
     forms = jax.eval_shape(lambda *inputs: inputs, *inputs)
-    variables = model.lazy_init(key, *forms, **call_options(model, train=False))
-    return {
-        name: leaves for name, leaves in variables.items() if name not in (SOWN, "intermediates")
-    }
+    kept = DenyList((SOWN, "intermediates"))
+    return dict(model.lazy_init(key, *forms, mutable=kept, **call_options(model, train=False)))
 
 
 def make_step(loss_fn: LossFn, tx: optax.GradientTransformation) -> Step:
