@@ -207,6 +207,11 @@ class Step:
     gradients: Callable[[PyTree, Batch], PyTree] | None = None
     network: Network | None = None
 
+    @property
+    def ignore_label(self) -> int | None:
+        """The class label that counts nowhere, or None."""
+        return IGNORE_LABEL if self.network is None else self.network.ignore_label
+
     def __call__(self, state: PyTree, batch: Batch) -> tuple[PyTree, Metrics]:
         """The state after the update, and the metrics of the batch."""
         return self.update(state, batch)
@@ -225,6 +230,11 @@ class EvalStep:
 
     fn: EvalFn
     network: Network | None = None
+
+    @property
+    def ignore_label(self) -> int | None:
+        """The class label that counts nowhere, or None."""
+        return IGNORE_LABEL if self.network is None else self.network.ignore_label
 
     def __call__(self, state: PyTree, batch: Batch) -> Metrics:
         """The metrics of the batch."""

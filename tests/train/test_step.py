@@ -461,16 +461,15 @@ def test_what_a_loss_function_needs_for_its_state(args, message):
 
 def test_a_model_applied_by_hand_equals_the_one_in_supervised(parts):
     model, loss_fn, _, state = parts
-    key = jax.random.key(3)
     _, (expected_state, expected) = loss_fn(
-        state.params, state.model_state, BATCH, key=key, train=True
+        state.params, state.model_state, BATCH, key=jax.random.key(3), train=True
     )
     logits, model_state = train.apply_model(
         model,
         state.params,
         state.model_state,
         scale(BATCH["image"]),
-        key=jax.random.split(key)[0],
+        key=jax.random.split(jax.random.key(3))[0],
         train=True,
     )
     assert_same(model_state, expected_state)

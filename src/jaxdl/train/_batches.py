@@ -18,7 +18,18 @@ from jaxdl.data.samplers import seed_of
 from jaxdl.data.source import ArraySource
 from jaxdl.train._programs import program
 from jaxdl.train.step import of_batch
-from jaxdl.types import Array, Batch, EvalFn, Metrics, PyTree, UpdateFn
+from jaxdl.types import (
+    IGNORE_LABEL,
+    Array,
+    Batch,
+    EvalFn,
+    EvalStep,
+    Metrics,
+    PyTree,
+    Step,
+    UpdateFn,
+    as_key,
+)
 
 Arrays = Mapping[str, Any]
 """Arrays (N, ...) by name, of NumPy or JAX."""
@@ -118,7 +129,7 @@ def length_of(data: Arrays) -> int:
 
 
 def make_batches(
-    step: UpdateFn,
+    step: Step,
     data: Arrays | Loader,
     batch_size: int | None,
     key: Array | int | None,
@@ -129,7 +140,7 @@ def make_batches(
     """Checks the data and brings them to the step.
 
     Args:
-        step: the update.
+        step: the step.
         data: arrays, shuffled by :func:`jaxdl.data.epoch_order`; or a loader, whose source stays
             on the device where :func:`resident_arrays` says so.
         batch_size: of arrays.
@@ -150,24 +161,18 @@ def make_batches(
         "number of examples": data.num_examples,
         "order": data.fingerprint,
     }
-    arrays = resident_arrays(data, say)
+    arrays = resident_arrays(data, say, step.ignore_label)
     if arrays is None:
         return StreamedBatches(step, data, num_epochs, fingerprint)
 
     def order(epoch: int) -> Array:
         return jnp.asarray(data.order(epoch), jnp.int32)
 
-    return ResidentBatches(step, arrays, order, data.num_examples, fingerprint)
+    return ResidentBatches(step.update, arrays, order, data.num_examples, fingerprint)
 
 
-def as_key(key: Array | int) -> Array:
-    """The key of an integer seed; a key is returned as it is."""
-    is_seed = jnp.ndim(key) == 0 and jnp.issubdtype(jnp.result_type(key), jnp.integer)
-    return jax.random.key(key) if is_seed else jnp.asarray(key)
-
-
-def _shuffled(step: UpdateFn, data: Arrays, batch_size: int, key: Array) -> Batches:
-    number = _checks.check_data(data)
+def _shuffled(step: Step, data: Arrays, batch_size: int, key: Array) -> Batches:
+    number = _checks.check_data(data, ignore_label=step.ignore_label)
     fingerprint: dict[str, object] = {
         "batch size": batch_size,
         "number of examples": number,
@@ -178,7 +183,7 @@ def _shuffled(step: UpdateFn, data: Arrays, batch_size: int, key: Array) -> Batc
         indices: Array = _compiled_order(key, epoch, number, batch_size)
         return indices
 
-    return ResidentBatches(step, data, order, number, fingerprint)
+    return ResidentBatches(step.update, data, order, number, fingerprint)
 
 
 _compiled_order = jax.jit(epoch_order, static_argnums=(2, 3))
@@ -354,7 +359,9 @@ def has_convolution(jaxpr: Any) -> bool:
     return False
 
 
-def resident_arrays(loader: Loader, say: Say) -> dict[str, np.ndarray] | None:
+def resident_arrays(
+    loader: Loader, say: Say, ignore_label: int | None = IGNORE_LABEL
+) -> dict[str, np.ndarray] | None:
     """The whole source of a loader, if it is to stay on the device; else None.
 
     ``loader.resident`` decides. If it is None, a source stays if it is one of this library's that
@@ -364,6 +371,7 @@ def resident_arrays(loader: Loader, say: Say) -> dict[str, np.ndarray] | None:
     Args:
         loader: with ``resident`` True, False or None.
         say: prints what was decided.
+        ignore_label: the class label that is allowed out of range.
 
     Raises:
         ValueError: ``resident`` is True, but batches are not plain rows of the source.
@@ -388,7 +396,7 @@ def resident_arrays(loader: Loader, say: Say) -> dict[str, np.ndarray] | None:
         "device; Loader(resident=False) reads them every epoch"
     )
     arrays = source_to_arrays(loader.source, max_bytes=memory)
-    _checks.check_data(arrays)
+    _checks.check_data(arrays, ignore_label=ignore_label)
     return arrays
 
 
@@ -406,22 +414,21 @@ class StreamedBatches:
     """Batches of a loader, transferred while the device works on those before them.
 
     Args:
-        step: the update.
+        step: the step.
         loader: its last batch is padded.
         num_epochs: epochs of the run; workers go through all of them.
         fingerprint: see :class:`Batches`.
     """
 
-    def __init__(
-        self, step: UpdateFn, loader: Loader, num_epochs: int, fingerprint: dict[str, object]
-    ):
+    def __init__(self, step: Step, loader: Loader, num_epochs: int, fingerprint: dict[str, object]):
+        self._ignore_label = step.ignore_label
         self.loader = padded(loader)
         self.num_epochs, self.fingerprint = num_epochs, fingerprint
         self.num_batches, self.num_examples = len(loader), loader.num_examples
         self._first = self.loader.first_batch()
-        _checks.check_data(self._first)
+        _checks.check_data(self._first, ignore_label=step.ignore_label)
         check_numeric(self._first)
-        self._compiled = jax.jit(step, donate_argnums=0)
+        self._compiled = jax.jit(step.update, donate_argnums=0)
         self._batches: Any = None
         self._peeked: Batch | None = None
         self._next = -1
@@ -440,7 +447,7 @@ class StreamedBatches:
             self.close()
             epochs = self.num_epochs - epoch
             batches = self.loader.epoch(epoch, start, num_epochs=epochs)
-            self._batches, self._next = _transferred(_checked(batches)), first
+            self._batches, self._next = _transferred(_checked(batches, self._ignore_label)), first
 
     def peek(self, epoch: int, start: int) -> Batch:
         self._seek(epoch, start)
@@ -485,20 +492,21 @@ def _transferred(batches: Iterator[Batch]) -> Any:
     return batches if jax.default_backend() == "cpu" else put_on_devices(batches)
 
 
-def _checked(batches: Any) -> Iterator[Batch]:
+def _checked(batches: Any, ignore_label: int | None) -> Iterator[Batch]:
     with contextlib.closing(batches):
         for batch in batches:
             if "label" in batch:
-                _checks.check_labels(batch["label"])
+                _checks.check_labels(batch["label"], ignore_label=ignore_label)
             yield batch
 
 
-def sum_over_loader(eval_fn: EvalFn, state: PyTree, loader: Loader) -> Metrics | None:
+def sum_over_loader(eval_step: EvalStep, state: PyTree, loader: Loader) -> Metrics | None:
     """The summed metrics of epoch 0 of a loader, padding masked; None if it has no batches."""
     sums: Metrics | None = None
     results: list[Metrics] = []
-    evaluate = program(_make_evaluation, eval_fn)
-    with contextlib.closing(_transferred(_checked(padded(loader).epoch(0)))) as batches:
+    evaluate = program(_make_evaluation, eval_step.fn)
+    stream = _checked(padded(loader).epoch(0), eval_step.ignore_label)
+    with contextlib.closing(_transferred(stream)) as batches:
         for index, batch in enumerate(batches):
             results.append(evaluate(state, batch, np.int32(index)))
             if len(results) == 4 * STEPS_AHEAD:

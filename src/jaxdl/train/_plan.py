@@ -130,26 +130,29 @@ def prepare_evaluation(
     check_pair(eval_fn, eval_data)
     if eval_fn is None or eval_data is None:
         return Evaluation(None, {}, {})
+    eval_step = as_eval_step(eval_fn)
     prepared: dict[str, tuple[Data, int]] = {}
     for name, data in _by_name(eval_data).items():
         if name in ("train", "step", "") or "/" in name:
             raise ValueError(f"an evaluation set cannot be named {name!r}.")
-        prepared[name] = _prepare(data, eval_batch_size, say)
+        prepared[name] = _prepare(data, eval_batch_size, say, eval_step.ignore_label)
     final = {"test": prepared.pop("test")} if len(prepared) > 1 and "test" in prepared else {}
-    return Evaluation(as_eval_step(eval_fn), prepared, final)
+    return Evaluation(eval_step, prepared, final)
 
 
-def _prepare(data: Data, batch_size: int | None, say: Say) -> tuple[Data, int]:
+def _prepare(
+    data: Data, batch_size: int | None, say: Say, ignore_label: int | None
+) -> tuple[Data, int]:
     """Checks a set, and brings it to the device unless it streams."""
     if not isinstance(data, Loader):
         batch_size = EVAL_BATCH_SIZE if batch_size is None else batch_size
         _checks.check_count(eval_batch_size=batch_size)
         check_mapping("eval_data", data)
-        _checks.check_data(data)
+        _checks.check_data(data, ignore_label=ignore_label)
         return jax.device_put(dict(data)), batch_size
     check_unsharded(data)
     batch_size = agreed("eval_batch_size", batch_size, data)
-    arrays = resident_arrays(data, say)
+    arrays = resident_arrays(data, say, ignore_label)
     if arrays is None:
         return data, batch_size
     order = np.concatenate(data.indices(0))

@@ -91,10 +91,11 @@ def check_classes(network: Network | None, state: PyTree, batch: Batch) -> None:
     if getattr(outputs, "shape", (0,))[:-1] != labels.shape:
         return
     if "mask" in batch:
-        mask = np.asarray(batch["mask"]).reshape(-1, *(1,) * (labels.ndim - 1))
+        mask = np.asarray(batch["mask"])
+        mask = mask.reshape(mask.shape + (1,) * (labels.ndim - mask.ndim))
         labels = np.where(mask > 0, labels, 0)
     try:
-        _checks.check_labels(labels, outputs.shape[-1])
+        _checks.check_labels(labels, outputs.shape[-1], network.ignore_label)
     except ValueError as error:
         raise ValueError(
             f"the loss is not finite, and the model has {outputs.shape[-1]} outputs: {error}"

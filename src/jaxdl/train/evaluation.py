@@ -55,21 +55,21 @@ def evaluate(
     Raises:
         ValueError: data that cannot be evaluated, or a label beyond the model's outputs.
     """
+    eval_step = as_eval_step(eval_fn)
     if isinstance(data, Loader):
-        return evaluate_checked(eval_fn, state, data, agreed("batch_size", batch_size, data))
-    _checks.check_data(data)
+        return evaluate_checked(eval_step, state, data, agreed("batch_size", batch_size, data))
+    _checks.check_data(data, ignore_label=eval_step.ignore_label)
     batch_size = EVAL_BATCH_SIZE if batch_size is None else batch_size
     _checks.check_positive(batch_size=batch_size)
-    return evaluate_checked(eval_fn, state, data, batch_size)
+    return evaluate_checked(eval_step, state, data, batch_size)
 
 
 def evaluate_checked(
-    eval_fn: EvalStep | EvalFn, state: PyTree, data: Data | Loader, batch_size: int
+    eval_step: EvalStep, state: PyTree, data: Data | Loader, batch_size: int
 ) -> dict[str, Any]:
     """:func:`evaluate` of data that :func:`prepare` gave; also what ``run`` calls every epoch."""
-    eval_step = as_eval_step(eval_fn)
     if isinstance(data, Loader):
-        results = metrics.result(sum_over_loader(eval_step.fn, state, data))
+        results = metrics.result(sum_over_loader(eval_step, state, data))
     else:
         stacked = _compiled_evaluation(eval_step.fn, state, dict(data), batch_size)
         results = metrics.result(metrics.sum_over_steps(stacked))

@@ -22,7 +22,6 @@ from jaxdl.train._batches import (
     MAX_CHUNK,
     Arrays,
     Batches,
-    as_key,
     check_mapping,
     length_of,
     make_batches,
@@ -62,6 +61,7 @@ from jaxdl.types import (
     PyTree,
     Step,
     UpdateFn,
+    as_key,
     as_step,
 )
 
@@ -164,9 +164,7 @@ def run(
     step, say = as_step(step), print if progress else _say_nothing
     length = make_length(data, batch_size, num_epochs, num_steps, eval_every)
     evaluation = prepare_evaluation(eval_fn, eval_data, eval_batch_size, say)
-    batches = make_batches(
-        step.update, data, batch_size, key, num_epochs=length.num_epochs, say=say
-    )
+    batches = make_batches(step, data, batch_size, key, num_epochs=length.num_epochs, say=say)
     state = jax.tree.map(jnp.array, state)  # strongly typed
     form = _check_step(step, state, batches)
     rule = make_monitor(
