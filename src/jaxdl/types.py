@@ -248,7 +248,7 @@ def as_key(key: Array | int) -> Array:
     True
     """
     is_seed = jnp.ndim(key) == 0 and jnp.issubdtype(jax.dtypes.result_type(key), jnp.integer)
-    return jax.random.key(key) if is_seed else key
+    return jax.random.key(key) if is_seed else jnp.asarray(key)
 
 
 def as_loss(loss_fn: LossFn) -> Loss:
