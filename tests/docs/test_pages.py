@@ -1,0 +1,28 @@
+"""The code in the documentation runs as it stands."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["custom_loss", "custom_step", "custom_data"])
+def test_the_code_of_a_page_runs(name):
+    page = (DOCS / f"{name}.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert blocks
+    exec("\n".join(blocks), {"__name__": name})
+
+
+@pytest.mark.slow
+def test_the_readmes_screen_of_code_runs(tmp_path, monkeypatch):
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "readme"}
+    exec(block.replace("num_epochs=5", "num_epochs=1"), names)
+    assert names["history"][-1]["test/accuracy"] > 0.5
+    assert (tmp_path / "runs" / "first" / "metrics.jsonl").exists()
