@@ -16,7 +16,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from jaxdl import config, data, losses, metrics, optim, transforms
 from jaxdl.train import init_state, make_eval, make_step, run, supervised
@@ -47,15 +46,17 @@ class CNN(nn.Module):
 def train(cfg: Config, digits: data.Dataset) -> tuple[TrainState, list[dict[str, Any]]]:
     """Trains the network; returns the state and the history, one row per epoch."""
     preprocess = transforms.normalize(*data.mean_and_std(digits.train["image"]))
-    model, tx = CNN(), optim.adam(cfg.learning_rate)
+    tx = optim.adam(cfg.learning_rate)
     init_key, order_key = jax.random.split(jax.random.key(cfg.seed))
-    example = preprocess(jnp.asarray(digits.train["image"][:1]))
     loss_fn = supervised(
-        model, losses.cross_entropy, metrics={"accuracy": metrics.accuracy}, preprocess=preprocess
+        CNN(),
+        losses.cross_entropy,
+        metrics={"accuracy": metrics.accuracy},
+        preprocess=preprocess,
     )
     return run(
         make_step(loss_fn, tx),
-        init_state(model, tx, init_key, example),
+        init_state(loss_fn, tx, init_key, digits.train),
         digits.train,
         num_epochs=cfg.num_epochs,
         batch_size=cfg.batch_size,

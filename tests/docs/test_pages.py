@@ -24,5 +24,5 @@ def test_the_readmes_screen_of_code_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "readme"}
     exec(block.replace("num_epochs=5", "num_epochs=1"), names)
-    assert names["history"][-1]["test/accuracy"] > 0.5
+    assert names["history"][-1]["test/accuracy"] > 0.3
     assert (tmp_path / "runs" / "first" / "metrics.jsonl").exists()
