@@ -1,6 +1,47 @@
-"""Layers where Linen lacks one or differs from PyTorch: start, geometry, statistics, speed on CPU.
+"""Layers with PyTorch's numbers, where Flax Linen has none or differs.
 
-What is not here (``Dropout``, ``LayerNorm``, attention, ``Sequential``, …) is Linen's.
+Take a layer from here if it is in the list below, and everything else (``Module``, ``compact``,
+``Dropout``, ``Sequential``, activations, attention, …) from ``flax.linen``::
+
+    import flax.linen as linen
+    from jaxdl import nn
+
+Linen's layers of the same name have the same parameters and differ from PyTorch's as follows:
+
+``Dense``, ``Conv``
+    start from a truncated normal distribution and zero biases; ``Conv`` pads "SAME" by default
+``ConvTranspose``
+    likewise, takes the kernel flipped and has no ``output_padding``
+``Embed``
+    starts from N(0, 1/features); has no padding row, maximum norm or scaling by frequency
+``BatchNorm``
+    its momentum is one minus PyTorch's; the running variance is the biased one; has no ``mask``
+``SpectralNorm``
+    steps at another time, in evaluation too
+``max_pool``, ``avg_pool``
+    stride 1 by default
+``LSTMCell``, ``GRUCell``, ``SimpleCell``
+    have one bias per gate, not two; no layers, directions, lengths
+
+These have no counterpart here; with these options Linen's give PyTorch's numbers:
+
+- ``LayerNorm(epsilon=1e-5, use_fast_variance=False)``
+- ``GroupNorm(num_groups, epsilon=1e-5, use_fast_variance=False)``
+- ``InstanceNorm(epsilon=1e-5, use_scale=False, use_bias=False, use_fast_variance=False)``
+- ``RMSNorm(epsilon=jnp.finfo(jnp.float32).eps)``
+- ``PReLU(negative_slope_init=0.25)``
+- ``gelu(x, approximate=False)``
+- ``MultiHeadDotProductAttention`` with the mask inverted: True keeps a place
+
+:mod:`jaxdl.nn.initializers` has PyTorch's initial distributions, for any layer.
+
+>>> import jax
+>>> import jax.numpy as jnp
+>>> import flax.linen as linen
+>>> from jaxdl import nn
+>>> model = linen.Sequential([nn.Conv(8, 3), linen.relu, nn.max_pool, nn.flatten, nn.Dense(10)])
+>>> model.init_with_output(jax.random.key(0), jnp.zeros((2, 28, 28, 1)))[0].shape
+(2, 10)
 """
 
 from typing import TYPE_CHECKING
