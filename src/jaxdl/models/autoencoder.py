@@ -7,6 +7,8 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Float, Num, Shaped
 
 from jaxdl._checks import check_shape
 from jaxdl.models.mlp import MLP
@@ -15,13 +17,12 @@ from jaxdl.types import Array
 
 
 class VAEOutput(NamedTuple):
-    """What a variational autoencoder puts out.
+    """Outputs of a variational autoencoder.
 
     Attributes:
-        logits: (B, ...) of the reconstruction, in the shape of the input; their sigmoid is the
-            reconstruction.
-        mean: (B, num_latents) of the code.
-        log_variance: (B, num_latents), the logarithm of the code's variance.
+        logits: (B, ...) in the shape of the input; their sigmoid is the reconstruction.
+        mean: (B, num_latents), mean of the code.
+        log_variance: (B, num_latents), logarithm of the variance of the code.
     """
 
     logits: Array
@@ -30,53 +31,84 @@ class VAEOutput(NamedTuple):
 
 
 class Autoencoder(nn.Module):
-    """Dense layers to a short code and back: 784-400-400-20-400-400-784, 965,604 parameters.
+    """Autoencoder of dense layers: 784-400-400-20-400-400-784, 965,604 parameters.
 
     ReLU between the layers, not on the code and not on the output, which is logits for a
     cross-entropy and the reconstruction itself for a squared error.
 
-    Args of the call: x (B, *shape). Returns: like x. Methods: ``encode`` gives the codes
-    (B, num_latents), ``decode`` the reconstruction from codes.
-
     Intermediates: ``embed``, the codes.
 
     Attributes:
-        hidden: units of the layers before the code; those behind it mirror them.
+        hidden: units of the layers before the code; those after it mirror them.
         num_latents: length of the code.
-        shape: of an example; (784,) for flat ones.
-        dtype: of the computation; None infers it.
+        shape: shape of an example; (784,) for flat ones.
+        dtype: dtype of the computation; None infers it.
+
+    Raises:
+        ValueError: examples of another shape.
 
     Source: ``torch.nn.Sequential`` of ``Linear`` and ``ReLU``, as an encoder and a decoder.
+
+    >>> import jax
+    >>> from jaxdl import tree
+    >>> x = jax.ShapeDtypeStruct((2, 28, 28, 1), "float32")
+    >>> outputs, variables = jax.eval_shape(Autoencoder().init_with_output, jax.random.key(0), x)
+    >>> outputs.shape, tree.count(variables["params"])
+    ((2, 28, 28, 1), 965604)
     """
 
     hidden: Sequence[int] = (400, 400)
     num_latents: int = 20
     shape: Sequence[int] = (28, 28, 1)
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     def setup(self) -> None:
         self.encoder = MLP((*self.hidden, self.num_latents), dtype=self.dtype)
         self.decoder = MLP((*reversed(self.hidden), math.prod(self.shape)), dtype=self.dtype)
 
-    def __call__(self, x: Array, *, train: bool = False) -> Array:
-        del train  # nothing differs
+    def __call__(self, x: Num[Array, "*B"], *, train: bool = False) -> Float[Array, "*B"]:
+        """Encodes and decodes.
+
+        Args:
+            x: (B, *shape).
+            train: has no effect.
+
+        Returns:
+            (B, *shape).
+        """
+        del train
         code = self.encode(x)
         self.sow("intermediates", "embed", code)
         return self.decode(code)
 
-    def encode(self, x: Array) -> Array:
+    def encode(self, x: Num[Array, "B ..."]) -> Float[Array, "B num_latents"]:
+        """Codes (B, num_latents) of examples (B, *shape)."""
         check_shape("x", x, ("B", *self.shape))
         return self.encoder(x)
 
-    def decode(self, code: Array) -> Array:
+    def decode(self, code: Num[Array, "B num_latents"]) -> Float[Array, "B ..."]:
+        """Reconstructions (B, *shape) from codes (B, num_latents)."""
         check_shape("code", code, ("B", self.num_latents))
         return unflatten(self.decoder(code), self.shape)
 
 
 class _Variational(nn.Module):
-    """The call of a variational autoencoder that encodes and decodes."""
+    """The call of a variational autoencoder, whose subclasses encode and decode."""
 
-    def __call__(self, x: Array, *, train: bool = False, sample: bool | None = None) -> VAEOutput:
+    def __call__(
+        self, x: Num[Array, "B ..."], *, train: bool = False, sample: bool | None = None
+    ) -> VAEOutput:
+        """Encodes, samples a code and decodes it.
+
+        Args:
+            x: (B, *shape), values in [0, 1].
+            train: sample the codes, from the random stream ``dropout``; else they are the means.
+            sample: sample the codes whatever ``train`` is, or not: an ELBO on test data needs
+                sampled codes too. None follows ``train``.
+
+        Returns:
+            a :class:`VAEOutput`.
+        """
         mean, log_variance = self.encode(x)
         self.sow("intermediates", "embed", mean)
         code = mean
@@ -85,10 +117,12 @@ class _Variational(nn.Module):
             code = mean + jnp.exp(log_variance / 2) * noise
         return VAEOutput(self.decode(code), mean, log_variance)
 
-    def encode(self, x: Array) -> tuple[Array, Array]:
+    def encode(self, x: Num[Array, "B ..."]) -> tuple[Array, Array]:
+        """Mean and log-variance, each (B, num_latents), of the codes of examples (B, *shape)."""
         raise NotImplementedError
 
-    def decode(self, code: Array) -> Array:
+    def decode(self, code: Num[Array, "B num_latents"]) -> Float[Array, "B ..."]:
+        """Logits (B, *shape) from codes (B, num_latents)."""
         raise NotImplementedError
 
 
@@ -97,30 +131,33 @@ class VAE(_Variational):
 
     The code of an example is drawn from N(mean, exp(log_variance)); ReLU after the hidden layers.
 
-    Args of the call: x (B, *shape), values in [0, 1]; train draws the code, from the random stream
-    ``dropout``, else it is the mean; sample says so without regard to train: an ELBO on test data
-    needs drawn codes too. Returns: a :class:`VAEOutput`, with logits where the original has
-    probabilities: the sigmoid is part of the loss.
-
-    Methods: ``encode`` gives mean and log-variance, ``decode`` the logits from codes
-    (B, num_latents).
-
     Intermediates: ``embed``, the means of the codes.
 
     Attributes:
         hidden: units of the layer on each side.
         num_latents: length of the code.
-        shape: of an example; (784,) for flat ones.
-        dtype: of the computation; None infers it.
+        shape: shape of an example; (784,) for flat ones.
+        dtype: dtype of the computation; None infers it.
+
+    Raises:
+        ValueError: examples of another shape.
 
     Source: Kingma & Welling 2014, appendix C; the VAE of pytorch/examples, names as there:
-    ``fc1``, ``fc21`` (mean), ``fc22`` (log-variance), ``fc3``, ``fc4``.
+    ``fc1``, ``fc21`` (mean), ``fc22`` (log-variance), ``fc3``, ``fc4``. Its sigmoid is part of the
+    loss here.
+
+    >>> import jax
+    >>> from jaxdl import tree
+    >>> x = jax.ShapeDtypeStruct((2, 28, 28, 1), "float32")
+    >>> outputs, variables = jax.eval_shape(VAE().init_with_output, jax.random.key(0), x)
+    >>> outputs.logits.shape, tree.count(variables["params"])
+    ((2, 28, 28, 1), 652824)
     """
 
     hidden: int = 400
     num_latents: int = 20
     shape: Sequence[int] = (28, 28, 1)
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     def setup(self) -> None:
         self.fc1 = Dense(self.hidden, dtype=self.dtype)
@@ -129,12 +166,14 @@ class VAE(_Variational):
         self.fc3 = Dense(self.hidden, dtype=self.dtype)
         self.fc4 = Dense(math.prod(self.shape), dtype=self.dtype)
 
-    def encode(self, x: Array) -> tuple[Array, Array]:
+    def encode(self, x: Num[Array, "B ..."]) -> tuple[Array, Array]:
+        """Mean and log-variance, each (B, num_latents), of the codes of examples (B, *shape)."""
         check_shape("x", x, ("B", *self.shape))
         hidden = nn.relu(self.fc1(flatten(x)))
         return self.fc21(hidden), self.fc22(hidden)
 
-    def decode(self, code: Array) -> Array:
+    def decode(self, code: Num[Array, "B num_latents"]) -> Float[Array, "B ..."]:
+        """Logits (B, *shape) from codes (B, num_latents)."""
         check_shape("code", code, ("B", self.num_latents))
         return unflatten(self.fc4(nn.relu(self.fc3(code))), self.shape)
 
@@ -145,23 +184,32 @@ class ConvVAE(_Variational):
     Maps 28 → 14 → 7 with 32 and 64 channels (3x3, stride 2), codes of 20, and back by 4x4 kernels
     of stride 2; 243,465 parameters at 28x28x1. ReLU after every hidden layer.
 
-    Args and returns of the call, methods and intermediates: as :class:`VAE`, for images
-    (B, *shape).
+    Intermediates: ``embed``, the means of the codes.
 
     Attributes:
         features: channels of the two convolutions; those of the decoder mirror them.
         num_latents: length of the code.
         shape: (H, W, C) of an image; H and W are multiples of 4.
-        dtype: of the computation; None infers it.
+        dtype: dtype of the computation; None infers it.
+
+    Raises:
+        ValueError: images of another shape, or sides that are not multiples of 4.
 
     Source: Kingma & Welling 2014 with the layers of DCGAN-like recipes. Names: ``conv1``,
     ``conv2``, ``fc_mean``, ``fc_log_variance``, ``fc_code``, ``deconv1``, ``deconv2``.
+
+    >>> import jax
+    >>> from jaxdl import tree
+    >>> x = jax.ShapeDtypeStruct((2, 28, 28, 1), "float32")
+    >>> outputs, variables = jax.eval_shape(ConvVAE().init_with_output, jax.random.key(0), x)
+    >>> outputs.logits.shape, tree.count(variables["params"])
+    ((2, 28, 28, 1), 243465)
     """
 
     features: tuple[int, int] = (32, 64)
     num_latents: int = 20
     shape: tuple[int, int, int] = (28, 28, 1)
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     def setup(self) -> None:
         height, width, channels = self.shape
@@ -172,27 +220,29 @@ class ConvVAE(_Variational):
             )
         first, second = self.features
         self.small = (height // 4, width // 4, second)
-        self.conv1 = Conv(first, (3, 3), stride=2, padding=1, dtype=self.dtype)
-        self.conv2 = Conv(second, (3, 3), stride=2, padding=1, dtype=self.dtype)
+        self.conv1 = Conv(first, 3, stride=2, padding=1, dtype=self.dtype)
+        self.conv2 = Conv(second, 3, stride=2, padding=1, dtype=self.dtype)
         self.fc_mean = Dense(self.num_latents, dtype=self.dtype)
         self.fc_log_variance = Dense(self.num_latents, dtype=self.dtype)
         self.fc_code = Dense(math.prod(self.small), dtype=self.dtype)
-        self.deconv1 = ConvTranspose(first, (4, 4), stride=2, padding=1, dtype=self.dtype)
-        self.deconv2 = ConvTranspose(channels, (4, 4), stride=2, padding=1, dtype=self.dtype)
+        self.deconv1 = ConvTranspose(first, 4, stride=2, padding=1, dtype=self.dtype)
+        self.deconv2 = ConvTranspose(channels, 4, stride=2, padding=1, dtype=self.dtype)
 
-    def encode(self, x: Array) -> tuple[Array, Array]:
+    def encode(self, x: Num[Array, "B ..."]) -> tuple[Array, Array]:
+        """Mean and log-variance, each (B, num_latents), of the codes of examples (B, *shape)."""
         check_shape("x", x, ("B", *self.shape))
         hidden = flatten(nn.relu(self.conv2(nn.relu(self.conv1(x)))))
         return self.fc_mean(hidden), self.fc_log_variance(hidden)
 
-    def decode(self, code: Array) -> Array:
+    def decode(self, code: Num[Array, "B num_latents"]) -> Float[Array, "B ..."]:
+        """Logits (B, *shape) from codes (B, num_latents)."""
         check_shape("code", code, ("B", self.num_latents))
         maps = unflatten(nn.relu(self.fc_code(code)), self.small)
         return self.deconv2(nn.relu(self.deconv1(maps)))
 
 
-def unflatten(x: Array, shape: Sequence[int]) -> Array:
-    """The inverse of :func:`jaxdl.nn.flatten`: (B, n) as (B, *shape), channels first in n.
+def unflatten(x: Shaped[Array, "B n"], shape: Sequence[int]) -> Shaped[Array, "B ..."]:
+    """Inverse of :func:`jaxdl.nn.flatten`: (B, n) as (B, *shape), channels first in n.
 
     Source: ``torch.nn.Unflatten`` of an NCHW array.
 

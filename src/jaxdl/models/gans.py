@@ -1,38 +1,40 @@
 """Generators and discriminators: those of a GAN book with their exact sizes, and DCGAN.
 
-A generator is called as ``generator(noise, label, train=...)`` and says in ``num_latents`` how long
-its noise is; a discriminator as ``discriminator(images, label, train=...)``. Both say in
-``num_classes`` whether they are conditional; those that are not take no label. Those with BatchNorm
-take a ``mask`` too. Discriminators put out logits (B, 1): the sigmoid is part of the loss. With
-``output_activation=nn.sigmoid`` they put out probabilities, as the book's do.
+A generator is called as ``generator(noise, label, train=...)`` and has a field ``num_latents``, the
+length of its noise; a discriminator is called as ``discriminator(images, label, train=...)``. Both
+have a field ``num_classes``: with None they are unconditional and take no label. Networks with
+BatchNorm take a ``mask`` too. Discriminators return logits (B, 1): the sigmoid is part of the loss.
+With ``output_activation=nn.sigmoid`` they return probabilities, as the book's do.
+
+The book is Tariq Rashid, "Make Your First GAN With PyTorch" (2020).
 """
 
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
+from jax.typing import DTypeLike
+from jaxtyping import Float, Int, Num, Shaped
 
 from jaxdl._checks import check_shape
 from jaxdl.models.autoencoder import unflatten
-from jaxdl.nn import BatchNorm, Conv, ConvTranspose, Dense, SpectralNorm, flatten
-from jaxdl.nn.embedding import Embed
+from jaxdl.nn import BatchNorm, Conv, ConvTranspose, Dense, Embed, SpectralNorm, flatten
 from jaxdl.types import Array
 
 Activation = Callable[[Array], Array]
-
 
 leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.02)
 
 
 class DenseGenerator(nn.Module):
-    """Noise to an example by dense layers, LayerNorm behind each activation.
+    """Generator of dense layers, with LayerNorm after each activation.
 
-    With the default sizes 100-200-784: 178,184 parameters. Those of the book:
+    With the default sizes 100-200-784: 178,184 parameters. The networks of the book:
 
     =========================== ================================================== ==========
     network                     module                                             parameters
@@ -47,21 +49,25 @@ class DenseGenerator(nn.Module):
                                 activation=nn.leaky_relu)``
     =========================== ================================================== ==========
 
-    Args of the call: noise (B, num_latents); label (B,) int32 where ``num_classes`` is given, whose
-    one-hot vector is joined to the noise. Returns: (B, *shape).
-
     Attributes:
         hidden: units of the hidden layers.
-        shape: of an example.
+        shape: shape of an example.
         num_latents: length of the noise.
-        num_classes: of the labels; None takes none.
-        activation: of the hidden layers.
-        layer_norm: normalise the hidden units behind their activation.
-        output_activation: of the example; a sigmoid for values in [0, 1].
-        dtype: of the computation; None infers it.
+        num_classes: number of labels; None is unconditional.
+        activation: function of the hidden layers.
+        layer_norm: normalize the hidden units after their activation.
+        output_activation: function of the example; a sigmoid for values in [0, 1].
+        dtype: dtype of the computation; None infers it.
 
-    Source: Tariq Rashid, "Make Your First GAN With PyTorch", chapters 4 to 7 and 9, notebooks 6, 7,
-    8, 12 and 16; names as there (``model_0`` is ``model.0``), the flat example read row by row.
+    Raises:
+        ValueError: noise of another length; a label where there are no classes, or the reverse.
+
+    Source: the book, chapters 4 to 7 and 9, notebooks 6, 7, 8, 12 and 16; names as there
+    (``model_0`` is ``model.0``), the flat example read row by row.
+
+    >>> model, noise = DenseGenerator(), jnp.zeros((2, 100))
+    >>> model.init_with_output(jax.random.key(0), noise)[0].shape
+    (2, 28, 28, 1)
     """
 
     hidden: Sequence[int] = (200,)
@@ -71,11 +77,27 @@ class DenseGenerator(nn.Module):
     activation: Activation = leaky_relu
     layer_norm: bool = True
     output_activation: Activation = nn.sigmoid
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, noise: Array, label: Array | None = None, *, train: bool = False) -> Array:
-        del train  # nothing differs
+    def __call__(
+        self,
+        noise: Num[Array, "B num_latents"],
+        label: Int[Array, " B"] | None = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, "B ..."]:
+        """Generates examples.
+
+        Args:
+            noise: (B, num_latents).
+            label: (B,) int32, if ``num_classes`` is set; its one-hot vector is joined to the noise.
+            train: has no effect.
+
+        Returns:
+            (B, *shape).
+        """
+        del train
         check_shape("noise", noise, ("B", self.num_latents))
         x = _join(noise, label, self.num_classes)
         x = self.output_activation(_dense_layers(self, x, math.prod(self.shape)))
@@ -83,9 +105,9 @@ class DenseGenerator(nn.Module):
 
 
 class DenseDiscriminator(nn.Module):
-    """An example to one number by dense layers, LayerNorm behind each activation.
+    """Discriminator of dense layers, with LayerNorm after each activation.
 
-    With the default sizes and 28x28 images 784-200-1: 157,601 parameters. Those of the book:
+    With the default sizes and 28x28 images 784-200-1: 157,601 parameters. The networks of the book:
 
     =========================== ================================================== ==========
     network                     module                                             parameters
@@ -100,18 +122,26 @@ class DenseDiscriminator(nn.Module):
                                 activation=nn.leaky_relu)``
     =========================== ================================================== ==========
 
-    Args of the call: x (B, ...), flattened row by row; label (B,) int32 where ``num_classes`` is
-    given, whose one-hot vector is joined to the example. Returns: (B, 1).
-
     Attributes:
         hidden: units of the hidden layers.
-        num_classes: of the labels; None takes none.
-        activation: of the hidden layers.
-        layer_norm: normalise the hidden units behind their activation.
-        output_activation: None leaves logits.
-        dtype: of the computation; None infers it.
+        num_classes: number of labels; None is unconditional.
+        activation: function of the hidden layers.
+        layer_norm: normalize the hidden units after their activation.
+        output_activation: function of the output; None returns logits.
+        dtype: dtype of the computation; None infers it.
+
+    Raises:
+        ValueError: a label where there are no classes, or the reverse.
 
     Source: as :class:`DenseGenerator`; there all end in a sigmoid.
+
+    >>> import jax
+    >>> from jaxdl import tree
+    >>> x = jax.ShapeDtypeStruct((2, 28, 28, 1), "float32")
+    >>> model = DenseDiscriminator()
+    >>> logits, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), x)
+    >>> logits.shape, tree.count(variables["params"])
+    ((2, 1), 157601)
     """
 
     hidden: Sequence[int] = (200,)
@@ -119,11 +149,28 @@ class DenseDiscriminator(nn.Module):
     activation: Activation = leaky_relu
     layer_norm: bool = True
     output_activation: Activation | None = None
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: Array, label: Array | None = None, *, train: bool = False) -> Array:
-        del train  # nothing differs
+    def __call__(
+        self,
+        x: Num[Array, "B ..."],
+        label: Int[Array, " B"] | None = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, "B 1"]:
+        """Computes logits.
+
+        Args:
+            x: (B, ...), flattened row by row.
+            label: (B,) int32, if ``num_classes`` is set; its one-hot vector is joined to the
+                example.
+            train: has no effect.
+
+        Returns:
+            (B, 1).
+        """
+        del train
         x = _join(x.reshape(x.shape[0], -1), label, self.num_classes)
         x = _dense_layers(self, x, 1)
         return x if self.output_activation is None else self.output_activation(x)
@@ -144,33 +191,53 @@ def _dense_layers(module: DenseGenerator | DenseDiscriminator, x: Array, feature
 
 
 class ConvGenerator(nn.Module):
-    """Noise to 128x128 pixels by three transposed convolutions with 8x8 kernels and stride 2.
+    """Generator of 128x128 pixels: three transposed 8x8 convolutions of stride 2.
 
     A dense layer gives maps 11x11x3; then 28, 62 and 128 pixels with 256, 256 and 3 channels,
-    BatchNorm and activation behind each, a sigmoid at the end; 4,330,816 parameters.
-
-    Args of the call: noise (B, num_latents); mask (B,) leaves padded examples out of the batch
-    statistics; train uses and updates those statistics. Returns: (B, 128, 128, channels) in [0, 1].
+    BatchNorm and activation after each, a sigmoid at the end; 4,330,816 parameters.
 
     Attributes:
         features: channels between the layers.
-        channels: of the image, and of the first maps.
+        channels: channels of the image, and of the first maps.
         num_latents: length of the noise.
-        activation: of the hidden layers; ``functools.partial(nn.gelu, approximate=False)`` for the
-            book's variant.
-        dtype: of the computation; None infers it. Statistics stay float32.
+        activation: function of the hidden layers; ``functools.partial(nn.gelu, approximate=False)``
+            for the book's variant.
+        dtype: dtype of the computation; None infers it. Statistics stay float32.
 
-    Source: the book of :class:`DenseGenerator`, notebooks 14 and 15, names as there.
+    Raises:
+        ValueError: noise of another length.
+
+    Source: the book, notebooks 14 and 15, names as there.
+
+    >>> model, noise = ConvGenerator((4, 4)), jnp.zeros((2, 100))
+    >>> jax.eval_shape(model.init_with_output, jax.random.key(0), noise)[0].shape
+    (2, 128, 128, 3)
     """
 
     features: tuple[int, int] = (256, 256)
     channels: int = 3
     num_latents: int = 100
     activation: Activation = functools.partial(nn.leaky_relu, negative_slope=0.2)
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, noise: Array, *, mask: Array | None = None, train: bool = False) -> Array:
+    def __call__(
+        self,
+        noise: Num[Array, "B num_latents"],
+        *,
+        mask: Shaped[Array, " B"] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "B 128 128 C"]:
+        """Generates images.
+
+        Args:
+            noise: (B, num_latents).
+            mask: (B,), 0 for padded examples, which the batch statistics leave out.
+            train: use and update the batch statistics (collection ``batch_stats``).
+
+        Returns:
+            (B, 128, 128, channels) in [0, 1].
+        """
         check_shape("noise", noise, ("B", self.num_latents))
         size, channels = 11, self.channels
         x = Dense(size * size * channels, dtype=self.dtype, name="model_0")(noise)
@@ -179,7 +246,7 @@ class ConvGenerator(nn.Module):
         for index, (features, padding) in enumerate(zip(layers, (0, 0, 1), strict=True), 1):
             x = ConvTranspose(
                 features,
-                (8, 8),
+                8,
                 stride=2,
                 padding=padding,
                 dtype=self.dtype,
@@ -192,32 +259,56 @@ class ConvGenerator(nn.Module):
 
 
 class ConvDiscriminator(nn.Module):
-    """128x128 pixels to one number by three convolutions with 8x8 kernels and stride 2.
+    """Discriminator of 128x128 pixels: three 8x8 convolutions of stride 2 and a dense layer.
 
-    Maps 128 → 61 → 27 → 10 with 256, 256 and 3 channels, BatchNorm and activation behind the first
-    two, activation behind the third, a dense layer of 300 inputs; 4,294,448 parameters.
-
-    Args of the call: x (B, H, W, C); mask (B,) leaves padded examples out of the batch statistics;
-    train uses and updates those statistics. Returns: (B, 1).
+    Maps 128 → 61 → 27 → 10 with 256, 256 and 3 channels, BatchNorm and activation after the first
+    two, activation after the third, a dense layer of 300 inputs; 4,294,448 parameters.
 
     Attributes:
         features: channels of the convolutions.
         activation: as of :class:`ConvGenerator`.
-        output_activation: None leaves logits; a sigmoid in the original.
-        dtype: of the computation; None infers it. Statistics stay float32.
+        output_activation: function of the output; None returns logits, the original has a sigmoid.
+        dtype: dtype of the computation; None infers it. Statistics stay float32.
+
+    Raises:
+        ValueError: images that are too small.
 
     Source: as :class:`ConvGenerator`.
+
+    >>> import jax
+    >>> from jaxdl import tree
+    >>> x = jax.ShapeDtypeStruct((2, 128, 128, 3), "float32")
+    >>> model = ConvDiscriminator()
+    >>> logits, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), x)
+    >>> logits.shape, tree.count(variables["params"])
+    ((2, 1), 4294448)
     """
 
     features: tuple[int, int, int] = (256, 256, 3)
     activation: Activation = functools.partial(nn.leaky_relu, negative_slope=0.2)
     output_activation: Activation | None = None
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: Array, *, mask: Array | None = None, train: bool = False) -> Array:
+    def __call__(
+        self,
+        x: Num[Array, "B H W C"],
+        *,
+        mask: Shaped[Array, " B"] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "B 1"]:
+        """Computes logits.
+
+        Args:
+            x: (B, H, W, C).
+            mask: (B,), 0 for padded examples, which the batch statistics leave out.
+            train: use and update the batch statistics (collection ``batch_stats``).
+
+        Returns:
+            (B, 1).
+        """
         for index, features in enumerate(self.features):
-            x = Conv(features, (8, 8), stride=2, dtype=self.dtype, name=f"model_{3 * index}")(x)
+            x = Conv(features, 8, stride=2, dtype=self.dtype, name=f"model_{3 * index}")(x)
             if index < 2:
                 norm = BatchNorm(dtype=self.dtype, name=f"model_{3 * index + 1}")
                 x = norm(x, mask=mask, train=train)
@@ -227,10 +318,10 @@ class ConvDiscriminator(nn.Module):
 
 
 class DCGANGenerator(nn.Module):
-    """Noise to an image by transposed convolutions that double its size, 4x4 kernels and stride 2.
+    """DCGAN generator: transposed 4x4 convolutions of stride 2 that double the size of the maps.
 
     The smallest maps are at most 4 pixels long; every layer has half the channels of the one
-    before, and the last hidden one has ``features``. BatchNorm and ReLU behind each; no biases.
+    before, and the last hidden one has ``features``. BatchNorm and ReLU after each; no biases.
     Where a size is odd, as 7 in 4, 7, 14, 28, the kernel is 3 long.
 
     ========== ======================== ============================ ==========
@@ -242,24 +333,25 @@ class DCGANGenerator(nn.Module):
     128x128x3  4, 8, 16, 32, 64, 128    1024, 512, 256, 128, 64      12,786,560
     ========== ======================== ============================ ==========
 
-    Args of the call: noise (B, num_latents); label (B,) int32 where ``num_classes`` is given, whose
-    one-hot vector is joined to the noise; mask (B,) leaves padded examples out of the batch
-    statistics; train uses and updates those statistics. Returns: (B, *shape), in [-1, 1].
-
     Attributes:
         shape: (H, W, C) of an image, at least 5 pixels long.
         num_latents: length of the noise.
         features: channels of the last hidden maps.
-        num_classes: of the labels; None takes none.
-        output_activation: of the image.
-        dtype: of the computation; None infers it. Statistics stay float32.
-        kernel_init: initialiser of the kernels, N(0, 0.02²) in the paper.
+        num_classes: number of labels; None is unconditional.
+        output_activation: function of the image.
+        dtype: dtype of the computation; None infers it. Statistics stay float32.
+        kernel_init: initializer of the kernels, N(0, 0.02²) in the paper.
 
     Raises:
-        ValueError: a size that cannot be made.
+        ValueError: noise of another length, images that are too small; a label where there are no
+            classes, or the reverse.
 
     Source: Radford et al. 2016; the DCGAN of the PyTorch tutorials (64x64x3), names as there
     (``main_0`` is ``main.0``).
+
+    >>> model, noise = DCGANGenerator(), jnp.zeros((2, 100))
+    >>> jax.eval_shape(model.init_with_output, jax.random.key(0), noise)[0].shape
+    (2, 64, 64, 3)
     """
 
     shape: tuple[int, int, int] = (64, 64, 3)
@@ -267,21 +359,32 @@ class DCGANGenerator(nn.Module):
     features: int = 64
     num_classes: int | None = None
     output_activation: Activation = jnp.tanh
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
     kernel_init: Initializer = nn.initializers.normal(0.02)
 
     @nn.compact
     def __call__(
         self,
-        noise: Array,
-        label: Array | None = None,
+        noise: Num[Array, "B num_latents"],
+        label: Int[Array, " B"] | None = None,
         *,
-        mask: Array | None = None,
+        mask: Shaped[Array, " B"] | None = None,
         train: bool = False,
-    ) -> Array:
+    ) -> Float[Array, "B H W C"]:
+        """Generates images.
+
+        Args:
+            noise: (B, num_latents).
+            label: (B,) int32, if ``num_classes`` is set; its one-hot vector is joined to the noise.
+            mask: (B,), 0 for padded examples, which the batch statistics leave out.
+            train: use and update the batch statistics (collection ``batch_stats``).
+
+        Returns:
+            (B, *shape), in [-1, 1].
+        """
         check_shape("noise", noise, ("B", self.num_latents))
         sizes = _halvings(self.shape[:2])[::-1]
-        x = _join(noise, label, self.num_classes)  # an embedding as strong as the noise drowns it
+        x = _join(noise, label, self.num_classes)  # an embedding would be as strong as the noise
         x = x.reshape(x.shape[0], 1, 1, -1)
         for index, size in enumerate(sizes):
             last = index == len(sizes) - 1
@@ -304,32 +407,37 @@ class DCGANGenerator(nn.Module):
 
 
 class DCGANDiscriminator(nn.Module):
-    """An image to one number by convolutions that halve its size, 4x4 kernels and stride 2.
+    """DCGAN discriminator: 4x4 convolutions of stride 2 that halve the size of the maps.
 
     The mirror image of :class:`DCGANGenerator`: the first convolution has ``features`` channels and
-    every other one twice as many as the one before, LeakyReLU of slope 0.2 behind each; the last
-    one covers what is left. For 64x64x3 pixels 2,765,568 parameters.
-
-    Args of the call: x (B, H, W, C); label (B,) int32 where ``num_classes`` is given; mask (B,)
-    leaves padded examples out of the batch statistics; train uses and updates those statistics, or
-    the vectors of the spectral norms. Returns: (B, 1).
+    every other one twice as many as the one before, LeakyReLU of slope 0.2 after each; the last
+    one covers the remaining maps. For 64x64x3 pixels 2,765,568 parameters.
 
     Attributes:
         features: channels of the first convolution.
-        norm: "batch" behind all but the first convolution; "spectral" around every kernel (which
+        norm: "batch" after all but the first convolution; "spectral" around every kernel (which
             then has a bias); "none", for a penalty on the gradient (with biases).
-        num_classes: of the labels; None takes none.
-        condition: how a label comes in. "concatenate" joins its one-hot vector to every pixel;
+        num_classes: number of labels; None is unconditional.
+        condition: use of the label. "concatenate" joins its one-hot vector to every pixel;
             "projection" adds the product of an embedding and the last maps, summed over the pixels.
-        output_activation: None leaves logits.
-        dtype: of the computation; None infers it. Statistics stay float32.
-        kernel_init: initialiser of the kernels, N(0, 0.02²) in the paper.
+        output_activation: function of the output; None returns logits.
+        dtype: dtype of the computation; None infers it. Statistics stay float32.
+        kernel_init: initializer of the kernels, N(0, 0.02²) in the paper.
 
     Raises:
-        ValueError: images less than 5 pixels long.
+        ValueError: images less than 5 pixels long, an unknown option; a label where there are no
+            classes, or the reverse.
 
     Source: as :class:`DCGANGenerator`; "spectral" after Miyato et al. 2018, "projection" after
     Miyato & Koyama 2018, eq. 3, "none" after Gulrajani et al. 2017.
+
+    >>> import jax
+    >>> from jaxdl import tree
+    >>> x = jax.ShapeDtypeStruct((2, 64, 64, 3), "float32")
+    >>> model = DCGANDiscriminator()
+    >>> logits, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), x)
+    >>> logits.shape, tree.count(variables["params"])
+    ((2, 1), 2765568)
     """
 
     features: int = 64
@@ -337,18 +445,30 @@ class DCGANDiscriminator(nn.Module):
     num_classes: int | None = None
     condition: Literal["concatenate", "projection"] = "projection"
     output_activation: Activation | None = None
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
     kernel_init: Initializer = nn.initializers.normal(0.02)
 
     @nn.compact
     def __call__(
         self,
-        x: Array,
-        label: Array | None = None,
+        x: Num[Array, "B H W C"],
+        label: Int[Array, " B"] | None = None,
         *,
-        mask: Array | None = None,
+        mask: Shaped[Array, " B"] | None = None,
         train: bool = False,
-    ) -> Array:
+    ) -> Float[Array, "B 1"]:
+        """Computes logits.
+
+        Args:
+            x: (B, H, W, C).
+            label: (B,) int32, if ``num_classes`` is set.
+            mask: (B,), 0 for padded examples, which the batch statistics leave out.
+            train: use and update the batch statistics (collection ``batch_stats``), or the vectors
+                of the spectral norms (collection ``spectral_norm``).
+
+        Returns:
+            (B, 1).
+        """
         check_shape("images", x, ("B", None, None, None))
         _check_options(self)
         *sizes, smallest = _halvings(x.shape[1:3])
@@ -371,7 +491,7 @@ class DCGANDiscriminator(nn.Module):
                 x = norm(x, mask=mask, train=train)
             x = nn.leaky_relu(x, 0.2)
         outputs = flatten(self._conv(x, 1, smallest, f"main_{3 * len(sizes) - 1}", train))
-        if self.num_classes is not None and self.condition == "projection":
+        if label is not None and self.num_classes is not None and self.condition == "projection":
             outputs = outputs + self._projection(x, label, self.num_classes, train)
         return outputs if self.output_activation is None else self.output_activation(outputs)
 
@@ -400,7 +520,7 @@ class DCGANDiscriminator(nn.Module):
             return SpectralNorm(conv, name=f"{name}_norm")(x, train=train)
         return conv(x)
 
-    def _projection(self, maps: Array, label: Any, num_classes: int, train: bool) -> Array:
+    def _projection(self, maps: Array, label: Array, num_classes: int, train: bool) -> Array:
         """(B, 1)."""
         embed = Embed(
             num_classes,
@@ -417,9 +537,12 @@ class DCGANDiscriminator(nn.Module):
 
 
 def _near_one(
-    key: Array, shape: Sequence[int], dtype: Any = None, out_sharding: Any = None
+    key: Array,
+    shape: Sequence[int],
+    dtype: DTypeLike | None = None,
+    out_sharding: object = None,
 ) -> Array:
-    """N(1, 0.02²), the start of DCGAN's scales."""
+    """N(1, 0.02²), the initial distribution of DCGAN's scales."""
     del out_sharding  # Linen passes none
     return 1.0 + 0.02 * jax.random.normal(key, tuple(shape), dtype or jnp.float32)
 
@@ -433,8 +556,7 @@ def _halvings(size: Sequence[int]) -> list[tuple[int, int]]:
     height, width = size
     if min(height, width) < 5:
         raise ValueError(
-            f"images of {height}x{width} pixels are too small for DCGAN: they must be at least 5 "
-            "pixels long."
+            f"images must be at least 5 pixels high and wide for DCGAN, got {height}x{width}."
         )
     sizes = [(height, width)]
     while max(height, width) > 4:
@@ -444,7 +566,7 @@ def _halvings(size: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _kernel(size: tuple[int, int]) -> tuple[int, int]:
-    """The kernel that leads, with stride 2 and padding 1, to or from maps of this size."""
+    """Size of the kernel that, with stride 2 and padding 1, maps to or from this size."""
     height, width = (4 if length % 2 == 0 else 3 for length in size)
     return height, width
 
@@ -458,22 +580,24 @@ def _check_options(module: DCGANDiscriminator) -> None:
             raise ValueError(f"{name} must be one of {known}, got {getattr(module, name)!r}.")
 
 
-def _check_label(label: Array | None, num_classes: int | None, number: int) -> None:
+def _check_label(label: Array | None, num_classes: int | None, batch_size: int) -> None:
     if num_classes is None:
         if label is not None:
-            raise ValueError("a label was given to a network without num_classes: set it, or none.")
+            raise ValueError(
+                "got labels, but the model has num_classes=None; set num_classes or omit labels."
+            )
         return
     if label is None:
         raise ValueError(
-            f"a network for {num_classes} classes needs a label (B,) int32 for every example."
+            f"expected a label (B,) int32 for each example, as num_classes={num_classes}; got none."
         )
-    check_shape("label", label, (number,))
+    check_shape("label", label, (batch_size,))
     if not jnp.issubdtype(label.dtype, jnp.integer):
         raise ValueError(f"label must be integers (class indices from 0), got {label.dtype}.")
 
 
 def _join(x: Array, label: Array | None, num_classes: int | None) -> Array:
-    """``x`` (B, ..., C) with the one-hot vector of the label behind every C numbers."""
+    """``x`` (B, ..., C) with the one-hot vector of the label after every C numbers."""
     _check_label(label, num_classes, x.shape[0])
     if label is None or num_classes is None:
         return x

@@ -1,10 +1,11 @@
-"""Multilayer perceptrons: plain, with fixed weights, nested."""
+"""Multilayer perceptron."""
 
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jax.nn.initializers import Initializer
+from jax.typing import DTypeLike
+from jaxtyping import Float, Num
 
 from jaxdl._checks import check_fraction
 from jaxdl.nn import Dense, flatten
@@ -15,7 +16,7 @@ Activation = Callable[[Array], Array]
 
 
 class MLP(nn.Module):
-    """Dense layers with an activation between them; the last gives logits.
+    """Multilayer perceptron: dense layers with an activation between them.
 
     With the default sizes and 28x28 images: 784-512-512-10, 669,706 parameters. Other recipes:
 
@@ -31,39 +32,50 @@ class MLP(nn.Module):
     5-3-1, sigmoids               ``MLP((3, 1), nn.sigmoid, ...)``       22
     ============================= ====================================== ==========
 
-    Args of the call: x (B, ...), flattened to (B, n) in PyTorch's order; train turns dropout on.
-    Returns: (B, features[-1]) logits; no softmax or log-softmax, which are the loss's business.
-
     Intermediates: ``embed``, the inputs of the last layer.
 
     Attributes:
-        features: outputs of each layer.
-        activation: between layers.
-        output_activation: after the last layer; None leaves logits, which the losses expect.
+        features: number of outputs of each layer.
+        activation: function between the layers.
         dropout_rate: fraction of hidden units dropped in training, after each activation.
-        dtype: of the computation; None infers it.
-        kernel_init: initialiser of the kernels.
-        bias_init: initialiser of the biases; None is PyTorch's.
+        dtype: dtype of the computation; None infers it.
+        output_activation: function after the last layer; None returns logits, which the losses
+            expect.
+        kernel_init: initializer of the kernels.
+        bias_init: initializer of the biases; None is PyTorch's.
 
     Source: the quick-start network of the PyTorch tutorials (784-512-512-10, ReLU), with PyTorch's
     default initial distribution. ``torch.nn.Sequential`` of ``Flatten``, ``Linear`` and ``ReLU``.
 
     >>> import jax
-    >>> variables = jax.eval_shape(MLP((30, 20, 3)).init, jax.random.key(0), jnp.zeros((1, 50)))
-    >>> variables["params"]["Dense_0"]["kernel"].shape
-    (50, 30)
+    >>> from jaxdl import tree
+    >>> x = jax.ShapeDtypeStruct((2, 50), "float32")
+    >>> logits, variables = jax.eval_shape(MLP((30, 20, 3)).init_with_output, jax.random.key(0), x)
+    >>> logits.shape, tree.count(variables["params"])
+    ((2, 3), 2213)
     """
 
     features: Sequence[int] = (512, 512, 10)
     activation: Activation = nn.relu
     dropout_rate: float = 0.0
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
     output_activation: Activation | None = None
     kernel_init: Initializer = uniform_fan_in()
     bias_init: Initializer | None = None
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool = False) -> Array:
+    def __call__(
+        self, x: Num[Array, "B ..."], *, train: bool = False
+    ) -> Float[Array, "B num_outputs"]:
+        """Computes logits.
+
+        Args:
+            x: (B, ...), flattened to (B, n) in PyTorch's order.
+            train: turn dropout on.
+
+        Returns:
+            (B, features[-1]); without softmax, which is part of the loss.
+        """
         check_fraction(dropout_rate=self.dropout_rate)
         x = flatten(x)
         for index, features in enumerate(self.features):

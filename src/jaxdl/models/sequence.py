@@ -6,40 +6,44 @@ from typing import Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Float, Int, Num, Shaped
 
 from jaxdl._checks import check_fraction, check_shape
-from jaxdl.nn import BatchNorm, Dense
-from jaxdl.nn.embedding import Embed
-from jaxdl.nn.recurrent import GRU, LSTM
+from jaxdl.nn import GRU, LSTM, BatchNorm, Dense, Embed
 from jaxdl.types import Array
 
 
 class RecurrentClassifier(nn.Module):
-    """Reads an image row by row, or any sequence, and classifies it by the last output.
+    """Recurrent classifier of sequences, or of images row by row, by the last output.
 
     With the default sizes and 28x28 images: LSTM 28 → 64 over 28 steps, BatchNorm, dropout 0.25,
-    dense 32, ReLU, dropout 0.5, dense 10; 26,602 parameters, 24,064 of them the LSTM's with its two
-    biases a gate. With ``cell="gru"`` 20,586.
-
-    Args of the call: x (B, H, W, C), whose H rows are the steps, or (B, T, F); mask (B,) leaves
-    padded examples out of the batch statistics; train uses and updates those statistics (collection
-    ``batch_stats``) and turns dropout on. Returns: (B, num_classes) logits.
+    dense 32, ReLU, dropout 0.5, dense 10; 26,602 parameters, 24,064 of them the LSTM's with two
+    biases per gate. With ``cell="gru"`` 20,586.
 
     Intermediates: ``embed``, the features before the last layer.
+
+    Attributes:
+        num_classes: number of outputs.
+        cell: "lstm" or "gru".
+        hidden_size: hidden size of the cell.
+        hidden: units of the dense layer after it.
+        dropout_rates: fractions dropped in training before that dense layer and after it.
+        dtype: dtype of the computation; None infers it. Statistics stay float32.
 
     Raises:
         ValueError: inputs of another rank, an unknown cell, a dropout rate outside [0, 1].
 
-    Attributes:
-        num_classes: outputs.
-        cell: "lstm" or "gru".
-        hidden_size: of the cell.
-        hidden: units of the dense layer behind it.
-        dropout_rates: before that dense layer and after it.
-        dtype: of the computation; None infers it. Statistics stay float32.
-
     Source: the common LSTM over MNIST's rows in PyTorch (``torch.nn.LSTM``, ``BatchNorm1d``, two
-    ``Linear``), equal to it up to its last log-softmax, which belongs to the loss here.
+    ``Linear``), without its log-softmax, which is part of the loss here.
+
+    >>> import jax
+    >>> from jaxdl import tree
+    >>> x = jax.ShapeDtypeStruct((2, 28, 28, 1), "float32")
+    >>> model = RecurrentClassifier()
+    >>> logits, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), x)
+    >>> logits.shape, tree.count(variables["params"])
+    ((2, 10), 26602)
     """
 
     num_classes: int = 10
@@ -47,10 +51,27 @@ class RecurrentClassifier(nn.Module):
     hidden_size: int = 64
     hidden: int = 32
     dropout_rates: Sequence[float] = (0.25, 0.5)
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: Array, *, mask: Array | None = None, train: bool = False) -> Array:
+    def __call__(
+        self,
+        x: Num[Array, "B T ..."],
+        *,
+        mask: Shaped[Array, " B"] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "B num_classes"]:
+        """Computes logits.
+
+        Args:
+            x: (B, T, F), or (B, H, W, C), whose H rows are the steps.
+            mask: (B,), 0 for padded examples, which the batch statistics leave out.
+            train: turn dropout on; use and update the batch statistics (collection
+                ``batch_stats``).
+
+        Returns:
+            (B, num_classes).
+        """
         if x.ndim not in (3, 4):
             raise ValueError(f"expected images (B, H, W, C) or (B, T, F), got shape {x.shape}.")
         if self.cell not in ("lstm", "gru"):
@@ -71,33 +92,35 @@ class RecurrentClassifier(nn.Module):
 
 
 class EmbeddingClassifier(nn.Module):
-    """The mean of a text's word embeddings, then dense layers; 0 is padding and does not count.
+    """Classifier of texts: the mean of the word embeddings, then dense layers.
 
-    With a vocabulary of V words, F features and no hidden layer: V·F + (F + 1)·num_classes
-    parameters. A text without a word has the mean 0.
-
-    Args of the call: tokens (B, T) integers in [0, V), 0 for padding; train turns dropout on.
-    Returns: (B, num_classes) logits.
+    Token 0 is padding and does not count. With a vocabulary of V words, F features and no hidden
+    layer: V·F + (F + 1)·num_classes parameters. A text without words has the mean 0.
 
     Intermediates: ``embed``, the features before the last layer.
 
-    Raises:
-        ValueError: tokens of another rank or not integers, a dropout rate outside [0, 1].
-
     Attributes:
         vocabulary_size: V, padding included.
-        num_classes: outputs.
+        num_classes: number of outputs.
         features: F, length of an embedding.
         hidden: units of dense layers with ReLU before the last one.
         word_dropout_rate: fraction of a text's words left out in training.
         dropout_rate: fraction of the features dropped in training before every dense layer.
-        embedding_scale: deviation of the initial embeddings; PyTorch's ``Embedding`` has 1. Rare
-            words hardly move from where they start: small is better on small sets.
-        dtype: of the computation; None infers it.
+        embedding_scale: standard deviation of the initial embeddings; PyTorch's ``Embedding`` has
+            1. Rare words hardly move from where they start: small is better on small data sets.
+        dtype: dtype of the computation; None infers it.
+
+    Raises:
+        ValueError: tokens of another rank or not integers, a dropout rate outside [0, 1].
 
     Source: Joulin et al. 2016, Bag of tricks for efficient text classification. In PyTorch
     ``EmbeddingBag(V, F, mode="mean", padding_idx=0)`` and ``Linear``; word dropout is from Iyyer et
     al. 2015, Deep unordered composition rivals syntactic methods.
+
+    >>> model, tokens = EmbeddingClassifier(100), jnp.array([[5, 7, 0, 0], [1, 2, 3, 4]])
+    >>> logits, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), tokens)
+    >>> logits.shape, variables["params"]["Embed_0"]["embedding"].shape
+    ((2, 2), (100, 64))
     """
 
     vocabulary_size: int
@@ -107,10 +130,21 @@ class EmbeddingClassifier(nn.Module):
     word_dropout_rate: float = 0.0
     dropout_rate: float = 0.0
     embedding_scale: float = 1.0
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, tokens: Array, *, train: bool = False) -> Array:
+    def __call__(
+        self, tokens: Int[Array, "B T"], *, train: bool = False
+    ) -> Float[Array, "B num_classes"]:
+        """Computes logits.
+
+        Args:
+            tokens: (B, T) integers in [0, V), 0 for padding.
+            train: turn dropout on.
+
+        Returns:
+            (B, num_classes).
+        """
         check_shape("tokens", tokens, ("B", "T"))
         check_fraction(word_dropout_rate=self.word_dropout_rate, dropout_rate=self.dropout_rate)
         embed = Embed(

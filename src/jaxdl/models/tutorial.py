@@ -1,4 +1,4 @@
-"""Models of single lessons: linear and logistic regression, nested and functional networks."""
+"""Models of single tutorials: linear and logistic regression, nested and functional networks."""
 
 import math
 from collections.abc import Sequence
@@ -6,8 +6,10 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Float, Num
 
-from jaxdl._checks import check_positive, check_shape
+from jaxdl._checks import check_count, check_shape
 from jaxdl.models.mlp import MLP
 from jaxdl.nn import Dense, flatten
 from jaxdl.nn._conv_ops import pooled_convolution
@@ -16,7 +18,7 @@ from jaxdl.types import Array, PyTree
 
 
 def init_linear_regression(key: Array) -> dict[str, Array]:
-    """Two scalars to start from: w from the standard normal distribution, b = 0.
+    """Initial parameters of a line: w from the standard normal distribution, b = 0.
 
     Args:
         key: PRNG key.
@@ -33,8 +35,8 @@ def init_linear_regression(key: Array) -> dict[str, Array]:
     return {"w": jax.random.normal(key, ()), "b": jnp.zeros(())}
 
 
-def linear_regression(params: dict[str, Array], x: Array) -> Array:
-    """The line :math:`y = w x + b`: 2 parameters.
+def linear_regression(params: dict[str, Array], x: Num[Array, "*B"]) -> Float[Array, "*B"]:
+    """Linear regression :math:`y = w x + b`: 2 parameters.
 
     Args:
         params: ``{"w": (), "b": ()}``.
@@ -43,7 +45,7 @@ def linear_regression(params: dict[str, Array], x: Array) -> Array:
     Returns:
         y, of the shape of ``x``.
 
-    Source: ``torch.add(torch.mul(w, x), b)``. There is no sigmoid in it.
+    Source: ``torch.add(torch.mul(w, x), b)``.
 
     >>> params = {"w": jnp.array(2.0), "b": jnp.array(5.0)}
     >>> print(linear_regression(params, jnp.array([0.0, 1.0, 10.0])))
@@ -55,11 +57,11 @@ def linear_regression(params: dict[str, Array], x: Array) -> Array:
 
 
 def init_logistic_regression(key: Array, num_inputs: int = 2) -> dict[str, Array]:
-    r"""Kernel and bias to start from, both :math:`U(-1/\sqrt{n}, 1/\sqrt{n})` for n inputs.
+    r"""Initial parameters of logistic regression, from :math:`U(-1/\sqrt{n}, 1/\sqrt{n})`.
 
     Args:
         key: PRNG key.
-        num_inputs: n.
+        num_inputs: n, number of inputs.
 
     Returns:
         ``{"kernel": (n, 1), "bias": (1,)}`` float32, for :func:`logistic_regression`.
@@ -72,7 +74,7 @@ def init_logistic_regression(key: Array, num_inputs: int = 2) -> dict[str, Array
     >>> init_logistic_regression(jax.random.key(0), 3)["kernel"].shape
     (3, 1)
     """
-    check_positive(num_inputs=num_inputs)
+    check_count(num_inputs=num_inputs)
     kernel_key, bias_key = jax.random.split(key)
     return {
         "kernel": uniform_fan_in()(kernel_key, (num_inputs, 1)),
@@ -80,8 +82,8 @@ def init_logistic_regression(key: Array, num_inputs: int = 2) -> dict[str, Array
     }
 
 
-def logistic_regression(params: dict[str, Array], x: Array) -> Array:
-    r"""The log-odds of class 1, :math:`z = x \cdot w + b`: n + 1 parameters.
+def logistic_regression(params: dict[str, Array], x: Num[Array, "B n"]) -> Float[Array, " B"]:
+    r"""Logistic regression: the log-odds of class 1, :math:`z = x \cdot w + b`; n + 1 parameters.
 
     The probability is ``jax.nn.sigmoid(z)``, above one half where z > 0, and the loss is
     :func:`jaxdl.losses.binary_cross_entropy` of z itself: a sigmoid and then a logarithm would lose
@@ -97,8 +99,7 @@ def logistic_regression(params: dict[str, Array], x: Array) -> Array:
     Raises:
         ValueError: another number of inputs than the kernel has.
 
-    Source: ``torch.nn.Linear(n, 1)`` followed by ``torch.nn.Sigmoid`` and ``BCELoss``; equal to it
-    where that one is exact.
+    Source: ``torch.nn.Linear(n, 1)``; with the loss, also ``torch.nn.Sigmoid`` and ``BCELoss``.
 
     >>> params = {"kernel": jnp.array([[1.0], [-2.0]]), "bias": jnp.array([0.5])}
     >>> print(logistic_regression(params, jnp.array([[1.0, 1.0], [3.0, 0.0]])))
@@ -109,19 +110,17 @@ def logistic_regression(params: dict[str, Array], x: Array) -> Array:
 
 
 class PolynomialRegressor(nn.Module):
-    r"""A dense layer on tanh of all points gives the coefficients of a polynomial through them.
+    r"""Polynomial regression: a dense layer on tanh of all points gives the coefficients.
 
     .. math:: c = W \tanh(x) + b,\quad y_i = \sum_{k=0}^{d} c_k x_i^k
 
     100 points and a quartic: 100 → 5, 505 parameters.
 
-    Args of the call: x (B, P), the P points of B curves; train changes nothing. Returns: (B, P).
-
     Intermediates: ``coefficients`` (B, d + 1), lowest power first.
 
     Attributes:
         degree: d.
-        dtype: of the computation; None infers it.
+        dtype: dtype of the computation; None infers it.
 
     Source: ``torch.nn.Linear(100, 5)`` on ``torch.tanh(x)``, the sine fit of a PyTorch course.
 
@@ -132,10 +131,20 @@ class PolynomialRegressor(nn.Module):
     """
 
     degree: int = 4
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool = False) -> Array:
+    def __call__(self, x: Num[Array, "B P"], *, train: bool = False) -> Float[Array, "B P"]:
+        """Evaluates the polynomials.
+
+        Args:
+            x: (B, P), the P points of B curves.
+            train: has no effect.
+
+        Returns:
+            (B, P).
+        """
+        del train
         check_shape("x", x, ("B", "P"))
         coefficients = Dense(self.degree + 1, dtype=self.dtype)(jnp.tanh(x))
         self.sow("intermediates", "coefficients", coefficients)
@@ -144,31 +153,44 @@ class PolynomialRegressor(nn.Module):
 
 
 class FixedWeightMLP(nn.Module):
-    r"""One dense layer used twice around a constant random matrix, then halved until it is small.
+    r"""Network with a constant random matrix, a shared layer and control flow.
 
     .. math:: h = d(\mathrm{relu}(d(x) W + 1)), \quad
               y = 2^{-k} \sum h, \quad k = \min\{k : 2^{-k} \sum |h| \le 1\}
 
-    420 parameters for 20 features; W (20x20, uniform in [0, 1)) is none: it stands in the
-    collection ``constants``, which no optimizer sees.
-
-    Args of the call: x (B, features). Returns: y, shape (): the whole batch gives one number.
+    420 parameters for 20 features: those of the dense layer d. W (20x20, uniform in [0, 1)) is not
+    a parameter: it is in the collection ``constants``, which no optimizer changes.
 
     Attributes:
         features: width of the input, of W and of the dense layer.
-        dtype: of the computation; None infers it.
+        dtype: dtype of the computation; None infers it.
 
-    Source: the fixed-weight network that PyTorch courses use to show constants, shared layers and
-    control flow. There the loop divides the graph's tensor; here a ``jax.lax.while_loop`` finds the
-    power of two, through which no gradient flows in either.
+    Raises:
+        ValueError: inputs of another width.
+
+    Source: the fixed-weight network of PyTorch courses. There the loop divides the graph's tensor;
+    here a ``jax.lax.while_loop`` finds the power of two; no gradient flows through it in either.
+
+    >>> y, variables = FixedWeightMLP(3).init_with_output(jax.random.key(0), jnp.ones((2, 3)))
+    >>> y.shape, variables["constants"]["weight"].shape
+    ((), (3, 3))
     """
 
     features: int = 20
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool = False) -> Array:
-        del train  # nothing differs
+    def __call__(self, x: Num[Array, "B features"], *, train: bool = False) -> Float[Array, ""]:
+        """Computes one number from the whole batch.
+
+        Args:
+            x: (B, features).
+            train: has no effect.
+
+        Returns:
+            y, shape ().
+        """
+        del train
         check_shape("x", x, ("B", self.features))
         shape = (self.features, self.features)
         weight = self.variable(
@@ -190,22 +212,34 @@ class NestedMLP(nn.Module):
 
     4,712 parameters: 3,952 + 340 + 420.
 
-    Args of the call: x (B, 20). Returns: shape ().
-
     Attributes:
-        features: layers of the inner MLP, with a ReLU behind each but the last.
+        features: outputs of the layers of the inner MLP.
         fixed_features: width of the fixed-weight network.
-        dtype: of the computation; None infers it.
+        dtype: dtype of the computation; None infers it.
 
     Source: the nested ``torch.nn.Sequential`` of the same courses.
+
+    >>> model, x = NestedMLP(), jnp.ones((2, 20))
+    >>> variables = jax.eval_shape(model.init, jax.random.key(0), x)
+    >>> sorted(variables["params"])
+    ['fixed', 'linear', 'net']
     """
 
     features: Sequence[int] = (64, 32, 16)
     fixed_features: int = 20
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool = False) -> Array:
+    def __call__(self, x: Num[Array, "B n"], *, train: bool = False) -> Float[Array, ""]:
+        """Computes one number from the whole batch.
+
+        Args:
+            x: (B, 20).
+            train: passed to the inner MLP, where it has no effect without dropout.
+
+        Returns:
+            y, shape ().
+        """
         x = MLP(self.features, dtype=self.dtype, name="net")(x, train=train)
         x = Dense(self.fixed_features, dtype=self.dtype, name="linear")(x)
         return FixedWeightMLP(self.fixed_features, dtype=self.dtype, name="fixed")(x)
@@ -219,14 +253,14 @@ def init_functional_cnn(
     num_features: int = 512,
     num_classes: int = 10,
 ) -> PyTree:
-    """Parameters of :func:`functional_cnn`, drawn as PyTorch draws those of its layers.
+    """Initial parameters of :func:`functional_cnn`, from PyTorch's distributions.
 
     Args:
         key: PRNG key.
-        channels: of the images.
+        channels: channels of the images.
         features: channels of the two convolutions.
-        num_features: inputs of the dense layer, 512 = 32·4·4 for 28x28 pixels.
-        num_classes: outputs.
+        num_features: number of inputs of the dense layer, 512 = 32·4·4 for 28x28 pixels.
+        num_classes: number of outputs.
 
     Returns:
         ``{"conv1": {"kernel": (5, 5, C, 16), "bias": (16,)}, "conv2": …, "fc": …}``; 18,378
@@ -253,20 +287,19 @@ def init_functional_cnn(
     return params
 
 
-def functional_cnn(params: PyTree, x: Array) -> Array:
-    """A convolutional network without a module: two 5x5 convolutions with pooling, one dense layer.
+def functional_cnn(params: PyTree, x: Num[Array, "B H W C"]) -> Float[Array, "B num_classes"]:
+    """CNN as a function of its parameters: two 5x5 convolutions with pooling, one dense layer.
 
     Maps 28 → 24 → 12 → 8 → 4, 512 features.
 
     Args:
-        params: of :func:`init_functional_cnn`.
+        params: from :func:`init_functional_cnn`.
         x: (B, H, W, C).
 
     Returns:
         (B, num_classes) logits.
 
-    Source: the functional style of PyTorch, ``torch.nn.functional.conv2d(x, weight, bias)`` and so
-    on with weights that one keeps oneself.
+    Source: PyTorch's functional style, ``torch.nn.functional.conv2d(x, weight, bias)``.
 
     >>> params = jax.eval_shape(init_functional_cnn, jax.random.key(0))
     >>> jax.eval_shape(functional_cnn, params, jnp.zeros((2, 28, 28, 1))).shape
@@ -279,16 +312,15 @@ def functional_cnn(params: PyTree, x: Array) -> Array:
 
 
 class NoiseSource(nn.Module):
-    """A generator that learns nothing: its noise is its example.
-
-    What a discriminator is tried out against before it meets a generator.
-
-    Args of the call: noise (B, num_latents). Returns: (B, *shape).
+    """Generator without parameters: its noise is its example, to test a discriminator alone.
 
     Attributes:
-        shape: of an example.
+        shape: shape of an example.
 
-    Source: ``generate_random`` of the notebooks of :class:`DenseGenerator`, with
+    Raises:
+        ValueError: noise of another length.
+
+    Source: ``generate_random`` in the notebooks of :class:`~jaxdl.models.DenseGenerator`, with
     ``jax.random.uniform`` as the noise.
 
     >>> source = NoiseSource((28, 28, 1))
@@ -304,7 +336,18 @@ class NoiseSource(nn.Module):
         return math.prod(self.shape)
 
     @nn.compact
-    def __call__(self, noise: Array, *, train: bool = False) -> Array:
-        del train  # nothing differs
+    def __call__(
+        self, noise: Num[Array, "B num_latents"], *, train: bool = False
+    ) -> Num[Array, "B ..."]:
+        """Reshapes the noise.
+
+        Args:
+            noise: (B, num_latents).
+            train: has no effect.
+
+        Returns:
+            (B, *shape).
+        """
+        del train
         check_shape("noise", noise, ("B", self.num_latents))
         return noise.reshape(noise.shape[0], *self.shape)

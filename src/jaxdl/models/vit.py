@@ -6,38 +6,45 @@ Names are torchvision's up to dots and underscores: ``conv_proj``, ``class_token
 """
 
 import functools
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
+from jax.typing import DTypeLike
+from jaxtyping import Float, Num
 
-from jaxdl._checks import check_fraction, check_positive, check_shape
+from jaxdl._checks import check_count, check_fraction, check_shape
 from jaxdl.nn import Dense
 from jaxdl.nn.initializers import xavier_uniform
 from jaxdl.types import Array
 
 
 class PatchEmbedding(nn.Module):
-    """A linear map of every patch: a convolution whose stride is its kernel, as one product.
-
-    Args of the call: x (B, H, W, C). Returns: (B, H·W/p², features), row by row.
+    """Patch embedding: a convolution whose stride is its kernel size, as one product.
 
     Attributes:
-        features: numbers a patch becomes.
+        features: number of outputs per patch.
         patch_size: p, side of a patch in pixels.
-        dtype: of the computation; None infers it.
+        dtype: dtype of the computation; None infers it.
 
     Source: ``conv_proj`` of ``torchvision.models.VisionTransformer``.
     """
 
     features: int
     patch_size: int
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Num[Array, "B H W C"]) -> Float[Array, "B T E"]:
+        """Embeds the patches.
+
+        Args:
+            x: (B, H, W, C).
+
+        Returns:
+            (B, H·W/p², features), row by row.
+        """
         size = self.patch_size
         batch, height, width, channels = x.shape
         init = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal")
@@ -51,23 +58,29 @@ class PatchEmbedding(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Every token looks at all: softmax(Q K' / √d) V for each head, and a dense layer.
-
-    Args of the call: x (B, T, E). Returns: like x.
+    """Multi-head self-attention: softmax(Q K' / √d) V for each head, and a dense layer.
 
     Attributes:
-        num_heads: E must be a multiple.
-        dtype: of the computation; None infers it. The softmax is computed in float32.
+        num_heads: number of heads; E must be a multiple.
+        dtype: dtype of the computation; None infers it. The softmax is computed in float32.
 
     Source: ``torch.nn.MultiheadAttention`` without dropout; ``in_proj`` holds queries, keys and
     values in one kernel (E, 3E).
     """
 
     num_heads: int
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Num[Array, "B T E"]) -> Float[Array, "B T E"]:
+        """Mixes the tokens of each example.
+
+        Args:
+            x: (B, T, E).
+
+        Returns:
+            (B, T, E).
+        """
         batch, length, width = x.shape
         zeros = nn.initializers.zeros
         in_proj = Dense(
@@ -79,7 +92,7 @@ class SelfAttention(nn.Module):
         )
         parts = in_proj(x)
         dtype = parts.dtype
-        if dtype == jnp.float16:  # XLA sums its products in float32, as JAX asks, on GPU only
+        if dtype == jnp.float16:  # XLA sums its products in float32 on GPU only
             parts = parts.astype(jnp.float32)
         shape = (batch, length, self.num_heads, width // self.num_heads)
         query, key, value = (part.reshape(shape) for part in jnp.split(parts, 3, axis=-1))
@@ -89,11 +102,9 @@ class SelfAttention(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention and a two-layer perceptron, each after a LayerNorm and around a shortcut.
+    """Transformer layer: self-attention and a two-layer perceptron, each after a LayerNorm.
 
-    Args of the call: x (B, T, E); train turns dropout on. Returns: like x.
-
-    Attributes: those of :class:`VisionTransformer`.
+    Both are residual. Attributes as :class:`VisionTransformer`.
 
     Source: ``torchvision.models.vision_transformer.EncoderBlock``.
     """
@@ -101,11 +112,21 @@ class EncoderLayer(nn.Module):
     num_heads: int
     mlp_size: int
     dropout_rate: float = 0.0
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
     eps: float = 1e-6
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
+    def __call__(self, x: Num[Array, "B T E"], train: bool) -> Float[Array, "B T E"]:
+        """Applies the layer.
+
+        Args:
+            x: (B, T, E).
+            train: turn dropout on.
+
+        Returns:
+            (B, T, E).
+        """
+
         def dropout(x: Array) -> Array:
             return nn.Dropout(self.dropout_rate, deterministic=not train)(x)
 
@@ -124,11 +145,11 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Learned positions, the layers, and a last LayerNorm.
+    """Transformer encoder: learned positions, the layers, and a LayerNorm.
 
-    Args of the call: x (B, T, E); train turns dropout on. Returns: like x.
+    Attributes as :class:`VisionTransformer`.
 
-    Attributes: those of :class:`VisionTransformer`.
+    Source: ``torchvision.models.vision_transformer.Encoder``.
     """
 
     num_layers: int
@@ -136,16 +157,25 @@ class Encoder(nn.Module):
     mlp_size: int
     dropout_rate: float = 0.0
     remat: bool = False
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
     eps: float = 1e-6
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
+    def __call__(self, x: Num[Array, "B T E"], train: bool) -> Float[Array, "B T E"]:
+        """Applies the layers.
+
+        Args:
+            x: (B, T, E).
+            train: turn dropout on.
+
+        Returns:
+            (B, T, E).
+        """
         positions = self.param("pos_embedding", nn.initializers.normal(0.02), (1, *x.shape[1:]))
         x = x + positions.astype(x.dtype)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
         # `train` is the second argument after the module itself
-        layer: Any = nn.remat(EncoderLayer, static_argnums=(2,)) if self.remat else EncoderLayer
+        layer = nn.remat(EncoderLayer, static_argnums=(2,)) if self.remat else EncoderLayer
         for index in range(self.num_layers):
             x = layer(
                 self.num_heads,
@@ -159,35 +189,40 @@ class Encoder(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """Patches as tokens, a class token, Transformer layers, and a dense layer on the class token.
+    """Vision Transformer: patches as tokens, a class token, and a dense layer on the class token.
 
     ViT-B/16 is the default: 86,567,656 parameters at 224x224x3 with 1,000 classes. The image size
     is fixed by the first call, since every place has a learned position.
 
-    Args of the call: x (B, H, W, C), normalised; train turns dropout on.
-    Returns: (B, num_classes) logits.
-
     Intermediates: ``embed``, the class token before the last layer.
 
     Attributes:
-        num_classes: outputs.
+        num_classes: number of outputs.
         patch_size: side of a patch in pixels; H and W must be multiples.
         hidden_size: E, the length of a token.
-        num_layers: Transformer layers.
-        num_heads: attention heads of each; E must be a multiple.
+        num_layers: number of Transformer layers.
+        num_heads: number of attention heads of each; E must be a multiple.
         mlp_size: hidden units of each layer's perceptron.
-        dropout_rate: after the positions, each attention and each dense layer; not on the
-            attention weights.
+        dropout_rate: fraction dropped in training after the positions, each attention and each
+            dense layer; attention weights are not dropped.
         remat: gradient checkpointing: each layer is computed again in the backward pass, which
             keeps only the layers' inputs in memory. The numbers stay the same.
-        dtype: of the computation; None infers it. Parameters stay float32.
-        eps: of every LayerNorm; torchvision's is the default, transformers has 1e-12.
+        dtype: dtype of the computation; None infers it. Parameters stay float32.
+        eps: ε of every LayerNorm; torchvision's is the default, transformers has 1e-12.
 
     Raises:
-        ValueError: another rank, sizes that are no multiples.
+        ValueError: another rank, or sizes that are not multiples.
 
     Source: ``torchvision.models.VisionTransformer``; Dosovitskiy et al. 2021. LayerNorm ε 1e-6,
-    exact GELU, a head that starts from zero.
+    exact GELU, a last layer that starts from zero.
+
+    >>> import jax
+    >>> from jaxdl import tree
+    >>> x = jax.ShapeDtypeStruct((2, 224, 224, 3), "float32")
+    >>> model = VisionTransformer()
+    >>> logits, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), x)
+    >>> logits.shape, tree.count(variables["params"])
+    ((2, 1000), 86567656)
     """
 
     num_classes: int = 1000
@@ -198,13 +233,24 @@ class VisionTransformer(nn.Module):
     mlp_size: int = 3072
     dropout_rate: float = 0.0
     remat: bool = False
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
     eps: float = 1e-6
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool = False) -> Array:
+    def __call__(
+        self, x: Num[Array, "B H W C"], *, train: bool = False
+    ) -> Float[Array, "B num_classes"]:
+        """Computes logits.
+
+        Args:
+            x: (B, H, W, C), normalized.
+            train: turn dropout on.
+
+        Returns:
+            (B, num_classes).
+        """
         check_fraction(dropout_rate=self.dropout_rate)
-        check_positive(patch_size=self.patch_size, num_heads=self.num_heads)
+        check_count(patch_size=self.patch_size, num_heads=self.num_heads)
         check_shape("x", x, ("B", "H", "W", "C"))
         batch, height, width, _ = x.shape
         if height % self.patch_size or width % self.patch_size:
@@ -246,6 +292,6 @@ class VisionTransformer(nn.Module):
         return head(x)
 
 
-def _layer_norm(dtype: jnp.dtype | None, eps: float, name: str) -> nn.LayerNorm:
+def _layer_norm(dtype: DTypeLike | None, eps: float, name: str) -> nn.LayerNorm:
     # the variance by two passes, as PyTorch: E[x²] − E[x]² loses digits
     return nn.LayerNorm(epsilon=eps, dtype=dtype, use_fast_variance=False, name=name)
