@@ -359,9 +359,13 @@ def test_padding_stays_out_of_the_statistics(model, shape):
         (
             models.DCGANGenerator((4, 9, 1)),
             (jnp.zeros((1, 100)),),
-            "4x9 pixels are too small for DCGAN: they must be at least 5",
+            "images must be at least 5 pixels high and wide for DCGAN, got 4x9",
         ),
-        (models.DCGANDiscriminator(), (jnp.zeros((1, 9, 4, 3)),), "9x4 pixels are too small"),
+        (
+            models.DCGANDiscriminator(),
+            (jnp.zeros((1, 9, 4, 3)),),
+            "at least 5 pixels high and wide for DCGAN, got 9x4",
+        ),
         (models.DCGANDiscriminator(), (jnp.zeros((1, 784)),), "images must have shape"),
         (models.ConvDiscriminator(), (jnp.zeros((1, 28, 28, 1)),), "too small for this model"),
         (
@@ -377,22 +381,22 @@ def test_padding_stays_out_of_the_statistics(model, shape):
         (
             models.DenseGenerator(num_classes=10),
             (jnp.zeros((2, 100)),),
-            "a network for 10 classes needs a label",
+            r"expected a label \(B,\) int32 for each example, as num_classes=10",
         ),
         (
             models.DCGANDiscriminator(num_classes=10),
             (jnp.zeros((1, 8, 8, 1)),),
-            "a network for 10 classes needs a label",
+            r"expected a label \(B,\) int32 for each example, as num_classes=10",
         ),
         (
             models.DenseDiscriminator(),
             (jnp.zeros((2, 784)), jnp.zeros(2, jnp.int32)),
-            "a label was given to a network without num_classes",
+            "got labels, but the model has num_classes=None",
         ),
         (
             models.DCGANDiscriminator(),
             (jnp.zeros((2, 8, 8, 1)), jnp.zeros(2, jnp.int32)),
-            "a label was given to a network without num_classes",
+            "got labels, but the model has num_classes=None",
         ),
         (
             models.DenseDiscriminator(num_classes=10),

@@ -47,7 +47,7 @@ def test_log_odds_are_signed_distances_from_the_boundary():
 def test_another_number_of_inputs_is_refused():
     with pytest.raises(ValueError, match=r"x must have shape \(B, 2\), got \(4, 3\)"):
         tutorial.logistic_regression(PLANE, jnp.ones((4, 3)))
-    with pytest.raises(ValueError, match="num_inputs must be greater than 0, got 0"):
+    with pytest.raises(ValueError, match="num_inputs must be at least 1, got 0"):
         tutorial.init_logistic_regression(jax.random.key(0), 0)
 
 
