@@ -28,7 +28,9 @@ def run(code, *arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("root", ["jaxdl.nn"])
+@pytest.mark.parametrize(
+    "root", ["jaxdl.losses", "jaxdl.metrics", "jaxdl.models", "jaxdl.nn", "jaxdl.optim"]
+)
 def test_doctests_hold_with_checked_shapes(root):
     pytest.importorskip("beartype")
     result = run(CHECK, root)

@@ -115,7 +115,7 @@ def test_images_are_cut_in_the_middle_and_resized():
     [
         ({"images": "nothing/here"}, FileNotFoundError, "neither a folder nor a file"),
         ({"images": "EMPTY"}, FileNotFoundError, "there are no images in"),
-        ({"size": 4}, ValueError, "4x4 pixels are too small for DCGAN"),
+        ({"size": 4}, ValueError, "at least 5 pixels high and wide for DCGAN, got 4x4"),
         ({"size": 64, "players": "book"}, ValueError, "make 128x128 pixels: --size 128"),
     ],
 )

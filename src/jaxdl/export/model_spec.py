@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -105,16 +106,16 @@ def _constructors() -> dict[str, Any]:
 
 
 def _class_of(constructor: Any) -> Any:
-    inner = constructor.func if isinstance(constructor, functools.partial) else constructor
+    inner = constructor
+    if inspect.isfunction(constructor):
+        inner = inspect.signature(constructor).return_annotation
     return inner if isinstance(inner, type) and issubclass(inner, nn.Module) else None
 
 
 def _given(constructor: Any) -> set[str]:
-    """The fields that a partial has set."""
-    if not isinstance(constructor, functools.partial):
-        return set()
-    names = [field.name for field in _fields(_class_of(constructor))]
-    return {*names[: len(constructor.args)], *constructor.keywords}
+    """The fields that a constructor sets itself."""
+    names = {field.name for field in _fields(_class_of(constructor))}
+    return names - inspect.signature(constructor).parameters.keys()
 
 
 def _fields(cls: type) -> list[dataclasses.Field]:

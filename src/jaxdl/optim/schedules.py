@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
 
 from jaxdl._checks import check_count, check_fraction, check_not_negative, check_positive
 from jaxdl._pytorch_names import explain_keywords
@@ -137,9 +138,9 @@ def warmup(learning_rate: float | Schedule, num_steps: int, start_factor: float 
     if not callable(learning_rate):
         check_not_negative(learning_rate=learning_rate)
 
-    def schedule(step: Array) -> Array:
+    def schedule(step: ArrayLike) -> Array:
         fraction = jnp.minimum(jnp.asarray(step) / num_steps, 1.0)
-        value = learning_rate(step) if callable(learning_rate) else learning_rate
+        value = learning_rate(jnp.asarray(step)) if callable(learning_rate) else learning_rate
         return value * (start_factor + (1 - start_factor) * fraction)
 
     return schedule
@@ -209,7 +210,7 @@ def cosine_restarts(
     while growth > 1 and (start := starts[-1] + num_steps * growth ** (len(starts) - 1)) < 2**31:
         starts.append(start)
 
-    def schedule(step: Array) -> Array:
+    def schedule(step: ArrayLike) -> Array:
         step = jnp.asarray(step)
         number = _number_up_to(step, np.asarray(starts)) - 1
         length = num_steps * jnp.power(growth, number)
@@ -266,7 +267,7 @@ def one_cycle(
     if three_phase:
         points.insert(2, (2 * rise, first))
 
-    def schedule(step: Array) -> Array:
+    def schedule(step: ArrayLike) -> Array:
         step = jnp.asarray(step)
         rate = jnp.asarray(last, jnp.float32)
         for (begin, start), (end, stop) in reversed(list(itertools.pairwise(points))):
@@ -297,10 +298,10 @@ def chained(learning_rate: float, *factors: Schedule) -> Schedule:
         raise ValueError("chained takes at least one factor, a function of the step.")
     check_not_negative(learning_rate=learning_rate)
 
-    def schedule(step: Array) -> Array:
+    def schedule(step: ArrayLike) -> Array:
         rate = jnp.asarray(learning_rate, jnp.float32)
         for factor in factors:
-            rate = rate * factor(step)
+            rate = rate * factor(jnp.asarray(step))
         return rate
 
     return schedule
@@ -317,7 +318,7 @@ def _power(factor: float, exponent: Array) -> Array:
     return jnp.power(rounded, exponent) * jnp.exp(error * exponent)
 
 
-def _number_up_to(step: Array, ascending: np.ndarray) -> Array:
+def _number_up_to(step: ArrayLike, ascending: np.ndarray) -> Array:
     """The number of ``ascending`` steps at or before each element of ``step``."""
     return jnp.searchsorted(ascending, step, side="right", method="compare_all")
 
