@@ -261,3 +261,57 @@ def test_resuming_with_another_order_is_refused(parts, tmp_path):
     run(parts, make_loader(), num_epochs=1, workdir=tmp_path)
     with pytest.raises(ValueError, match="trained with order"):
         run(parts, make_loader(key=9), workdir=tmp_path, resume=True)
+
+
+# Windows that are cut on the device
+
+
+class Sum(NamedTuple):
+    step: jax.Array
+    total: jax.Array
+
+
+def embed(state, batch):
+    """A step without weights: sums of what it sees, weighted by position."""
+    weight = batch.get("mask", jnp.ones(batch["input"].shape[0]))
+    places = jnp.arange(1.0, batch["input"].shape[1] + 1)[None]
+    seen = (batch["input"] * places + 1000.0 * batch["target"] * places).sum(1)
+    total = metrics.mean(seen, weight)
+    return Sum(state.step + 1, state.total + total.total), {"loss": total}
+
+
+@pytest.mark.parametrize("kind", ["windows", "subset"])
+@pytest.mark.parametrize("stride", [1, 3])
+def test_windows_are_cut_on_the_device(kind, stride):
+    tokens = np.random.default_rng(0).integers(0, 65, 103).astype(np.int32)
+    source = data.sources.Windows(tokens, block_size=8, stride=stride)
+    if kind == "subset":
+        source, _ = data.random_split(source, [0.7, 0.3], 0)
+    loader = data.Loader(source, batch_size=5, shuffle=True, key=3)
+    said = []
+    arrays, gather = _batches.compact_arrays(loader, said.append)
+    assert arrays["token"].dtype == np.uint8  # 65 characters take a byte each
+    assert sum(array.nbytes for array in arrays.values()) <= 103 + 4 * len(source)
+    assert "are cut on the device from" in said[0]
+    rows = np.array([len(source) - 1, 0, 2])
+    batch = jax.jit(gather)(arrays, rows)
+    for name, expected in source.__getitems__(rows).items():
+        np.testing.assert_array_equal(batch[name], expected)
+        assert batch[name].dtype == expected.dtype
+    start = Sum(jnp.int32(0), jnp.float32(0))
+    sums = [
+        float(train.run(embed, start, each, num_epochs=2, progress=False)[0].total)
+        for each in (loader, loader.replace(resident=False))
+    ]
+    np.testing.assert_allclose(sums[0], sums[1], rtol=1e-6)
+
+
+def test_many_windows_stay_as_small_as_their_tokens():
+    tokens = np.zeros(1_115_394, np.int32)
+    tokens[-1] = 64
+    loader = data.Loader(data.sources.Windows(tokens, 256, stride=1), batch_size=64)
+    arrays, _ = _batches.compact_arrays(loader, lambda text: None)
+    assert sum(array.nbytes for array in arrays.values()) == 1_115_394
+    assert _batches.compact_arrays(loader.replace(resident=False), print) is None
+    plain = data.Loader(data.ArraySource({"x": np.arange(5)}))
+    assert _batches.compact_arrays(plain, print) is None

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl._checks import check_batch_size
-from jaxdl.data.source import stack_examples
+from jaxdl.data.source import Gather, stack_examples
 from jaxdl.types import Array, Batch
 
 
@@ -54,7 +54,13 @@ def _fill(order: Array, num_examples: int, batch_size: int) -> Array:
     return filled.reshape(rows, batch_size).astype(jnp.int32)
 
 
-def take(data: Batch, order: Array, index: Array | int, num_examples: int | None = None) -> Batch:
+def take(
+    data: Batch,
+    order: Array,
+    index: Array | int,
+    num_examples: int | None = None,
+    gather: Gather | None = None,
+) -> Batch:
     """Batch number ``index`` of an order.
 
     Args:
@@ -62,6 +68,8 @@ def take(data: Batch, order: Array, index: Array | int, num_examples: int | None
         order: (num_batches, B) from :func:`epoch_order` or :func:`sequential_order`.
         index: number of the batch, int32, shape ().
         num_examples: how many indices of the order are no filling; N by default.
+        gather: ``(data, indices (B,)) -> batch`` for a source that cuts its examples on the device
+            (:func:`jaxdl.data.combine.compact_form`); None takes rows of ``data``.
 
     Returns:
         arrays (B, ...). Where B does not divide N, ``"mask"`` (B,) float32 is 0 for the examples
@@ -70,7 +78,10 @@ def take(data: Batch, order: Array, index: Array | int, num_examples: int | None
     if num_examples is None:
         num_examples = next(iter(data.values())).shape[0]
     rows, batch_size = order.shape
-    batch = {name: array[order[index]] for name, array in data.items()}
+    if gather is None:
+        batch = {name: array[order[index]] for name, array in data.items()}
+    else:
+        batch = gather(data, order[index])
     if rows * batch_size != num_examples:
         real = (index * batch_size + jnp.arange(batch_size) < num_examples).astype(jnp.float32)
         if "mask" in batch:

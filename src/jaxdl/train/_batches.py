@@ -12,10 +12,10 @@ from jaxdl import _checks, metrics, tree
 from jaxdl._machine import device_memory
 from jaxdl.data._prefetch import check_numeric, put_on_devices
 from jaxdl.data.collate import epoch_order, num_batches, take
-from jaxdl.data.combine import size_in_bytes, source_to_arrays
+from jaxdl.data.combine import compact_form, size_in_bytes, source_to_arrays
 from jaxdl.data.loader import Loader, given_names
 from jaxdl.data.samplers import seed_of
-from jaxdl.data.source import ArraySource
+from jaxdl.data.source import ArraySource, Gather
 from jaxdl.train._programs import program
 from jaxdl.train.step import of_batch
 from jaxdl.types import (
@@ -161,14 +161,18 @@ def make_batches(
         "number of examples": data.num_examples,
         "order": data.fingerprint,
     }
-    arrays = resident_arrays(data, say, step.ignore_label)
+    gather: Gather | None
+    arrays, gather = compact_arrays(data, say) or (
+        resident_arrays(data, say, step.ignore_label),
+        None,
+    )
     if arrays is None:
         return StreamedBatches(step, data, num_epochs, fingerprint)
 
     def order(epoch: int) -> Array:
         return jnp.asarray(data.order(epoch), jnp.int32)
 
-    return ResidentBatches(step.update, arrays, order, data.num_examples, fingerprint)
+    return ResidentBatches(step.update, arrays, order, data.num_examples, fingerprint, gather)
 
 
 def _shuffled(step: Step, data: Arrays, batch_size: int, key: Array) -> Batches:
@@ -187,7 +191,7 @@ def _shuffled(step: Step, data: Arrays, batch_size: int, key: Array) -> Batches:
 
 
 _compiled_order = jax.jit(epoch_order, static_argnums=(2, 3))
-_compiled_take = jax.jit(take, static_argnums=3)
+_compiled_take = jax.jit(take, static_argnums=(3, 4))
 
 
 class ResidentBatches:
@@ -199,6 +203,7 @@ class ResidentBatches:
         order: epoch → (num_batches, B) int32 indices, on the device.
         num_examples: real examples of an epoch; the rest of the last batch is padding.
         fingerprint: see :class:`Batches`.
+        gather: cuts a batch from ``data``; None takes rows.
     """
 
     def __init__(
@@ -208,17 +213,21 @@ class ResidentBatches:
         order: Callable[[int], Array],
         num_examples: int,
         fingerprint: dict[str, object],
+        gather: Gather | None = None,
     ):
+        self.gather = gather
         self.step, self.data, self.num_examples = step, jax.device_put(dict(data)), num_examples
         self.fingerprint = fingerprint
         self._order_of, self._epoch, self._order = order, 0, order(0)
         self.num_batches = self._order.shape[0]
-        self._steps = program(_make_steps, step, static_argnums=5)
+        self._steps = program(_make_steps, step, static_argnums=(5, 6))
         self._single: Callable[..., tuple[PyTree, Metrics]] | None = None
 
     def form(self) -> Batch:
         form: Batch = jax.eval_shape(
-            lambda data, order: take(data, order, 0, self.num_examples), self.data, self._order
+            lambda data, order: take(data, order, 0, self.num_examples, self.gather),
+            self.data,
+            self._order,
         )
         return form
 
@@ -229,11 +238,11 @@ class ResidentBatches:
         18 times slower inside a loop (jax-ml/jax#12868), so a step with one is called from Python.
         """
         zero = np.int32(0)
-        arguments = (state, self.data, self._order, zero, zero, self.num_examples)
+        arguments = (state, self.data, self._order, zero, zero, self.num_examples, self.gather)
         traced = self._steps.trace(*arguments)
         if jax.default_backend() == "cpu" and has_convolution(traced.jaxpr.jaxpr):
             self._single = _compile_single_step(
-                self.step, state, self.data, self._order, self.num_examples
+                self.step, state, self.data, self._order, self.num_examples, self.gather
             )
         else:
             self._steps(*arguments)  # makes no step, but compiles
@@ -248,7 +257,13 @@ class ResidentBatches:
         if self._single is not None:
             return self._advance_singly(self._single, state, order, start, stop)
         state, buffer, finite = self._steps(
-            state, self.data, order, np.int32(start), np.int32(stop), self.num_examples
+            state,
+            self.data,
+            order,
+            np.int32(start),
+            np.int32(stop),
+            self.num_examples,
+            self.gather,
         )
         stacked = jax.tree.map(lambda leaf: np.asarray(leaf)[: stop - start], buffer)
         return state, stacked, bool(finite)
@@ -272,11 +287,12 @@ class ResidentBatches:
     def again(self, epoch: int, start: int, stop: int) -> Iterator[Indexed]:
         order = self._load(epoch)
         for index in range(start, stop):
-            yield take(self.data, order, index, self.num_examples), np.asarray(order[index])
+            batch = take(self.data, order, index, self.num_examples, self.gather)
+            yield batch, np.asarray(order[index])
 
     def peek(self, epoch: int, start: int) -> Batch:
         batch: Batch = _compiled_take(
-            self.data, self._load(epoch), np.int32(start), self.num_examples
+            self.data, self._load(epoch), np.int32(start), self.num_examples, self.gather
         )
         return batch
 
@@ -288,11 +304,18 @@ def _make_steps(step: UpdateFn) -> Callable[..., tuple[PyTree, Metrics, Array]]:
     """Steps ``start`` to ``stop - 1`` in one loop, which ends early if a loss is not finite."""
 
     def steps(
-        state: PyTree, data: Batch, order: Array, start: Array, stop: Array, num_examples: int
+        state: PyTree,
+        data: Batch,
+        order: Array,
+        start: Array,
+        stop: Array,
+        num_examples: int,
+        gather: Gather | None,
     ) -> tuple[PyTree, Metrics, Array]:
-        form = jax.eval_shape(
-            lambda state, data: step(state, take(data, order, 0, num_examples))[1], state, data
-        )
+        def batch(data: Batch, index: Array | int) -> Batch:
+            return take(data, order, index, num_examples, gather)
+
+        form = jax.eval_shape(lambda state, data: step(state, batch(data, 0))[1], state, data)
         buffer = jax.tree.map(lambda leaf: jnp.zeros((MAX_CHUNK, *leaf.shape), leaf.dtype), form)
 
         def unfinished(carry: Carry) -> Array:
@@ -301,7 +324,7 @@ def _make_steps(step: UpdateFn) -> Callable[..., tuple[PyTree, Metrics, Array]]:
 
         def one_step(carry: Carry) -> Carry:
             index, state, buffer, _ = carry
-            state, values = step(state, take(data, order, index, num_examples))
+            state, values = step(state, batch(data, index))
             buffer = jax.tree.map(lambda all, one: all.at[index - start].set(one), buffer, values)
             return index + 1, state, buffer, tree.all_finite(losses_of(values))
 
@@ -315,10 +338,15 @@ def _make_steps(step: UpdateFn) -> Callable[..., tuple[PyTree, Metrics, Array]]:
 
 
 def _compile_single_step(
-    step: UpdateFn, state: PyTree, data: Batch, order: Array, num_examples: int
+    step: UpdateFn,
+    state: PyTree,
+    data: Batch,
+    order: Array,
+    num_examples: int,
+    gather: Gather | None,
 ) -> Callable[..., tuple[PyTree, Metrics]]:
     def one_step(state: PyTree, data: Batch, order: Array, index: Array) -> tuple[PyTree, Metrics]:
-        return step(state, take(data, order, index, num_examples))
+        return step(state, take(data, order, index, num_examples, gather))
 
     return jax.jit(one_step, donate_argnums=0).lower(state, data, order, np.int32(0)).compile()
 
@@ -359,6 +387,27 @@ def has_convolution(jaxpr: Any) -> bool:
     return False
 
 
+def compact_arrays(loader: Loader, say: Say) -> tuple[dict[str, np.ndarray], Gather] | None:
+    """The arrays of a source whose batches are cut on the device, and the function that does it.
+
+    None if the source has no such form (:func:`jaxdl.data.combine.compact_form`), or it is not to
+    stay on the device; see :func:`resident_arrays`.
+    """
+    if not _takes_rows(loader):
+        return None
+    form = compact_form(loader.source)
+    if form is None:
+        return None
+    size, (memory, _) = sum(array.nbytes for array in form[0].values()), device_memory()
+    if loader.resident is None and size > RESIDENT_SHARE * memory:
+        return None
+    say(
+        f"{len(loader.source):,} examples are cut on the device from {size / 1e6:,.1f} MB; "
+        "Loader(resident=False) reads them every epoch"
+    )
+    return form
+
+
 def resident_arrays(
     loader: Loader, say: Say, ignore_label: int | None = IGNORE_LABEL
 ) -> dict[str, np.ndarray] | None:
@@ -376,17 +425,7 @@ def resident_arrays(
     Raises:
         ValueError: ``resident`` is True, but batches are not plain rows of the source.
     """
-    given = {
-        "collate_fn": loader.collate_fn is not None,
-        "batch_sampler": loader.batch_sampler is not None,
-        "shard": loader.share[1] != 1,
-    }
-    names = given_names(given)
-    if loader.resident and names:
-        raise ValueError(f"resident=True and {names} are mutually exclusive.")
-    if loader.resident is False or loader.is_iterable or names:
-        return None
-    if loader.resident is None and not _is_stored(loader.source):
+    if not _takes_rows(loader) or (loader.resident is None and not _is_stored(loader.source)):
         return None
     size, (memory, _) = size_in_bytes(loader.source), device_memory()
     if loader.resident is None and size > RESIDENT_SHARE * memory:
@@ -398,6 +437,19 @@ def resident_arrays(
     arrays = source_to_arrays(loader.source, max_bytes=memory)
     _checks.check_data(arrays, ignore_label=ignore_label)
     return arrays
+
+
+def _takes_rows(loader: Loader) -> bool:
+    """Returns True if the batches are rows of a source with indices, which may stay on a device."""
+    given = {
+        "collate_fn": loader.collate_fn is not None,
+        "batch_sampler": loader.batch_sampler is not None,
+        "shard": loader.share[1] != 1,
+    }
+    names = given_names(given)
+    if loader.resident and names:
+        raise ValueError(f"resident=True and {names} are mutually exclusive.")
+    return not (loader.resident is False or loader.is_iterable or names)
 
 
 def _is_stored(source: object) -> bool:
