@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import models, tree
+from jaxdl.models.convnet import StridedConvNet
 
 RNG = np.random.default_rng(0)
 
@@ -21,7 +22,7 @@ SMALL = {
     "CNN": models.CNN(4, (4,)),
     "MnistCNN": models.MnistCNN(4, features=(3, 4), hidden=8),
     "BatchNormConvNet": models.BatchNormConvNet(4, (4,)),
-    "StridedConvNet": models.StridedConvNet(4),
+    "StridedConvNet": StridedConvNet(4),
     "Autoencoder": models.Autoencoder((8,), 3, (12, 12, 1)),
     "VAE": models.VAE(8, 3, (12, 12, 1)),
     "ConvVAE": models.ConvVAE((3, 4), 3, (12, 12, 1)),

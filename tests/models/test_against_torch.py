@@ -13,6 +13,7 @@ from helpers.small_models import quick_jit
 from jaxdl import models
 from jaxdl.interop import params_from_torch, params_to_torch
 from jaxdl.models import tutorial
+from jaxdl.models.convnet import StridedConvNet
 
 CASES = read_cases("models")
 
@@ -29,7 +30,7 @@ MODELS = {
     "cnn": models.CNN(3, (4, 5), dropout_rate=0.0),
     "mnist_cnn": models.MnistCNN(dropout_rates=(0.0, 0.0), features=(3, 4), hidden=5),
     "batch_norm_convnet": models.BatchNormConvNet(features=(3, 4)),
-    "strided_convnet": models.StridedConvNet(),
+    "strided_convnet": StridedConvNet(),
     "functional_cnn": None,
     "autoencoder": models.Autoencoder((8, 6), 3, (4, 3, 2)),
     "vae": models.VAE(8, 3, (4, 3, 2)),

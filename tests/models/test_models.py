@@ -9,6 +9,7 @@ from helpers.small_models import SMALL, convolve, dense, draw, draw_variables, p
 
 from jaxdl import models, tree
 from jaxdl.models import tutorial
+from jaxdl.models.convnet import StridedConvNet
 
 
 def normalise(params, x, mean, var):
@@ -47,7 +48,7 @@ def channels_first(maps):
         (models.MnistCNN(), (28, 28, 1), 1_199_882, 0),
         (models.BatchNormConvNet(), (28, 28, 1), 29_034, 96),
         (models.BatchNormConvNet(512, (64,), 3), (28, 28, 3), 6_424_960, 128),
-        (models.StridedConvNet(), (28, 28, 1), 3_720, 40),
+        (StridedConvNet(), (28, 28, 1), 3_720, 40),
         (models.Autoencoder(shape=(784,)), (784,), 965_604, 0),
         (models.VAE(), (28, 28, 1), 652_824, 0),
         # 320 + 18,496 + 2·62,740 + 65,856 + 32,800 + 513
@@ -160,7 +161,7 @@ def test_cnn_under_a_mask_equals_the_slice(cnn):
     [
         models.ResNet((1,), models.resnet.BasicBlock, 3, stem="cifar", width=4),
         models.BatchNormConvNet(3, (4,), 3),
-        models.StridedConvNet(3),
+        StridedConvNet(3),
         models.VGG((1,), 3, True, 4, 8, dropout_rate=0.0),
     ],
     ids=["ResNet", "BatchNormConvNet", "StridedConvNet", "VGG"],
@@ -247,7 +248,7 @@ def test_dtype_of_the_computation_leaves_parameters_and_statistics_in_float32(na
         (models.CNN(), 4),
         (models.LeNet5(), 8),
         (models.MnistCNN(), 5),
-        (models.StridedConvNet(), 8),
+        (StridedConvNet(), 8),
         (models.VGG11(), 31),
     ],
 )

@@ -12,6 +12,7 @@ from jax.test_util import check_grads
 
 from jaxdl import TrainState, losses, models, optim, train, tree
 from jaxdl.models import tutorial
+from jaxdl.models.convnet import StridedConvNet
 
 RNG = np.random.default_rng(0)
 
@@ -28,7 +29,7 @@ FAMILIES = {
     "cnn": (models.CNN(4, (6, 8), dropout_rate=0.0), (8, 8, 1)),
     "mnist_cnn": (models.MnistCNN(4, (0.0, 0.0), (4, 8), 16), (8, 8, 1)),
     "batch_norm_convnet": (models.BatchNormConvNet(4, (4, 8), 3), (8, 8, 1)),
-    "strided_convnet": (models.StridedConvNet(4), (13, 13, 1)),
+    "strided_convnet": (StridedConvNet(4), (13, 13, 1)),
     "autoencoder": (models.Autoencoder((32, 32), 16, (4, 4, 1)), (4, 4, 1)),
     "vae": (models.VAE(64, 16, (4, 4, 1)), (4, 4, 1)),
     "conv_vae": (models.ConvVAE((8, 16), 16, (4, 8, 1)), (4, 8, 1)),

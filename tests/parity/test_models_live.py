@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from jaxdl import models
 from jaxdl.interop import params_from_torch
+from jaxdl.models.convnet import StridedConvNet
 
 NETWORKS = {
     "MLP": (models.MLP(), lambda: theirs.MLP((784, 512, 512, 10)), (8, 28, 28, 1)),
@@ -47,7 +48,7 @@ NETWORKS = {
         (8, 28, 28, 1),
     ),
     "StridedConvNet": (
-        models.StridedConvNet(),
+        StridedConvNet(),
         lambda: theirs.StridedConvNet(1, (10, 10), 250, 10),
         (8, 28, 28, 1),
     ),

@@ -20,6 +20,7 @@ from jaxdl._loading import LoadReport
 from jaxdl.interop.state_dict import load_state_dict
 from jaxdl.interop.verify import compare_layers, describe
 from jaxdl.interop.weight_files import read_weights, write_variables
+from jaxdl.models.convnet import StridedConvNet
 from jaxdl.models.sequence import RecurrentClassifier
 
 
@@ -47,7 +48,7 @@ MODELS = {
     "cnn": Choice(models.CNN, (28, 28, 1)),
     "mnist_cnn": Choice(models.MnistCNN, (28, 28, 1)),
     "batch_norm_convnet": Choice(models.BatchNormConvNet, (28, 28, 1)),
-    "strided_convnet": Choice(models.StridedConvNet, (28, 28, 1)),
+    "strided_convnet": Choice(StridedConvNet, (28, 28, 1)),
     "autoencoder": Choice(models.Autoencoder, (28, 28, 1)),
     "vae": Choice(models.VAE, (28, 28, 1)),
     "conv_vae": Choice(models.ConvVAE, (28, 28, 1)),

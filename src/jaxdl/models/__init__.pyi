@@ -3,12 +3,10 @@
 from jaxdl.models.autoencoder import VAE as VAE
 from jaxdl.models.autoencoder import Autoencoder as Autoencoder
 from jaxdl.models.autoencoder import ConvVAE as ConvVAE
-from jaxdl.models.autoencoder import VAEOutput as VAEOutput
 from jaxdl.models.convnet import CNN as CNN
 from jaxdl.models.convnet import BatchNormConvNet as BatchNormConvNet
 from jaxdl.models.convnet import ConvNet as ConvNet
 from jaxdl.models.convnet import MnistCNN as MnistCNN
-from jaxdl.models.convnet import StridedConvNet as StridedConvNet
 from jaxdl.models.gans import ConvDiscriminator as ConvDiscriminator
 from jaxdl.models.gans import ConvGenerator as ConvGenerator
 from jaxdl.models.gans import DCGANDiscriminator as DCGANDiscriminator
