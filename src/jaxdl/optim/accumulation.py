@@ -95,6 +95,12 @@ def begin_epoch(state: PyTree, num_batches: int | Array) -> PyTree:
 
     Returns:
         the state. Pure: jit it, scan it.
+
+    >>> tx = accumulate(optax.sgd(1.0), every=8)
+    >>> state = begin_epoch(tx.init(jnp.zeros(())), 2)
+    >>> updates, state = tx.update(jnp.float32(1.0), state)
+    >>> print(updates, tx.update(jnp.float32(3.0), state)[0])
+    0.0 -2.0
     """
 
     def begin(node: AccumulationState) -> AccumulationState:

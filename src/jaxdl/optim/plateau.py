@@ -133,6 +133,11 @@ def observe(state: PyTree, value: Array | float) -> PyTree:
 
     Returns:
         the state, its scale reduced if the metric has stopped improving. Pure: jit it, scan it.
+
+    >>> from jaxdl import optim
+    >>> state = reduce_on_plateau(optim.sgd(1.0), patience=0, factor=0.5).init(jnp.zeros(2))
+    >>> print(observe(observe(state, 0.1), 0.2).scale)
+    0.5
     """
 
     def new(node: Node) -> Node | PlateauState:
