@@ -1,18 +1,18 @@
-"""Small models, and variables for them without compiling an initialiser."""
+"""Small models, and variables for them without compiling an initializer."""
 
 import functools
 
-import flax.linen as nn
+import flax.linen as linen
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import models, tree
+from jaxdl import models, nn, tree
 from jaxdl.models.convnet import StridedConvNet
 
 RNG = np.random.default_rng(0)
 
-# without LLVM's optimisations, which take longer than what they speed up in small tests
+# without LLVM's optimizations, which take longer than what they speed up in small tests
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 SMALL = {
@@ -65,4 +65,10 @@ def convolve(params, x, padding):
 
 def pool(x):
     """The maximum of every 2x2 square."""
-    return nn.max_pool(x, (2, 2), (2, 2))
+    return linen.max_pool(x, (2, 2), (2, 2))
+
+
+def intermediates(model, variables, x):
+    """Outputs and all intermediates."""
+    found = quick_jit(lambda variables: nn.features(model, variables, x))(variables)
+    return found[""], found

@@ -1,25 +1,19 @@
-"""Models: sizes, what they compute, dropout, batch statistics without padding, bad input."""
+"""All model families: sizes, intermediates, initial weights, dropout, dtypes, wrong input."""
+
+import functools
 
 import flax.linen as linen
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.small_models import SMALL, convolve, dense, draw, draw_variables, pool, quick_jit
+from helpers.small_models import SMALL, dense, draw, draw_variables, intermediates, quick_jit
 
-from jaxdl import models, tree
+from jaxdl import models, nn, tree
+from jaxdl.interop import params_from_torch
 from jaxdl.models import tutorial
 from jaxdl.models.convnet import StridedConvNet
-
-
-def normalise(params, x, mean, var):
-    x = (x - mean) / np.sqrt(var + 1e-5)
-    return np.maximum(x * np.asarray(params["scale"]) + np.asarray(params["bias"]), 0)
-
-
-def channels_first(maps):
-    """Flattened in PyTorch's order."""
-    return np.asarray(maps).transpose(0, 3, 1, 2).reshape(maps.shape[0], -1)
+from jaxdl.nn import initializers
 
 
 @pytest.mark.parametrize(
@@ -86,76 +80,6 @@ def test_number_of_parameters_of_each_layer(model, shape, params):
     assert len(jax.tree.leaves(layers)) == 2 * len(params)
 
 
-def test_mlp_computes_dense_relu_dense():
-    model, x = models.MLP((6, 5, 3)), draw(4, 2, 2, 1)
-    params = draw_variables(model, x)["params"]
-    hidden = np.maximum(dense(params["Dense_0"], x.reshape(4, 4)), 0)
-    hidden = np.maximum(dense(params["Dense_1"], hidden), 0)
-    expected = dense(params["Dense_2"], hidden)
-    np.testing.assert_allclose(
-        jax.jit(model.apply)({"params": params}, x), expected, rtol=1e-5, atol=1e-6
-    )
-
-
-def test_convnet_computes_its_five_stages():
-    model, x = models.ConvNet(7), draw(2, 14, 17, 2)
-    params = draw_variables(model, x)["params"]
-    maps = pool(jax.nn.relu(convolve(params["Conv_0"], x, "VALID")))
-    maps = pool(jax.nn.relu(convolve(params["Conv_1"], maps, "VALID")))
-    hidden = np.maximum(dense(params["Dense_0"], channels_first(maps)), 0)
-    expected = dense(params["Dense_1"], hidden)
-    np.testing.assert_allclose(
-        jax.jit(model.apply)({"params": params}, x), expected, rtol=1e-4, atol=1e-5
-    )
-
-
-@pytest.fixture(scope="module")
-def cnn():
-    model, x = models.CNN(3, features=(4,), dropout_rate=0.0), draw(6, 4, 4, 2)
-    statistics = {"BatchNorm_0": {"mean": jnp.zeros(4), "var": jnp.ones(4)}}
-    variables = {"params": draw_variables(model, x)["params"], "batch_stats": statistics}
-    train = jax.jit(
-        lambda x, mask: model.apply(variables, x, mask=mask, train=True, mutable="batch_stats")
-    )
-    return model, variables, x, train
-
-
-def test_cnn_in_evaluation_normalises_by_the_running_statistics(cnn):
-    model, variables, x, _ = cnn
-    mean, var = np.asarray(draw(4)), np.exp(draw(4))
-    statistics = {"BatchNorm_0": {"mean": mean, "var": var}}
-    params = variables["params"]
-    maps = np.asarray(pool(convolve(params["Conv_0"], x, "SAME")))
-    hidden = normalise(params["BatchNorm_0"], maps, mean, var)
-    expected = dense(params["Dense_0"], channels_first(hidden))
-    logits = jax.jit(model.apply)({"params": params, "batch_stats": statistics}, x)
-    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_cnn_in_training_normalises_by_the_batch_and_moves_a_tenth_towards_it(cnn):
-    _, variables, x, train = cnn
-    params = variables["params"]
-    maps = np.asarray(pool(convolve(params["Conv_0"], x, "SAME")))
-    mean, var = maps.mean(axis=(0, 1, 2)), maps.var(axis=(0, 1, 2))
-    logits, updated = train(x, None)
-    hidden = normalise(params["BatchNorm_0"], maps, mean, var)
-    expected = dense(params["Dense_0"], channels_first(hidden))
-    np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-4)
-    statistics = updated["batch_stats"]["BatchNorm_0"]
-    np.testing.assert_allclose(statistics["mean"], 0.1 * mean, rtol=1e-4, atol=1e-6)
-    unbiased = var * 24 / 23  # 6 examples of 2x2 pixels
-    np.testing.assert_allclose(statistics["var"], 0.9 + 0.1 * unbiased, rtol=1e-4)
-
-
-def test_cnn_under_a_mask_equals_the_slice(cnn):
-    _, _, x, train = cnn
-    logits, updated = train(x.at[4:].set(1e3), jnp.array([1.0, 1, 1, 1, 0, 0]))
-    expected, updated_slice = train(x[:4], None)
-    np.testing.assert_allclose(logits[:4], expected, rtol=1e-4, atol=1e-5)
-    differences = tree.max_difference(updated, updated_slice)
-    assert max(differences.values()) < 1e-6
-
-
 @pytest.mark.parametrize(
     "model",
     [
@@ -214,20 +138,6 @@ def test_dropout_is_on_in_training_only(name):
     np.testing.assert_array_equal(evaluated, same)
 
 
-def test_mlp_dropout_drops_its_fraction_and_scales_the_rest():
-    model = models.MLP((2000, 1), dropout_rate=0.25)
-    params = {
-        "Dense_0": {"kernel": jnp.zeros((1, 2000)), "bias": jnp.ones(2000)},
-        "Dense_1": {"kernel": jnp.ones((2000, 1)), "bias": jnp.zeros(1)},
-    }
-    outputs = model.apply(
-        {"params": params}, jnp.zeros((50, 1)), train=True, rngs={"dropout": jax.random.key(0)}
-    )
-    kept = np.asarray(outputs) * 0.75
-    np.testing.assert_allclose(kept, kept.round(), atol=1e-2)  # each unit counts 0 or 1/0.75
-    assert abs(kept.mean() - 1500) < 4 * np.sqrt(2000 * 0.25 * 0.75 / 50)
-
-
 @pytest.mark.parametrize("name", SMALL)
 def test_dtype_of_the_computation_leaves_parameters_and_statistics_in_float32(name):
     model, x = SMALL[name].clone(dtype=jnp.bfloat16), jnp.zeros((2, 12, 12, 1))
@@ -235,9 +145,6 @@ def test_dtype_of_the_computation_leaves_parameters_and_statistics_in_float32(na
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
     outputs = jax.eval_shape(model.apply, variables, x)
     assert {leaf.dtype for leaf in jax.tree.leaves(outputs)} == {jnp.dtype(jnp.bfloat16)}
-
-
-# Bad input
 
 
 @pytest.mark.parametrize(
@@ -287,3 +194,205 @@ def test_a_dropout_rate_that_is_no_fraction_is_refused(make):
 def test_what_does_not_fit_is_refused(model, shape, message):
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *shape)))
+
+
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [
+        ("MLP", "Dense_1"),
+        ("LeNet5", "fc3"),
+        ("ConvNet", "Dense_1"),
+        ("CNN", "Dense_0"),
+        ("MnistCNN", "fc2"),
+        ("BatchNormConvNet", "fc"),
+        ("StridedConvNet", "fc"),
+        ("ResNet", "fc"),
+        ("VGG", "classifier_6"),
+        ("VisionTransformer", "heads_head"),
+        ("RecurrentClassifier", "Dense_1"),
+        ("EmbeddingClassifier", "Dense_1"),
+    ],
+)
+def test_embed_is_what_the_last_layer_sees(name, last):
+    model, x = {
+        "RecurrentClassifier": (models.RecurrentClassifier(4, "gru", 5, 6), draw(2, 3, 4)),
+        "EmbeddingClassifier": (
+            models.EmbeddingClassifier(9, 4, 5, (6,)),
+            jnp.array([[1, 8, 0], [2, 0, 0]]),
+        ),
+    }.get(name) or (SMALL[name], draw(2, 12, 12, 1))
+    variables = draw_variables(model, x)
+    logits, found = intermediates(model, variables, x)
+    assert found["embed"].ndim == 2
+    expected = dense(variables["params"][last], found["embed"])
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
+    # asking for intermediates computes whole maps where the call pools at once: the same numbers
+    np.testing.assert_allclose(
+        logits, quick_jit(model.apply)(variables, x), rtol=1e-4, atol=1e-5 * abs(logits).max()
+    )
+
+
+def test_a_layer_that_puts_out_several_arrays():
+    class Twice(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            lstm = nn.LSTM(3)
+            outputs, (hidden, cell) = lstm(x)
+            lstm(-x)
+            self.sow("intermediates", "both", {"a": outputs, "b": cell})
+            return outputs, hidden, cell
+
+    model, x = Twice(), draw(2, 4, 3)
+    variables = draw_variables(model, x)
+    outputs, hidden, cell = quick_jit(model.apply)(variables, x)
+    expected = {"LSTM_0": outputs, "LSTM_0/1/0": hidden, "LSTM_0/1/1": cell}
+    expected |= {"both/a": outputs, "both/b": cell}
+    expected |= {"": outputs, "1": hidden, "2": cell}
+    _, found = intermediates(model, variables, x)
+    assert set(found) == set(expected)
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-6)
+
+
+def test_initializers_can_be_chosen():
+    x = jnp.zeros((1, 10, 10, 1))
+    model = models.ConvNet(
+        conv_init=initializers.kaiming_normal("fan_out"),
+        dense_init=linen.initializers.normal(0.01),
+        bias_init=linen.initializers.zeros,
+    )
+    params = quick_jit(model.init)(jax.random.key(0), x)["params"]
+    for name, deviation in (
+        ("Conv_0", np.sqrt(2 / (16 * 9))),
+        ("Conv_1", np.sqrt(2 / (32 * 9))),
+        ("Dense_0", 0.01),
+        ("Dense_1", 0.01),
+    ):
+        kernel, bias = params[name]["kernel"], params[name]["bias"]
+        assert kernel.std() == pytest.approx(deviation, rel=5 / np.sqrt(2 * kernel.size))
+        assert (bias == 0).all()
+    model = models.BatchNormConvNet(
+        16,
+        (16,),
+        3,
+        conv_init=initializers.kaiming_normal("fan_out"),
+        dense_init=initializers.xavier_normal(),
+    )
+    params = quick_jit(model.init)(jax.random.key(0), x)["params"]
+    for name, deviation in (("layer1_0", np.sqrt(2 / (16 * 9))), ("fc", np.sqrt(2 / (400 + 16)))):
+        kernel = params[name]["kernel"]
+        assert kernel.std() == pytest.approx(deviation, rel=5 / np.sqrt(2 * kernel.size))
+    assert (params["layer1_1"]["scale"] == 1).all()
+    assert (params["layer1_1"]["bias"] == 0).all()
+
+
+def test_vgg_and_vit_start_as_torchvisions():
+    x = jnp.zeros((1, 8, 8, 3))
+    vgg = quick_jit(models.VGG((1,), 4, width=8, hidden=32).init)(jax.random.key(0), x)["params"]
+    assert vgg["classifier_0"]["kernel"].std() == pytest.approx(0.01, rel=0.1)
+    deviation = np.sqrt(2 / (8 * 9))
+    assert vgg["features_0"]["kernel"].std() == pytest.approx(deviation, rel=0.3)
+    assert all((layer["bias"] == 0).all() for layer in vgg.values())
+    model = models.VisionTransformer(4, 4, 16, 1, 2, 32)
+    vit = quick_jit(model.init)(jax.random.key(0), x)["params"]
+    deviation = np.sqrt(1 / 48)
+    assert vit["conv_proj"]["kernel"].std() == pytest.approx(deviation, rel=0.15)
+    assert vit["encoder"]["pos_embedding"].std() == pytest.approx(0.02, rel=0.5)
+    attention = vit["encoder"]["layers_encoder_layer_0"]["self_attention"]
+    assert abs(attention["in_proj"]["kernel"]).max() == pytest.approx(np.sqrt(6 / 64), rel=0.02)
+    assert (attention["in_proj"]["bias"] == 0).all()
+    assert (vit["class_token"] == 0).all()
+    assert (vit["heads_head"]["kernel"] == 0).all()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        models.ResNet((1,), models.resnet.BasicBlock, 3, stem="cifar", width=4),
+        models.VisionTransformer(3, 4, 8, 1, 2, 8, dropout_rate=0.3),
+    ],
+    ids=["ResNet", "VisionTransformer"],
+)
+def test_remat_computes_again_and_changes_no_number(model):
+    x = draw(2, 8, 8, 3)
+    variables = draw_variables(model, x)
+
+    def gradients(model, variables):
+        def objective(params):
+            logits, new = model.apply(
+                {**variables, "params": params},
+                x,
+                train=True,
+                mutable="batch_stats",
+                rngs={"dropout": jax.random.key(0)},
+            )
+            return (logits**2).sum(), (logits, new)
+
+        return jax.grad(objective, has_aux=True)(variables["params"])
+
+    again = model.clone(remat=True)
+    plain, checkpointed = quick_jit(lambda v: (gradients(model, v), gradients(again, v)))(variables)
+    differences = tree.max_difference(plain, checkpointed)
+    assert max(differences.values()) < 1e-5 * max(
+        abs(leaf).max() for leaf in jax.tree.leaves(plain)
+    )
+    for each, expected in ((model, False), (again, True)):
+        jaxpr = jax.make_jaxpr(functools.partial(gradients, each))(variables)
+        assert ("checkpoint" in str(jaxpr) or "remat" in str(jaxpr)) is expected
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "names"),
+    [
+        (
+            models.ResNet18(),
+            64,
+            {
+                "conv1.weight": (64, 3, 7, 7),
+                "layer2.0.downsample.0.weight": (128, 64, 1, 1),
+                "layer2.0.downsample.1.running_var": (128,),
+                "layer4.1.bn2.bias": (512,),
+                "fc.weight": (1000, 512),
+            },
+        ),
+        (
+            models.VGG16(),
+            32,
+            {
+                "features.0.weight": (64, 3, 3, 3),
+                "features.28.bias": (512,),
+                "classifier.0.weight": (4096, 25088),
+                "classifier.6.bias": (1000,),
+            },
+        ),
+        (
+            models.VGG16(batch_norm=True),
+            32,
+            {"features.41.running_mean": (512,), "features.40.weight": (512, 512, 3, 3)},
+        ),
+        (
+            models.VisionTransformer(),
+            224,
+            {
+                "class_token": (1, 1, 768),
+                "conv_proj.weight": (768, 3, 16, 16),
+                "encoder.pos_embedding": (1, 197, 768),
+                "encoder.layers.encoder_layer_11.ln_2.weight": (768,),
+                "encoder.layers.encoder_layer_0.self_attention.in_proj_weight": (2304, 768),
+                "encoder.layers.encoder_layer_0.self_attention.out_proj.bias": (768,),
+                "encoder.layers.encoder_layer_0.mlp.3.weight": (768, 3072),
+                "encoder.ln.bias": (768,),
+                "heads.head.weight": (1000, 768),
+            },
+        ),
+    ],
+    ids=["ResNet18", "VGG16", "VGG16 with BatchNorm", "ViT-B/16"],
+)
+def test_torchvisions_names_fit(model, size, names):
+    target = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
+    with pytest.raises(ValueError, match="does not fit") as error:
+        params_from_torch(
+            {name: np.zeros(shape, np.float32) for name, shape in names.items()}, target
+        )
+    assert "unexpected" not in str(error.value)
+    assert "shape:" not in str(error.value)

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from helpers.oracle import compare, read_cases
+from helpers.small_models import draw
 from jax.test_util import check_grads
 
 from jaxdl import losses, metrics, models, optim, train, tree
@@ -309,3 +310,28 @@ def test_the_toy_network_equals_torch_on_ragged_batches_too():
         batches,
         params,
     )
+
+
+def test_fixed_weight_mlp_halves_until_its_sum_of_absolutes_is_at_most_one():
+    model = tutorial.FixedWeightMLP(2)
+    params = {"Dense_0": {"kernel": jnp.eye(2), "bias": jnp.zeros(2)}}
+    constants = {"weight": jnp.zeros((2, 2))}
+    # every unit is relu(0 + 1) = 1: 2 in one example are halved once, 6 in three thrice
+    for examples, expected in ((1, 1.0), (3, 0.75)):
+        x = draw(examples, 2)
+        assert model.apply({"params": params, "constants": constants}, x) == expected
+    # 1 + 0.5·1 in the first unit, 1 in the second, of which the dense layer keeps a tenth
+    params = {"Dense_0": {"kernel": jnp.eye(2) / 10, "bias": jnp.zeros(2)}}
+    constants = {"weight": jnp.array([[0.5, 0.0], [0.0, 0.0]])}
+    outputs = model.apply({"params": params, "constants": constants}, jnp.array([[10.0, 0.0]]))
+    np.testing.assert_allclose(outputs, 0.25, rtol=1e-6)
+
+
+def test_fixed_weight_mlps_constant_is_drawn_once_and_is_no_parameter():
+    model, x = tutorial.FixedWeightMLP(), jnp.zeros((1, 20))
+    first, second = (jax.jit(model.init)(jax.random.key(seed), x) for seed in (0, 1))
+    constant = first["constants"]["weight"]
+    assert constant.shape == (20, 20)
+    assert 0 <= constant.min() < 0.1 < 0.9 < constant.max() < 1
+    assert (constant != second["constants"]["weight"]).any()
+    assert list(first["params"]) == ["Dense_0"]

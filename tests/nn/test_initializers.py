@@ -57,7 +57,7 @@ def test_dtype_is_the_one_that_is_asked_for(name):
 
 
 SCALED = {
-    # (initialiser, shape, deviation) by the formulas of torch.nn.init
+    # (initializer, shape, deviation) by the formulas of torch.nn.init
     "kaiming_normal": (initializers.kaiming_normal(), (64, 500), np.sqrt(2 / 64)),
     "kaiming_normal conv": (
         initializers.kaiming_normal("fan_out"),
