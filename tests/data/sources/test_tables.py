@@ -117,6 +117,141 @@ def test_pixels_are_bytes_and_fill_the_image(tmp_path):
         data.sources.csv_source(path, image_shape=(3, 3, 1))
 
 
+# CSV as others write it
+
+
+def test_quoted_numbers_are_numbers(tmp_path):
+    path = write(tmp_path / "a.csv", '"label","x","y"\n"1","2.5","3"\n"0","4","5"\n')
+    source = data.open(path)
+    assert labels_of(source).tolist() == [1, 0]
+    assert source[0]["input"].tolist() == [2.5, 3.0]
+
+
+def test_commas_and_line_ends_in_quoted_names(tmp_path):
+    text = 'kind,"size, in cm"\n"cat, small",1\n"dog\n\nlarge",2\n"cat, small",3\n'
+    source = data.sources.csv_source(write(tmp_path / "a.csv", text), label="kind")
+    assert source.class_names == ("cat, small", "dog\n\nlarge")
+    assert labels_of(source).tolist() == [0, 1, 0]
+    assert [float(one["input"][0]) for one in source] == [1, 2, 3]
+    path = write(tmp_path / "b.csv", text + '"cat, small",x\n')
+    with pytest.raises(ValueError, match=r"b\.csv, line 7, column 2: 'x' is not a number"):
+        data.sources.csv_source(path, label="kind")
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_names_of_classes_are_labels(tmp_path, header):
+    rows = "5.1,3.5,Iris-setosa\n7.0,3.2,Iris-versicolor\n4.9,3.0,Iris-setosa\n"
+    rows += "6.4,3.2,Iris-versicolor\n"
+    path = write(tmp_path / "iris.csv", ("a,b,species\n" if header else "") + rows)
+    source = data.open(path)
+    assert source.class_names == ("Iris-setosa", "Iris-versicolor")
+    assert labels_of(source).tolist() == [0, 1, 0, 1]
+    assert source.spec["input"].shape == (2,)
+    given = data.sources.csv_source(path, label=-1, class_names=source.class_names[::-1])
+    assert labels_of(given).tolist() == [1, 0, 1, 0]
+
+
+@pytest.mark.parametrize("index", [False, True])
+def test_a_header_of_pandas_without_names(tmp_path, index):
+    rows = [["0", "1", "2"], ["1.5", "2", "3"], ["4", "5", "6"]]
+    if index:
+        rows = [[mark, *row] for mark, row in zip(["", "0", "1"], rows, strict=True)]
+    source = data.open(write(tmp_path / "a.csv", lines(rows)))
+    assert [one["input"].tolist() for one in source] == [[1.5, 2, 3], [4, 5, 6]]
+
+
+def test_two_numbers_may_be_a_header_or_not(tmp_path):
+    path = write(tmp_path / "a.csv", "0,1\n1,0\n")
+    with pytest.raises(ValueError, match=r"line 1 \(0, 1\) may be a header .* header=True or"):
+        data.open(path)
+    assert len(data.open(path, header=False)) == 2
+    assert len(data.open(path, header=True)) == 1
+
+
+def test_columns_of_text_are_not_dropped(tmp_path):
+    path = write(tmp_path / "a.csv", "label,x,name\n1,2,ann\n0,3,bob\n")
+    with pytest.raises(ValueError, match=r"which of the columns .* are the text and the label"):
+        data.open(path)
+    with pytest.raises(ValueError, match=r"column 'name' holds text .'ann'., not numbers"):
+        data.sources.csv_source(path, label="label")
+    assert data.open(path, text="name")[1]["text"].item() == "bob"
+
+
+def test_a_gzip_table_is_measured_as_it_is_read(tmp_path):
+    path = write(tmp_path / "a.csv.gz", gzip.compress(b"1,2\n" * 100_000))
+    with pytest.raises(ValueError, match=r"the file has more than 399,999 bytes"):
+        data.sources.csv_source(path, max_bytes=399_999)
+    assert len(data.sources.csv_source(path, max_bytes=400_000)) == 100_000
+
+
+# TSV
+
+
+def test_columns_by_name_and_number(tmp_path):
+    path = write(
+        tmp_path / "a.tsv", "id\tsentence\tlabel\r\n1\tso \"good\t1\r\n\r\n2\tänd 'so\t0\n"
+    )
+    for options in ({"text": "sentence", "label": "label"}, {"text": 1, "label": -1}):
+        source = data.sources.tsv_source(path, **options)
+        assert [one["text"].item() for one in source] == ['so "good', "änd 'so"]
+        assert labels_of(source).tolist() == [1, 0]
+    with pytest.raises(ValueError, match="no column 'kind'; it has the columns id, sentence, lab"):
+        data.sources.tsv_source(path, text="kind")
+    with pytest.raises(ValueError, match="no column 'absent'"):
+        data.sources.tsv_source(path, text="sentence", label="absent")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "phrase\tsentiment\ngood film\t1\nbad film\t0\n",
+        "satz\twert\ngood film\t1\nbad film\t0\n",  # names above numbers
+        "sentiment\tphrase\n1\tgood film\n0\tbad film\n",  # the label first
+        "1\tgood film\n0\tbad film\n",
+        "good film\t1\nbad film\t0\n",
+    ],
+)
+def test_header_and_columns_are_found(tmp_path, text):
+    source = data.open(write(tmp_path / "a.tsv", text))
+    assert [one["text"].item() for one in source] == ["good film", "bad film"]
+    assert labels_of(source).tolist() == [1, 0]
+
+
+def test_names_of_classes_in_text_files(tmp_path):
+    rows = "so good it is\tyes\nas bad as that\tno\nall is quite fine\tyes\nor is it not\tno\n"
+    source = data.open(write(tmp_path / "a.tsv", rows))
+    assert source.class_names == ("no", "yes")
+    assert labels_of(source).tolist() == [1, 0, 1, 0]
+    assert len(data.open(write(tmp_path / "b.tsv", "phrase\tsentiment\n" + rows))) == 4
+
+
+def test_a_header_that_is_open_is_asked_for(tmp_path):
+    path = write(tmp_path / "a.tsv", "satz\tgefühl\ngut so\tfroh\nso so\ttraurig\n")
+    with pytest.raises(ValueError, match=r"line 1 \(satz, gefühl\) may be a header"):
+        data.sources.tsv_source(path, text=0, label=1)
+    source = data.sources.tsv_source(path, text=0, label=1, header=True)
+    assert source.class_names == ("froh", "traurig")
+    assert len(data.sources.tsv_source(path, text=0, label=1, header=False)) == 3
+
+
+def test_labels_are_numbers_or_names(tmp_path):
+    numbers = "text\tlabel\n" + "".join(f"t{n} x\t{n}\n" for n in (10, 2, 0))
+    source = data.open(write(tmp_path / "a.tsv", numbers))
+    assert labels_of(source).tolist() == [10, 2, 0]
+    path = write(tmp_path / "b.tsv", "text\tlabel\nx y\tjoy\nz w\t \n")
+    with pytest.raises(ValueError, match=r"b\.tsv, line 3: the label is blank"):
+        data.open(path)
+    path = write(tmp_path / "c.tsv", "text\tlabel\nx y\t-1\n")
+    with pytest.raises(ValueError, match=r"c\.tsv, line 2: labels must be class indices .* got -1"):
+        data.open(path)
+
+
+def test_text_that_looks_like_a_number(tmp_path):
+    path = write(tmp_path / "a.tsv", "text\tlabel\n1984\t1\ninf\t0\nwords\t0\n")
+    source = data.sources.tsv_source(path, text="text", label="label")
+    assert [one["text"].item() for one in source] == ["1984", "inf", "words"]
+
+
 # npz
 
 
