@@ -79,7 +79,7 @@ def test_check_shape_writes_what_it_wants():
         _checks.check_shape("logits", np.zeros(3), ("B", None, 10))
 
 
-def test_a_list_is_no_array():
+def test_a_list_is_not_an_array():
     with pytest.raises(ValueError, match="labels must be an array, got a list"):
         _checks.check_shape("labels", [0, 1], ("B",))
 
@@ -116,7 +116,7 @@ def test_check_data_names_array_place_and_remedy(data, message):
         _checks.check_data(data)
 
 
-def test_labels_that_start_at_1_are_told_so():
+def test_labels_that_start_at_1_get_a_hint():
     with pytest.raises(ValueError, match=r"lie in 0 to 3, got 4 at index 3 .*subtract 1"):
         _checks.check_data({"label": LABELS + 1}, num_classes=4)
 

@@ -112,7 +112,7 @@ def test_check_same_structure_names_what_differs():
     ]
 
 
-def test_shorten_says_how_many_lines_are_left_out():
+def test_shorten_counts_the_omitted_lines():
     assert tree.shorten(["a", "b", "c"], limit=3) == "a\n  b\n  c"
     assert tree.shorten(["a", "b", "c", "d"], limit=2) == "a\n  b\n  … and 2 more"
 

@@ -1,6 +1,5 @@
 """Multi-class, binary and multi-label losses by hand."""
 
-import functools
 import math
 
 import jax
@@ -24,7 +23,6 @@ from helpers.losses import (
 from helpers.oracle import read_cases
 
 from jaxdl import losses, metrics
-from jaxdl.losses.classification import ignored_label
 
 CASES = read_cases("losses")
 
@@ -299,44 +297,3 @@ def test_one_class_is_refused_in_favor_of_binary_losses(loss, shape, labels):
     message = rf"at least 2 classes on the last axis, got shape \({shape[0]}.*binary_cross_entropy"
     with pytest.raises(ValueError, match=message):
         loss(jnp.zeros(shape), jnp.zeros(labels, jnp.int32))
-
-
-# The label that a mean leaves out
-
-
-def custom(outputs, targets):
-    return outputs[:, 0]
-
-
-def with_own_label(outputs, targets, ignore_label=7):
-    return outputs[:, 0]
-
-
-@pytest.mark.parametrize(
-    ("loss", "expected"),
-    [
-        (losses.cross_entropy, -100),
-        (losses.nll, -100),
-        (functools.partial(losses.focal, gamma=1.0), -100),
-        (functools.partial(losses.cross_entropy, ignore_label=255), 255),
-        (functools.partial(losses.cross_entropy, ignore_label=None), None),
-        (losses.squared_error, None),
-        (functools.partial(losses.huber, delta=0.5), None),
-        (losses.binary_cross_entropy, None),
-        (custom, -100),
-        (lambda outputs, targets: custom(outputs, targets), -100),
-        (with_own_label, 7),
-    ],
-)
-def test_the_ignored_label_is_that_of_the_loss(loss, expected):
-    assert ignored_label(loss, jnp.zeros((2, 3)), jnp.array([0, -100])) == expected
-    assert ignored_label(loss, (jnp.zeros((2, 3)), 0), jnp.array([0, 1], jnp.uint8)) == expected
-
-
-def test_only_class_labels_are_ignored():
-    labels = jnp.array([1, -100])
-    assert ignored_label(losses.cross_entropy, jnp.zeros((2, 3)), labels.astype(float)) is None
-    assert ignored_label(lambda p, t: jnp.square(p - t), jnp.zeros(2), labels) is None
-    # the loss of -100 itself counts: 101² of two
-    values = losses.squared_error(jnp.array([1.0, 1.0]), labels)
-    np.testing.assert_array_equal(values, [0, 101**2])

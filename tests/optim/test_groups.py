@@ -63,7 +63,7 @@ def test_freeze_refuses_a_pattern_without_a_match():
 
 
 @pytest.mark.parametrize("make", [optim.sgd, optim.adam, optim.adamw])
-def test_only_what_the_mask_says_decays(make):
+def test_only_masked_parameters_decay(make):
     tx = make(0.1, weight_decay=0.5, mask=optim.groups.no_decay_on_vectors)
     zeros = jax.tree.map(jnp.zeros_like, PARAMS)
     updates, _ = tx.update(zeros, tx.init(PARAMS), PARAMS)

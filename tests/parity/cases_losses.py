@@ -1,8 +1,8 @@
 """Losses in PyTorch: values of every example, and gradients of their sum weighted by a cotangent.
 
 A case holds its inputs, ``cotangent``, ``values`` and ``NAME_gradient`` for every input that has a
-gradient in PyTorch. What PyTorch has no function for (focal loss, the VAE's, mixup, penalties) is
-the formula in its operations.
+gradient in PyTorch. Losses without a PyTorch function (focal loss, the VAE's, mixup, penalties) are
+written out in its operations.
 """
 
 import math

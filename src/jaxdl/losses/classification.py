@@ -1,9 +1,5 @@
 """Classification losses: multi-class, binary and multi-label."""
 
-import functools
-import inspect
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -18,7 +14,7 @@ from jaxdl._checks import (
 )
 from jaxdl._pytorch_names import explain_keywords
 from jaxdl.losses._common import check_alike, floating, mean_over_features, power
-from jaxdl.types import IGNORE_LABEL, Array, PyTree
+from jaxdl.types import IGNORE_LABEL, Array
 
 
 @explain_keywords
@@ -182,43 +178,6 @@ def focal(
             log_probabilities, labels, class_weights=class_weights, ignore_label=ignore_label
         )
     return factor * losses
-
-
-def ignored_label(
-    loss: Callable[[PyTree, Array], Array], outputs: PyTree, targets: Array
-) -> int | None:
-    """The label that a mean of these losses leaves out, or None if every target counts.
-
-    Only class labels are left out: the ``ignore_label`` of a loss that has this parameter, also one
-    set by ``functools.partial``. A loss of this package without it, and any loss whose targets are
-    not integers or have the shape of the outputs, counts every target. Another function is taken
-    for a loss of class labels that ignores -100.
-
-    Args:
-        loss: ``(outputs, targets) -> losses``.
-        outputs: of the model.
-        targets: (B, ...).
-
-    >>> from jaxdl import losses
-    >>> logits, labels = jnp.zeros((2, 3)), jnp.array([0, -100])
-    >>> ignored_label(losses.cross_entropy, logits, labels)
-    -100
-    >>> ignored_label(functools.partial(losses.nll, ignore_label=255), logits, labels)
-    255
-    >>> ignored_label(losses.squared_error, labels, labels) is None
-    True
-    """
-    if not jnp.issubdtype(targets.dtype, jnp.integer):
-        return None
-    parameter = inspect.signature(loss).parameters.get("ignore_label")
-    if parameter is not None and parameter.default is not inspect.Parameter.empty:
-        label: int | None = parameter.default
-        return label
-    function: object = loss
-    while isinstance(function, functools.partial):
-        function = function.func
-    ours = str(getattr(function, "__module__", "")).startswith("jaxdl.losses")
-    return None if ours or getattr(outputs, "shape", None) == targets.shape else IGNORE_LABEL
 
 
 def _split_labels(labels: Array, num_classes: int, ignore_label: int | None) -> tuple[Array, Array]:
