@@ -60,7 +60,7 @@ def make_parts(name):
 
 
 def member(stacked, index):
-    """One of the vmapped; NumPy cuts without compiling, but knows no keys."""
+    """One member of stacked arrays; NumPy slices without compiling, but not keys."""
 
     def cut(leaf):
         is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
