@@ -13,7 +13,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxdl import checkpoint, optim, train, tree
 from jaxdl.metrics import mean
-from jaxdl.train.gan import GANState, Player
+from jaxdl.train.gan import GANState, PlayerState
 from jaxdl.types import TrainState
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -201,7 +201,9 @@ def test_the_average_that_training_kept_can_be_taken(run_folder, tmp_path):
 
 
 def test_a_player_of_a_gan_is_chosen_by_its_field(tmp_path):
-    players = [Player(s.params, s.model_state, s.opt_state) for s in (state_of(1), state_of(2))]
+    players = [
+        PlayerState(s.params, s.model_state, s.opt_state) for s in (state_of(1), state_of(2))
+    ]
     save_all(tmp_path, GANState(jnp.int32(5), *players, jax.random.key(0)))
     variables = checkpoint.restore_weights(tmp_path, part="discriminator")[0]
     assert_equal(variables, variables_of(2))

@@ -1,4 +1,4 @@
-"""GANs in PyTorch: the loops of the book and of DCGAN, losses, penalties, spectral normalisation.
+"""GANs in PyTorch: the loops of the book and of DCGAN, losses, penalties, spectral normalization.
 
 Weights, images and noise are not stored: both sides draw them with NumPy from names. Layers have
 the names that jaxdl gives them, with dots. PyTorch computes in float64 here, so that its own
@@ -319,7 +319,7 @@ def penalties() -> dict[str, dict[str, np.ndarray]]:
 
 
 def spectral() -> dict[str, dict[str, np.ndarray]]:
-    """Layers with spectral normalisation: three passes in training, one in evaluation."""
+    """Layers with spectral normalization: three passes in training, one in evaluation."""
     import torch
     from torch import nn
     from torch.nn.utils.parametrizations import spectral_norm

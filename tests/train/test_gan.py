@@ -1,5 +1,6 @@
 """GANs: the book's loops and DCGAN's against PyTorch, masks, keys, averages, resume, bad input."""
 
+import dataclasses
 import functools
 import math
 import os
@@ -19,16 +20,26 @@ from helpers.small_gans import drawn, numbers
 
 from jaxdl import losses, models, nn, optim, train, transforms, tree
 from jaxdl.losses import adversarial
-from jaxdl.train.gan import Player
+from jaxdl.train import Players, gan
+from jaxdl.train.gan import PlayerState
 
 CASES = read_cases("gan")
-# without LLVM's optimisations, which take longer than what they speed up in small tests
+# without LLVM's optimizations, which take longer than what they speed up in small tests
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @functools.cache
-def init(nets, optimizers):
-    return quick_jit(lambda key: train.init_gan_state(*nets, *optimizers, key))(jax.random.key(0))
+def init_cached(nets, optimizers):
+    players = Players(*nets, *optimizers, adversarial.wasserstein())  # the loss does not matter
+    return quick_jit(functools.partial(train.init_gan_state, players))(jax.random.key(0))
+
+
+def init(players):
+    """The initial state, computed once for equal networks and optimizers."""
+    return init_cached(
+        (players.generator, players.discriminator),
+        (players.generator_tx, players.discriminator_tx),
+    )
 
 
 # PyTorch's loops
@@ -64,9 +75,9 @@ def book_batches(case):
     return batches
 
 
-def play(generator, discriminator, optimizers, loss, state, batches, **options):
+def play(players, state, batches, **options):
     """The final state, and (steps, 3) losses on real, on fake, of the generator."""
-    step = train.make_gan_step(generator, discriminator, *optimizers, loss, **options)
+    step = train.make_gan_step(players, **options)
     state, found = quick_jit(lambda state: jax.lax.scan(step, state, batches))(state)
     names = ("real_loss", "fake_loss", "generator_loss")
     return state, np.stack([found[name].total / found[name].count for name in names], axis=1)
@@ -75,7 +86,9 @@ def play(generator, discriminator, optimizers, loss, state, batches, **options):
 def with_weights(state, case, draw):
     def player(name):
         old = getattr(state, name)
-        return Player(drawn(old.params, f"{case}/{name}", draw), old.model_state, old.opt_state)
+        return PlayerState(
+            drawn(old.params, f"{case}/{name}", draw), old.model_state, old.opt_state
+        )
 
     return state.replace(generator=player("generator"), discriminator=player("discriminator"))
 
@@ -89,14 +102,11 @@ def with_weights(state, case, draw):
         ("conditional", adversarial.on_probabilities(), linen.sigmoid),
     ],
 )
-def test_a_hundred_steps_of_the_books_loop_equal_pytorchs(case, loss, output_activation):
-    nets = book_nets(case, output_activation)
+def test_a_hundred_steps_of_the_books_loop_equal_pytorch(case, loss, output_activation):
     make = (lambda: optim.sgd(0.01)) if case == "pattern" else (lambda: optim.adam(1e-4))
-    optimizers = (make(), make())
-    state = with_weights(init(nets, optimizers), case, cases_gan.linear_weight)
-    batches = book_batches(case)
-    options = {"separate_updates": True}
-    state, found = play(*nets, optimizers, loss, state, batches, **options)
+    players = Players(*book_nets(case, output_activation), make(), make(), loss)
+    state = with_weights(init(players), case, cases_gan.linear_weight)
+    state, found = play(players, state, book_batches(case), separate_updates=True)
     name = f"GAN {case}, 100 steps" + ("" if output_activation else " (logits)")
     compare(f"{name}, losses", found, CASES[case]["losses"], 1e-4)
     for player in ("generator", "discriminator"):
@@ -106,21 +116,20 @@ def test_a_hundred_steps_of_the_books_loop_equal_pytorchs(case, loss, output_act
     assert abs(found[-1] - found[0]).max() > 0.005
 
 
-def test_ten_steps_of_dcgan_equal_pytorchs():
+def test_ten_steps_of_dcgan_equal_pytorch():
     shape = (DCGAN["size"], DCGAN["size"], DCGAN["channels"])
     generator = models.DCGANGenerator(shape, DCGAN["latents"], DCGAN["features"])
     discriminator = models.DCGANDiscriminator(DCGAN["features"])
     optimizers = (optim.adam(2e-4, b1=0.5), optim.adam(2e-4, b1=0.5))
-    state = init((generator, discriminator), optimizers)
-    state = with_weights(state, "dcgan", lambda n, s: cases_gan.draw_weight("gan", n, s))
+    loss = adversarial.non_saturating(real_target=0.9)
+    players = Players(generator, discriminator, *optimizers, loss)
+    state = with_weights(init(players), "dcgan", lambda n, s: cases_gan.draw_weight("gan", n, s))
     steps = range(NUM_DCGAN_STEPS)
     batches = {
         "image": np.stack([cases_gan.dcgan_images(i) for i in steps]),
         "noise": np.stack([cases_gan.dcgan_noise(i)[:, None] for i in steps]),
     }
-    loss = adversarial.non_saturating(real_target=0.9)
-    options = {"fresh_noise": False}
-    state, found = play(generator, discriminator, optimizers, loss, state, batches, **options)
+    state, found = play(players, state, batches, fresh_noise=False)
     expected = CASES["dcgan"]
     compare("DCGAN, 10 steps, losses", found, expected["losses"], 1e-4)
     compare("DCGAN, 10 steps, weights", numbers(state.generator.params), expected["generator"])
@@ -174,14 +183,15 @@ def setup(
     dropout_rate=0.0,
     optimizers=(optax.sgd(0.5), optax.sgd(0.25)),
     loss=adversarial.non_saturating(),
+    noise=jax.random.normal,
     **options,
 ):
     nets = (
         Generator(num_classes=num_classes, dropout_rate=dropout_rate),
         Discriminator(num_classes=num_classes, dropout_rate=dropout_rate),
     )
-    step = train.make_gan_step(*nets, *optimizers, loss, **options)
-    return step, init(nets, optimizers), nets[0]
+    players = Players(*nets, *optimizers, loss, noise)
+    return train.make_gan_step(players, **options), init(players), players
 
 
 def make_data(number, seed=0):
@@ -211,7 +221,7 @@ def test_the_initial_state_is_a_function_of_the_key():
     [{"penalty": adversarial.r1(3.0)}, {"separate_updates": True, "fresh_noise": False}],
     ids=["once", "twice"],
 )
-def test_a_step_under_a_mask_equals_that_on_the_slice(options):
+def test_a_masked_step_equals_the_step_on_the_slice(options):
     step, state, _ = setup(3, **options)
     batch = make_data(8)
     sliced = {name: array[:5] for name, array in batch.items()}
@@ -240,14 +250,14 @@ class Constant(linen.Module):
         return jnp.broadcast_to(self.param("output", linen.initializers.zeros, ()), (len(x), 1))
 
 
-def test_the_losses_of_a_discriminator_that_knows_nothing_are_ideal():
+def test_a_constant_discriminator_has_the_ideal_losses():
     nets, still = (models.DenseGenerator((), (2, 2, 1), 3), Constant()), (optax.sgd(0.0),) * 2
-    state = init(nets, still)
+    state = init(Players(*nets, *still, adversarial.hinge()))
 
     def means(loss, output):
-        step = train.make_gan_step(*nets, *still, loss)
-        judge = state.discriminator.replace(params={"output": output})
-        values = step(state.replace(discriminator=judge), make_data(4))[1]
+        step = train.make_gan_step(Players(*nets, *still, loss))
+        constant = state.discriminator.replace(params={"output": output})
+        values = step(state.replace(discriminator=constant), make_data(4))[1]
         return {name: value.total / value.count for name, value in values.items()}
 
     for loss, output, ideal in (
@@ -264,7 +274,7 @@ def test_the_losses_of_a_discriminator_that_knows_nothing_are_ideal():
         np.testing.assert_allclose((found["real_loss"] + found["fake_loss"]) / 2, ideal, rtol=1e-6)
 
 
-def test_one_update_on_both_losses_is_the_sum_of_their_gradients():
+def test_one_update_on_both_losses_adds_their_gradients():
     """Of a discriminator without statistics that the first pass would change for the second."""
     generator, discriminator = (
         models.DenseGenerator((5,), (2, 2, 1), 3),
@@ -272,29 +282,31 @@ def test_one_update_on_both_losses_is_the_sum_of_their_gradients():
     )
     optimizers = (optax.sgd(0.5), optax.sgd(0.25))
     loss = adversarial.non_saturating(real_target=0.9)
-    state = init((generator, discriminator), optimizers)
-    batch = make_data(6)
-    step = train.make_gan_step(generator, discriminator, *optimizers, loss)
+    players = Players(generator, discriminator, *optimizers, loss)
+    state, batch = init(players), make_data(6)
+    step = train.make_gan_step(players)
     new, _ = quick_jit(step)(state, batch)
 
-    def judge(params, x):
+    def discriminate(params, x):
         return discriminator.apply({"params": params}, x)
 
     def objective(params):
         fake = generator.apply({"params": state.generator.params}, batch["noise"][:, 0])
         real_loss = losses.binary_cross_entropy(
-            judge(params, batch["image"]), jnp.full((6, 1), 0.9)
+            discriminate(params, batch["image"]), jnp.full((6, 1), 0.9)
         )
-        fake_loss = losses.binary_cross_entropy(judge(params, fake), jnp.zeros((6, 1)))
+        fake_loss = losses.binary_cross_entropy(discriminate(params, fake), jnp.zeros((6, 1)))
         return (real_loss + fake_loss).mean()
 
-    judge_gradients = quick_jit(jax.grad(objective))(state.discriminator.params)
-    expected = jax.tree.map(lambda p, g: p - 0.25 * g, state.discriminator.params, judge_gradients)
+    discriminator_gradients = quick_jit(jax.grad(objective))(state.discriminator.params)
+    expected = jax.tree.map(
+        lambda p, g: p - 0.25 * g, state.discriminator.params, discriminator_gradients
+    )
     assert largest_difference(new.discriminator.params, expected) < 1e-6
 
     def deceive(params):
         fake = generator.apply({"params": params}, batch["noise"][:, 1])
-        return losses.binary_cross_entropy(judge(expected, fake), jnp.ones((6, 1))).mean()
+        return losses.binary_cross_entropy(discriminate(expected, fake), jnp.ones((6, 1))).mean()
 
     gradients = quick_jit(jax.grad(deceive))(state.generator.params)
     expected = jax.tree.map(lambda p, g: p - 0.5 * g, state.generator.params, gradients)
@@ -302,10 +314,10 @@ def test_one_update_on_both_losses_is_the_sum_of_their_gradients():
 
     both = quick_jit(step.gradients)(state, batch)
     assert set(both) == {"discriminator", "generator"}
-    assert largest_difference(both["discriminator"], judge_gradients) < 1e-6
+    assert largest_difference(both["discriminator"], discriminator_gradients) < 1e-6
 
 
-def test_the_generator_plays_every_kth_step_only():
+def test_the_generator_is_updated_every_kth_step():
     tx = (optim.adam(0.1), optim.adam(0.01))
     step, state, _ = setup(optimizers=tx, discriminator_steps=3)
     step, batch = quick_jit(step), make_data(4)
@@ -325,7 +337,7 @@ def test_the_generator_plays_every_kth_step_only():
     }
 
 
-def test_noise_and_labels_come_from_the_step_and_differ_between_the_players():
+def test_noise_depends_on_the_step_and_differs_between_the_players():
     seen = []
 
     def noise(key, shape):
@@ -346,7 +358,7 @@ def test_noise_and_labels_come_from_the_step_and_differ_between_the_players():
     assert len(sets) == 4  # two players, two steps; the repeated one drew the same
 
 
-def test_conditions_matter_and_labels_to_generate_are_even():
+def test_labels_condition_both_players_and_are_drawn_evenly():
     class Teller(Generator):
         """Puts the label into its images."""
 
@@ -366,8 +378,8 @@ def test_conditions_matter_and_labels_to_generate_are_even():
             return scale * (x.mean(axis=(1, 2, 3)) - label)
 
     nets, still = (Teller(num_classes=4), Mean()), (optax.sgd(0.0), optax.sgd(0.0))
-    state = init(nets, still)
-    step = train.make_gan_step(*nets, *still, adversarial.least_squares())
+    players = Players(*nets, *still, adversarial.least_squares())
+    state, step = init(players), train.make_gan_step(players)
     number = 4000
     label = np.arange(number, dtype=np.int32) % 4
     batch = {"image": np.full((number, 2, 2, 1), 3.0, np.float32), "label": label}
@@ -376,16 +388,16 @@ def test_conditions_matter_and_labels_to_generate_are_even():
     # of the real ones, all 3, it says 3 minus their own labels
     assert float(values["fake_output"].total) == 0.0
     assert float(values["real_output"].total / number) == 1.5
-    found = train.sample(nets[0], state, jax.random.key(1), number, batch_size=1000)[:, 0, 0, 0]
+    found = gan.sample(players, state, jax.random.key(1), number, batch_size=1000)[:, 0, 0, 0]
     shares = np.bincount(np.asarray(found, int), minlength=4) / number
     np.testing.assert_allclose(shares, 0.25, atol=0.03)
-    asked = train.sample(nets[0], state, jax.random.key(1), 7, label=jnp.arange(7) % 4)
+    asked = gan.sample(players, state, jax.random.key(1), 7, label=jnp.arange(7) % 4)
     assert asked[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 0, 1, 2]
 
 
-def test_the_generators_average_is_that_of_its_weights():
+def test_the_generators_average_is_the_mean_of_its_weights():
     ema = optim.ema(optim.adam(0.05), 0.75)
-    step, state, generator = setup(optimizers=(ema, optim.adam(0.05)))
+    step, state, players = setup(optimizers=(ema, optim.adam(0.05)))
     step = quick_jit(step)
     average = state.generator.params
     for index in range(4):
@@ -397,29 +409,29 @@ def test_the_generators_average_is_that_of_its_weights():
     assert largest_difference(optim.averaged_params(state.generator.opt_state), average) < 1e-6
     noise = jnp.asarray(make_data(5)["noise"][:, 0])
     expected = state.replace(generator=state.generator.replace(params=average))
-    averaged = train.generate(generator, state, noise, averaged=True)
-    np.testing.assert_allclose(averaged, train.generate(generator, expected, noise), atol=1e-6)
-    assert abs(averaged - train.generate(generator, state, noise)).max() > 1e-3
+    averaged = gan.generate(dataclasses.replace(players, averaged=True), state, noise)
+    np.testing.assert_allclose(averaged, gan.generate(players, expected, noise), atol=1e-6)
+    assert abs(averaged - gan.generate(players, state, noise)).max() > 1e-3
 
 
 def test_samples_do_not_depend_on_the_batch_size_but_batch_statistics_do():
-    step, state, generator = setup()
+    step, state, players = setup()
     state, _ = quick_jit(step)(state, make_data(6))
     many, once = (
-        train.sample(generator, state, jax.random.key(3), 11, batch_size=size) for size in (4, 250)
+        gan.sample(players, state, jax.random.key(3), 11, batch_size=size) for size in (4, 250)
     )
     np.testing.assert_allclose(many, once, atol=1e-6)
     assert len(np.unique(np.asarray(many[:, 0, 0, 0]))) == 11
     noise = jax.random.normal(jax.random.split(jax.random.key(3))[0], (11, 3))
-    np.testing.assert_allclose(many, train.generate(generator, state, noise), atol=1e-6)
-    normalised = train.generate(generator, state, noise, train=True)
-    assert abs(normalised - many).max() > 1e-3
+    np.testing.assert_allclose(many, gan.generate(players, state, noise), atol=1e-6)
+    normalized = gan.generate(players, state, noise, train=True)
+    assert abs(normalized - many).max() > 1e-3
 
 
 # Augmentation
 
 
-def test_augmentation_moves_cuts_and_colours_and_lets_gradients_through():
+def test_augmentation_moves_cuts_and_colors_and_passes_gradients():
     image = np.random.default_rng(0).uniform(0.2, 1.0, (8, 8, 3)).astype(np.float32)
 
     def apply(image, **options):
@@ -438,7 +450,7 @@ def test_augmentation_moves_cuts_and_colours_and_lets_gradients_through():
             jax.grad(lambda image: apply(image, cutout=0.5).sum())(image),
         )
 
-    same, cut, moved, coloured, gradient = map(np.asarray, compute(image))
+    same, cut, moved, colored, gradient = map(np.asarray, compute(image))
     np.testing.assert_array_equal(same, np.stack([image] * 20))
     assert ((cut == 0).sum(axis=(1, 2, 3)) == 4 * 4 * 3).all()
     shifts = {
@@ -453,16 +465,16 @@ def test_augmentation_moves_cuts_and_colours_and_lets_gradients_through():
     }
     assert len(shifts) > 8
     # the brightness is added; differences of channels and of pixels are scaled
-    shift = coloured.mean(axis=(1, 2, 3)) - image.mean()
+    shift = colored.mean(axis=(1, 2, 3)) - image.mean()
     assert (abs(shift) <= 0.5).all()
     assert shift.max() - shift.min() > 0.4
 
     def spread(x):
         return x.mean(axis=-1).std(axis=(-2, -1))
 
-    contrast = spread(coloured) / spread(image)
+    contrast = spread(colored) / spread(image)
     assert ((contrast >= 0.5) & (contrast <= 1.5)).all()
-    saturation = (coloured.max(-1) - coloured.min(-1)).mean((1, 2)) / contrast
+    saturation = (colored.max(-1) - colored.min(-1)).mean((1, 2)) / contrast
     saturation = saturation / (image.max(-1) - image.min(-1)).mean()
     assert ((saturation >= 0) & (saturation <= 2)).all()
     assert saturation.max() > 1.3
@@ -470,7 +482,7 @@ def test_augmentation_moves_cuts_and_colours_and_lets_gradients_through():
     np.testing.assert_allclose(gradient.sum(), 20 * 8 * 8 * 3 * 0.75, rtol=1e-5)
 
 
-def test_both_kinds_of_examples_are_augmented_and_the_generator_feels_it():
+def test_real_and_generated_examples_are_augmented():
     def blank(key, image):
         return 0.0 * image
 
@@ -531,12 +543,13 @@ def test_killed_in_an_epoch_and_resumed_equals_uninterrupted(tmp_path):
 
 
 def test_seeds_train_together_as_each_alone():
-    nets, tx = (Generator(), Discriminator()), (optim.ema(optim.adam(0.01), 0.9), optim.adam(0.02))
-    step = train.make_gan_step(*nets, *tx, adversarial.hinge(), discriminator_steps=2)
+    tx = (optim.ema(optim.adam(0.01), 0.9), optim.adam(0.02))
+    players = Players(Generator(), Discriminator(), *tx, adversarial.hinge())
+    step = train.make_gan_step(players, discriminator_steps=2)
     data = {"image": make_data(20)["image"]}
 
     def whole(seed):
-        state = train.init_gan_state(*nets, *tx, jax.random.key(seed))
+        state = train.init_gan_state(players, jax.random.key(seed))
         options = {"num_epochs": 1, "batch_size": 8, "key": jax.random.key(5)}
         return train.fit(step, state, data, **options)
 
@@ -563,12 +576,12 @@ def test_the_step_is_traced_once_for_three_steps():
     assert int(state.step) == 3
 
 
-def test_a_player_that_diverges_is_named_and_the_state_before_it_kept(tmp_path):
+def test_a_diverged_player_is_named_and_the_state_before_it_saved(tmp_path):
     nets = (models.DenseGenerator((2,), (2, 2, 1), 3), models.DenseDiscriminator((2,)))
-    tx = (optax.sgd(1e30), optax.sgd(1e30))
-    step = train.make_gan_step(*nets, *tx, adversarial.wasserstein())
+    players = Players(*nets, optax.sgd(1e30), optax.sgd(1e30), adversarial.wasserstein())
+    step = train.make_gan_step(players)
     with pytest.raises(FloatingPointError, match=r"largest gradient is .* in (gen|discr)"):
-        run(step, init(nets, tx), num_epochs=20, workdir=tmp_path)
+        run(step, init(players), num_epochs=20, workdir=tmp_path)
     kept = [path for path in (tmp_path / "checkpoints/last").iterdir() if path.name.isdigit()]
     assert kept
 
@@ -576,13 +589,12 @@ def test_a_player_that_diverges_is_named_and_the_state_before_it_kept(tmp_path):
 # Bad input
 
 
-def test_players_that_do_not_fit_are_named():
-    tx = (optax.sgd(0.1), optax.sgd(0.1))
-    key = jax.random.key(0)
+def test_players_that_do_not_fit_are_refused():
+    rest = (optax.sgd(0.1), optax.sgd(0.1), adversarial.hinge())
     with pytest.raises(ValueError, match="same num_classes, got 3 and None"):
-        train.init_gan_state(Generator(num_classes=3), Discriminator(), *tx, key)
+        Players(Generator(num_classes=3), Discriminator(), *rest)
     with pytest.raises(ValueError, match="Discriminator must have an attribute num_latents"):
-        train.init_gan_state(Discriminator(), Discriminator(), *tx, key)
+        Players(Discriminator(), Discriminator(), *rest)
     with pytest.raises(ValueError, match="discriminator_steps must be greater than 0, got 0"):
         setup(discriminator_steps=0)
 
@@ -592,13 +604,13 @@ def test_players_that_do_not_fit_are_named():
     [
         ({"image": np.zeros((4, 3, 3, 1), np.float32)}, r"shape \(2, 2, 1\), the real ones have"),
         ({"image": np.zeros((4, 2, 2, 3), np.float32)}, r"real ones have \(2, 2, 3\)"),
-        ({"image": np.zeros((4, 2, 2, 1), np.uint8)}, "floating point .* got uint8: give prepro"),
+        ({"image": np.zeros((4, 2, 2, 1), np.uint8)}, "floating point .* got uint8: pass prepro"),
         ({"noise": np.zeros((4, 2, 5), np.float32)}, r"noise must have shape \(4, 3\)"),
         ({"image": None}, "the batch has no 'image', only"),
         ({"label": None}, r"conditional \(3 classes\) but the batch has no 'label'"),
     ],
 )
-def test_batches_that_do_not_fit_are_named(change, message):
+def test_batches_that_do_not_fit_are_refused(change, message):
     step, state, _ = setup(3)
     batch = make_data(4) | change
     batch = {name: array for name, array in batch.items() if array is not None}
@@ -606,7 +618,7 @@ def test_batches_that_do_not_fit_are_named(change, message):
         jax.eval_shape(step, state, batch)
 
 
-def test_bytes_are_welcome_where_they_are_preprocessed():
+def test_uint8_examples_are_preprocessed():
     step, state, _ = setup(preprocess=transforms.to_float)
     batch = make_data(4)
     scaled, _ = quick_jit(step)(state, batch | {"image": np.full((4, 2, 2, 1), 51, np.uint8)})
@@ -621,15 +633,16 @@ def test_mixed_precision_around_an_optimizer_is_refused():
         jax.eval_shape(step, state, make_data(4))
 
 
-def test_sampling_checks_what_it_is_asked():
-    _, state, generator = setup(3)
+def test_sample_checks_its_arguments():
+    _, state, players = setup(3)
 
-    def sample(number, **options):
-        train.sample(generator, state, jax.random.key(0), number, **options)
+    def sample(number, averaged=False, **options):
+        chosen = dataclasses.replace(players, averaged=averaged)
+        gan.sample(chosen, state, jax.random.key(0), number, **options)
 
     with pytest.raises(ValueError, match=r"label must have shape \(4\), got \(2,\)"):
         sample(4, label=jnp.zeros(2, jnp.int32))
-    with pytest.raises(ValueError, match="number must be greater than 0"):
+    with pytest.raises(ValueError, match="num_examples must be greater than 0"):
         sample(0)
     with pytest.raises(ValueError, match="found 0"):
         sample(4, averaged=True)

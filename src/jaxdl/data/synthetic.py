@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdl._checks import check_count, check_positive
 from jaxdl.types import Array
@@ -191,6 +192,38 @@ def uniform_noise(key: Array, num_examples: int, num_features: int = 4) -> dict[
     """
     check_count(num_examples=num_examples, num_features=num_features)
     return {"input": jax.random.uniform(key, (num_examples, num_features))}
+
+
+def photographs(num_images: int, size: int, *, seed: int = 0) -> np.ndarray:
+    """Square pieces of scikit-learn's two sample photographs, mirrored at random.
+
+    Args:
+        num_images: N.
+        size: pixels per side, at most 214.
+        seed: seed of places and mirroring.
+
+    Returns:
+        (N, size, size, 3) uint8.
+
+    Source: ``sklearn.datasets.load_sample_images``, at half of its size.
+
+    >>> photographs(3, 16).shape
+    (3, 16, 16, 3)
+    """
+    from sklearn.datasets import load_sample_images
+
+    check_count(num_images=num_images, size=size)
+    generator = np.random.default_rng(seed)
+    pictures = [picture[::2, ::2] for picture in load_sample_images().images]
+    if size > min(pictures[0].shape[:2]):
+        raise ValueError(f"size must be at most {min(pictures[0].shape[:2])}, got {size}.")
+    pieces = []
+    for index in range(num_images):
+        picture = pictures[index % 2]
+        top, left = (generator.integers(n - size + 1) for n in picture.shape[:2])
+        piece = picture[top : top + size, left : left + size]
+        pieces.append(piece[:, :: generator.choice((-1, 1))])
+    return np.stack(pieces)
 
 
 def _check_noise(**deviations: float) -> None:

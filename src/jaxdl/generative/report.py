@@ -1,15 +1,18 @@
-"""What a judge says of a generator: one row of numbers, at the end or after every epoch."""
+"""Measurements of a generator, after every epoch and at the end."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
+from jax.typing import ArrayLike
 
-from jaxdl import tensorboard
+from jaxdl import data, tensorboard
 from jaxdl._files import write_text
-from jaxdl.generative.classifier import Classifier, look
+from jaxdl.generative.classifier import Classifier, classify, train_classifier
 from jaxdl.generative.scores import (
     Gaussian,
     class_histogram,
@@ -18,53 +21,71 @@ from jaxdl.generative.scores import (
     gaussian,
     precision_and_recall,
 )
+from jaxdl.generative.snapshots import Snapshots
 from jaxdl.train import EpochEnd
+from jaxdl.train.gan import GANState, Players, sample
 from jaxdl.types import Array
 
-COLLAPSE = 0.7
-"""Of the entropy that an even distribution has; below it a generator is said to have collapsed."""
+COLLAPSED = 0.7
+"""Share of the entropy of an even distribution below which a generator has collapsed."""
+
+Row = dict[str, Any]
 
 
 class Reference(NamedTuple):
-    """Real images as the judge sees them.
+    """Real images to compare with.
 
     Attributes:
-        judge: the classifier.
+        classifier: the classifier that computes the features.
         features: (N, D).
-        gaussian: of the features.
+        gaussian: mean and covariance of the features.
     """
 
-    judge: Classifier
+    classifier: Classifier
     features: np.ndarray
     gaussian: Gaussian
 
 
-def make_reference(judge: Classifier, images: Any) -> Reference:
-    """Looks at real images once.
+def make_reference(
+    dataset: data.Dataset,
+    *,
+    num_images: int = 10_000,
+    num_epochs: int | None = None,
+    cache_dir: Path | str | None = None,
+    progress: bool = True,
+) -> Reference:
+    """Trains a classifier on the training images and computes features of test images.
 
     Args:
-        judge: see :func:`~jaxdl.generative.train_classifier`.
-        images: (N, H, W, C), uint8 or floating point in [0, 1]: images that the generator was not
-            trained on, 10,000 test images say.
+        dataset: labeled images.
+        num_images: number of test images, at most.
+        num_epochs, progress: see :func:`jaxdl.generative.classifier.train_classifier`.
+        cache_dir: folder for the classifiers of all data sets, e.g. ``runs/classifiers``: each is
+            trained once. None keeps none.
     """
-    features = np.asarray(look(judge, images)[0])
-    return Reference(judge, features, gaussian(features))
+    classifier = train_classifier(
+        dataset,
+        num_epochs=num_epochs,
+        cache_dir=None if cache_dir is None else Path(cache_dir) / dataset.name,
+        progress=progress,
+    )
+    features = np.asarray(classify(classifier, dataset.test["image"][:num_images])[0])
+    return Reference(classifier, features, gaussian(features))
 
 
-def measure(reference: Reference, images: Any, labels: Any = None) -> dict[str, Any]:
-    """How good generated images are.
+def measure(reference: Reference, images: ArrayLike, labels: ArrayLike | None = None) -> Row:
+    """Measures the quality of generated images.
 
     Args:
         reference: real images.
-        images: (N, H, W, C) floating point in [0, 1], as many as there are real ones if distances
-            are to be compared with others.
-        labels: (N,) the classes that a conditional generator was asked for.
+        images: (N, H, W, C) floating point in [0, 1]; distances compare only for equal N.
+        labels: (N,) classes that a conditional generator was given.
 
     Returns:
-        ``frechet_distance``, ``precision`` and ``recall`` of the judge's features, ``classes`` (how
-        many images the judge puts into each class), ``num_classes`` (those with at least a tenth of
-        an even share), ``class_entropy`` in nats, ``collapsed`` (the entropy is below 70 % of an
-        even distribution's), ``num_samples``, and with labels ``conditional_accuracy``.
+        ``frechet_distance``, ``precision`` and ``recall`` of the classifier's features,
+        ``class_entropy`` in nats, ``num_classes`` (those with at least a tenth of an even share),
+        ``collapsed`` (the entropy is below 70 % of an even distribution's), ``classes`` (number of
+        images by class), ``num_samples``, and with labels ``conditional_accuracy``.
 
     Raises:
         ValueError: images of another shape than the reference's, or outside [0, 1].
@@ -72,21 +93,21 @@ def measure(reference: Reference, images: Any, labels: Any = None) -> dict[str, 
     images = np.asarray(images, np.float32)
     if not (images.min() >= 0 and images.max() <= 1):  # NaN is refused too
         raise ValueError(
-            f"images must lie in [0, 1], got {images.min():.4g} to {images.max():.4g}; those of a "
-            "tanh become so by (images + 1) / 2."
+            f"images must lie in [0, 1], got {images.min():.4g} to {images.max():.4g}; for a tanh "
+            "use (images + 1) / 2."
         )
-    features, logits = look(reference.judge, images)
+    features, logits = classify(reference.classifier, images)
     classes = np.asarray(logits.argmax(axis=1))
-    number = len(reference.judge.class_names)
-    counts = class_histogram(classes, number)
+    num_classes = len(reference.classifier.class_names)
+    counts = class_histogram(classes, num_classes)
     precision, recall = precision_and_recall(reference.features, features)
     row = {
         "frechet_distance": frechet_distance(gaussian(features), reference.gaussian),
         "precision": precision,
         "recall": recall,
         "class_entropy": entropy(counts),
-        "num_classes": int((counts >= 0.1 * len(images) / number).sum()),
-        "collapsed": bool(entropy(counts) < COLLAPSE * np.log(number)),
+        "num_classes": int((counts >= 0.1 * len(images) / num_classes).sum()),
+        "collapsed": bool(entropy(counts) < COLLAPSED * np.log(num_classes)),
         "classes": counts.tolist(),
         "num_samples": len(images),
     }
@@ -97,48 +118,72 @@ def measure(reference: Reference, images: Any, labels: Any = None) -> dict[str, 
 
 def make_hook(
     reference: Reference,
-    sample: Callable[[Any], Array],
+    players: Players,
+    key: Array,
     *,
-    labels: Any = None,
+    num_epochs: int,
+    num_samples: int = 10_000,
     say: Callable[[str], None] = print,
 ) -> Callable[[EpochEnd], None]:
-    """A hook for ``train.run`` that measures the generator after every epoch.
+    """Makes a hook for ``train.run`` that measures the generator of a GAN.
 
-    It appends a row to ``generator.jsonl`` in the run folder, writes TensorBoard scalars
-    ``generator/…``, and says so where the generator has collapsed.
+    After every epoch it measures a tenth of ``num_samples``, appends the row to
+    ``generator.jsonl`` in the run folder, and writes TensorBoard scalars ``generator/…``. After the
+    last epoch it measures all of them and writes ``generator.json``.
 
     Args:
         reference: real images.
-        sample: ``state -> (N, H, W, C)`` images in [0, 1], the same noise every time.
-        labels: (N,) the classes that ``sample`` asked for.
+        players: the networks; conditional ones generate equal numbers of all classes.
+        key: root PRNG key of the noise; the same step draws the same noise.
+        num_epochs: number of epochs of the whole training.
+        num_samples: number of images at the end.
         say: prints a line.
     """
 
+    @functools.partial(jax.jit, static_argnums=1)
+    def generate(state: GANState, number: int, labels: Array | None) -> Array:
+        step_key = jax.random.fold_in(jax.random.fold_in(key, state.step), number)
+        return players.to_unit(sample(players, state, step_key, number, label=labels))
+
+    def measure_samples(state: GANState | Snapshots, number: int) -> Row:
+        gan = state.gan if isinstance(state, Snapshots) else state
+        classes = players.num_classes
+        labels = None if classes is None else np.arange(number) % classes
+        return measure(reference, generate(gan, number, labels), labels)
+
     def hook(end: EpochEnd) -> None:
-        row = {"epoch": end.row["epoch"], **measure(reference, sample(end.state), labels)}
-        asked = f", {row['conditional_accuracy']:.1%} as asked" if labels is not None else ""
-        say(
-            f"  generator: Fréchet distance {row['frechet_distance']:.3g}, {row['num_classes']} "
-            f"classes, entropy {row['class_entropy']:.3f} nats{asked}"
-        )
-        if row["collapsed"]:
-            say(f"  the generator has collapsed: images by class {row['classes']}")
-        if end.workdir is not None:
-            _append_row(end.workdir / "generator.jsonl", row)
+        row = measure_samples(end.state, max(num_samples // 10, 1))
+        say(f"  generator: {_summary(row)}")
         if end.writer is not None:
             scalars = {f"generator/{n}": x for n, x in row.items() if isinstance(x, float)}
             tensorboard.write_scalars(end.writer, scalars, end.row["step"])
+        if end.workdir is not None:
+            _append_row(end.workdir / "generator.jsonl", {"epoch": end.row["epoch"], **row})
+        if end.row["epoch"] == num_epochs:
+            row = measure_samples(end.state, num_samples)
+            say(f"  {num_samples:,} images: {_summary(row)}")
+            if end.workdir is not None:
+                write_text(end.workdir / "generator.json", json.dumps(row) + "\n")
 
     return hook
 
 
-def save_row(path: Path, row: dict[str, Any]) -> None:
-    """Writes a row as JSON; the file appears whole or not at all."""
-    write_text(path, json.dumps(row) + "\n")
+def _summary(row: Row) -> str:
+    parts = [
+        f"Fréchet distance {row['frechet_distance']:.4g}",
+        f"precision {row['precision']:.3f}",
+        f"recall {row['recall']:.3f}",
+        f"{row['num_classes']} classes, entropy {row['class_entropy']:.3f} nats",
+    ]
+    if "conditional_accuracy" in row:
+        parts.append(f"{row['conditional_accuracy']:.1%} of the requested class")
+    if row["collapsed"]:
+        parts.append(f"collapsed, images by class {row['classes']}")
+    return ", ".join(parts)
 
 
-def _append_row(path: Path, row: dict[str, Any]) -> None:
-    """Adds a row to a file of JSON lines in place of one of the same epoch and all after it."""
+def _append_row(path: Path, row: Row) -> None:
+    """Appends a row to a file of JSON lines, in place of rows of the same or a later epoch."""
     rows = []
     if path.is_file():
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -1,32 +1,34 @@
 """Scores of generated examples: distances, precision, recall and entropy."""
 
 import functools
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxdl._checks import check_labels, check_positive, check_shape
 from jaxdl.types import Array
 
 CHUNK = 1000
-"""Rows of a matrix of distances that are in memory at a time."""
+"""Rows of a distance matrix in memory at a time."""
 
 
 class Gaussian(NamedTuple):
-    """The normal distribution with the mean and covariance of some features.
+    """Normal distribution with the mean and covariance of features.
 
     Attributes:
         mean: (D,) float64.
-        covariance: (D, D) float64, of the sample: divided by N - 1.
+        covariance: (D, D) float64, divided by N - 1.
     """
 
     mean: np.ndarray
     covariance: np.ndarray
 
 
-def gaussian(features: Any) -> Gaussian:
+def gaussian(features: ArrayLike) -> Gaussian:
     """Mean and covariance of features.
 
     Args:
@@ -42,26 +44,27 @@ def gaussian(features: Any) -> Gaussian:
     array([[2., 0.],
            [0., 0.]])
     """
+    features = jnp.asarray(features, jnp.float32)
     check_shape("features", features, ("N", "D"))
     if features.shape[0] < 2:
         raise ValueError(f"a covariance needs at least 2 examples, got {features.shape[0]}.")
-    mean, covariance = _moments(jnp.asarray(features, jnp.float32))
+    mean, covariance = _moments(features)
     result = Gaussian(np.asarray(mean, np.float64), np.asarray(covariance, np.float64))
     if not all(np.isfinite(part).all() for part in result):
-        raise ValueError("features must be finite, got NaN or infinity: has a player diverged?")
+        raise ValueError("features must be finite, got NaN or infinity.")
     return result
 
 
 @jax.jit
 def _moments(features: Array) -> tuple[Array, Array]:
     mean = features.mean(axis=0)
-    centred = features - mean.reshape(1, -1)
-    product = jnp.matmul(centred.T, centred, precision=jax.lax.Precision.HIGHEST)
+    centered = features - mean.reshape(1, -1)
+    product = jnp.matmul(centered.T, centered, precision=jax.lax.Precision.HIGHEST)
     return mean, product / (features.shape[0] - 1)
 
 
 def frechet_distance(a: Gaussian, b: Gaussian) -> float:
-    r"""The Fréchet distance of two normal distributions, 0 where they are equal.
+    r"""Fréchet distance of two normal distributions, 0 if they are equal.
 
     .. math:: \|\mu_a - \mu_b\|^2
               + \operatorname{tr}(\Sigma_a + \Sigma_b - 2 (\Sigma_a \Sigma_b)^{1/2})
@@ -70,11 +73,11 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
     symmetric matrix, whose eigenvalues give it without complex numbers.
 
     Args:
-        a, b: of features of the same network.
+        a, b: distributions of features of the same network.
 
     Returns:
-        the distance in squared units of the features. Only distances in features of the same
-        network and with the same number of examples compare: few examples make it larger.
+        The distance in squared units of the features. It compares only for features of the same
+        network and equal numbers of examples: with few examples it is larger.
 
     Raises:
         ValueError: different numbers of features.
@@ -96,20 +99,22 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
     return float(max(np.square(a.mean - b.mean).sum() + trace, 0.0))
 
 
-def precision_and_recall(real: Any, fake: Any, *, num_neighbours: int = 3) -> tuple[float, float]:
-    """How much of what is generated looks real, and how much of what is real is generated.
+def precision_and_recall(
+    real: ArrayLike, fake: ArrayLike, *, num_neighbors: int = 3
+) -> tuple[float, float]:
+    """Precision and recall of generated examples.
 
-    A set covers the balls about its examples, each as large as to reach its k-th nearest
-    neighbour. Precision is the share of generated examples that the real ones cover, recall the
-    share of real ones that the generated ones cover.
+    A set covers the balls around its examples, each of which reaches its k-th nearest neighbor.
+    Precision is the share of generated examples that the real ones cover, recall the share of real
+    ones that the generated ones cover.
 
     Args:
         real: (N, D) features.
         fake: (M, D) features.
-        num_neighbours: k, less than N and M.
+        num_neighbors: k, less than N and M.
 
     Returns:
-        precision and recall, each in 0 to 1.
+        Precision and recall, each from 0 to 1.
 
     Raises:
         ValueError: shapes that do not fit, or too few examples.
@@ -117,31 +122,32 @@ def precision_and_recall(real: Any, fake: Any, *, num_neighbours: int = 3) -> tu
     Source: Kynkäänniemi et al. 2019, eq. 2 and 3, k = 3.
 
     >>> real = np.array([[0.0], [1.0], [10.0], [11.0]])
-    >>> precision_and_recall(real, np.array([[0.5], [0.6]]), num_neighbours=1)
+    >>> precision_and_recall(real, np.array([[0.5], [0.6]]), num_neighbors=1)
     (1.0, 0.0)
     """
+    real, fake = np.asarray(real), np.asarray(fake)
     check_shape("real", real, ("N", "D"))
     check_shape("fake", fake, ("M", real.shape[1]))
-    check_positive(num_neighbours=num_neighbours)
-    if num_neighbours >= min(len(real), len(fake)):
+    check_positive(num_neighbors=num_neighbors)
+    if num_neighbors >= min(len(real), len(fake)):
         raise ValueError(
-            f"num_neighbours must be less than the number of examples, got {num_neighbours} of "
+            f"num_neighbors must be less than the number of examples, got {num_neighbors} of "
             f"{len(real)} real and {len(fake)} generated ones."
         )
-    a, b = _centred(real, fake)
-    k = num_neighbours
+    a, b = _centered(real, fake)
+    k = num_neighbors
     radii_of_a, radii_of_b = (_by_rows(_kth_nearest, one, one, k) for one in (a, b))
     precision = _by_rows(_is_covered, b, a, radii_of_a).mean()
     recall = _by_rows(_is_covered, a, b, radii_of_b).mean()
     return float(precision), float(recall)
 
 
-def nearest_neighbors(queries: Any, references: Any) -> tuple[np.ndarray, np.ndarray]:
-    """For every query the nearest reference: has a generator learned examples by heart?
+def nearest_neighbors(queries: ArrayLike, references: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest reference of each query, e.g. to detect memorized training examples.
 
     Args:
         queries: (M, ...) floating point, flattened.
-        references: (N, ...) of the same shape otherwise.
+        references: (N, ...) with the same trailing shape.
 
     Returns:
         (M,) indices and (M,) Euclidean distances.
@@ -152,26 +158,27 @@ def nearest_neighbors(queries: Any, references: Any) -> tuple[np.ndarray, np.nda
     >>> nearest_neighbors(np.array([[0.9, 0.0]]), np.array([[5.0, 5.0], [1.0, 0.0]]))[0]
     array([1], dtype=int32)
     """
+    queries, references = np.asarray(queries), np.asarray(references)
     if queries.shape[1:] != references.shape[1:]:
         raise ValueError(
             f"queries and references must have the same shape, got {queries.shape[1:]} and "
             f"{references.shape[1:]}."
         )
-    a, b = _centred(*(x.reshape(len(x), -1) for x in (queries, references)))
+    a, b = _centered(*(x.reshape(len(x), -1) for x in (queries, references)))
     indices = _by_rows(_nearest, a, b)
     distances = jnp.sqrt(jnp.square(a - b[indices]).sum(axis=1))
     return np.asarray(indices, np.int32), np.asarray(distances)
 
 
-def _centred(a: Any, b: Any) -> tuple[Array, Array]:
-    """Both less the mean of the second: differences of large numbers lose digits."""
+def _centered(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
+    """Both minus the mean of the second, because differences of large numbers lose digits."""
     a, b = (jnp.asarray(x, jnp.float32) for x in (a, b))
     middle = b.mean(axis=0).reshape(1, -1)
     return a - middle, b - middle
 
 
-def _by_rows(function: Any, queries: Array, *rest: Any) -> Array:
-    """A function of queries (m, D) and the rest, for m queries at a time."""
+def _by_rows(function: Callable[..., Array], queries: Array, *rest: Array | int) -> Array:
+    """Applies a function to m queries (m, D) at a time."""
     starts = range(0, len(queries), CHUNK)
     return jnp.concatenate([function(queries[i : i + CHUNK], *rest) for i in starts])
 
@@ -184,7 +191,7 @@ def _squared_distances(a: Array, b: Array) -> Array:
 
 @functools.partial(jax.jit, static_argnums=2)
 def _kth_nearest(queries: Array, references: Array, k: int) -> Array:
-    """The squared distance of the k-th neighbour where the first is the example itself."""
+    """Squared distance of the k-th neighbor, the example itself not counted."""
     return -jax.lax.top_k(-_squared_distances(queries, references), k + 1)[0][:, k]
 
 
@@ -198,8 +205,8 @@ def _nearest(queries: Array, references: Array) -> Array:
     return _squared_distances(queries, references).argmin(axis=1)
 
 
-def class_histogram(classes: Any, num_classes: int) -> np.ndarray:
-    """How many examples a class has: (N,) integers in 0 to C - 1 → (C,) counts.
+def class_histogram(classes: ArrayLike, num_classes: int) -> np.ndarray:
+    """Number of examples by class: (N,) integers from 0 to C - 1 → (C,) counts.
 
     >>> class_histogram(np.array([0, 2, 2]), 3)
     array([1, 0, 2])
@@ -208,16 +215,16 @@ def class_histogram(classes: Any, num_classes: int) -> np.ndarray:
     return np.bincount(np.asarray(classes), minlength=num_classes)
 
 
-def entropy(counts: Any) -> float:
-    r"""The entropy of shares :math:`p_c`, :math:`-\sum_c p_c \ln p_c`, in nats.
+def entropy(counts: ArrayLike) -> float:
+    r"""Entropy of the shares :math:`p_c` of counts, :math:`-\sum_c p_c \ln p_c`, in nats.
 
-    Evenly over C classes it is ln C, 2.303 for ten; where all fall into one it is 0.
+    It is ln C for C equal counts, 2.303 for ten, and 0 if only one is not 0.
 
     Args:
         counts: (C,) numbers of at least 0, not all 0.
 
     Raises:
-        ValueError: negative counts, or none.
+        ValueError: negative counts, or all 0.
 
     >>> round(entropy(np.ones(10)), 4), entropy(np.array([0, 7, 0]))
     (2.3026, 0.0)

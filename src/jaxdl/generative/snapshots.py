@@ -1,20 +1,19 @@
-"""A film of training: what fixed noise becomes, and the losses, kept in the state itself.
+"""Snapshots during training: examples from fixed noise and losses, kept in the state.
 
-As a part of the state they are saved and restored with it, so the film of a run that was killed
-and resumed lacks no picture.
+Because they are part of the state, they are saved and restored with it, so the snapshots of a run
+that was killed and resumed are complete.
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
 
-from jaxdl import train
 from jaxdl._checks import check_positive
+from jaxdl.train.gan import GANState, Players, generate, init_gan_state
 from jaxdl.types import Array, Batch, Metrics, PyTree, Step, UpdateFn, as_step
 
 LOSSES = ("discriminator_loss", "generator_loss")
@@ -22,19 +21,18 @@ LOSSES = ("discriminator_loss", "generator_loss")
 
 @flax.struct.dataclass
 class Snapshots:
-    """A :class:`jaxdl.train.GANState` and what was seen of it.
+    """A :class:`jaxdl.train.GANState` and its history.
 
     Attributes:
-        gan: the state of both players.
-        frames: (T, N, ...) float16, the examples made from the same noise: frame 0 before the
-            first step, then one after every T-th part of the training; 0 where the time is yet to
-            come.
-        losses: (P, 2) float32, mean losses of the discriminator and of the generator over the
-            P-th parts of the training.
-        counts: (P, 2) float32, the number of values in them so far.
+        gan: state of both players.
+        frames: (T, N, ...) float16, examples generated from the same noise: frame 0 before the
+            first step, then one after each T-th part of the training; 0 for frames to come.
+        losses: (P, 2) float32, sums of the losses of discriminator and generator over each P-th
+            part of the training.
+        counts: (P, 2) float32, number of values in the sums.
     """
 
-    gan: train.GANState
+    gan: GANState
     frames: Array
     losses: Array
     counts: Array
@@ -43,121 +41,116 @@ class Snapshots:
     def step(self) -> Array:
         return self.gan.step
 
+    def loss_history(self, num_steps: int) -> tuple[Array, dict[str, Array]]:
+        """The losses over a training of ``num_steps`` steps.
 
-def start_snapshots(
-    generator: nn.Module,
-    state: train.GANState,
-    noise: Array,
-    label: Array | None = None,
-    *,
-    averaged: bool = False,
-    num_frames: int = 40,
-    num_points: int = 1000,
-) -> Snapshots:
-    """The state before the first step, with the first frame.
-
-    Args:
-        generator: the module.
-        state: of both players.
-        noise: (N, num_latents), the same in every frame.
-        label: (N,) int32 for a conditional generator.
-        averaged: shoot with the average of the weights that :func:`jaxdl.optim.ema` keeps.
-        num_frames: frames after the first.
-        num_points: of the curves of the losses.
-
-    Raises:
-        ValueError: numbers that are not greater than 0.
-    """
-    check_positive(num_frames=num_frames, num_points=num_points)
-    first = _frame(generator, state, noise, label, averaged)
-    frames = jnp.zeros((num_frames + 1, *first.shape), jnp.float16).at[0].set(first)
-    # two arrays, not one twice: a state that is donated may hold no buffer twice
-    curves = [jnp.zeros((num_points, len(LOSSES))) for _ in range(2)]
-    return Snapshots(state, frames, *curves)
+        Returns:
+            (P,) steps in the middle of each part, and (P,) mean losses by name; NaN for parts
+            without a step so far.
+        """
+        num_points = self.losses.shape[0]
+        steps = (jnp.arange(num_points) + 0.5) * (num_steps / num_points)
+        means = self.losses / self.counts  # 0 / 0 is NaN
+        return steps, {name: means[:, index] for index, name in enumerate(LOSSES)}
 
 
-def make_snapshot_step(
+def with_snapshots(
     step: Step | UpdateFn,
-    generator: nn.Module,
+    players: Players,
+    key: Array,
     noise: Array,
     label: Array | None = None,
     *,
     num_steps: int,
-    averaged: bool = False,
-) -> Step:
-    """A step of a GAN that keeps a frame and the losses whenever it is time.
+    num_frames: int = 40,
+    num_points: int = 500,
+) -> tuple[Step, Snapshots]:
+    """A GAN's step that also takes snapshots, and the state to start from.
 
     Args:
-        step: see :func:`jaxdl.train.make_gan_step`; it does what it does without a film.
-        generator, noise, label, averaged: as of :func:`start_film`.
-        num_steps: of the whole training.
+        step: see :func:`jaxdl.train.make_gan_step`; its updates do not change.
+        players: networks and optimizers.
+        key: PRNG key of the initial weights.
+        noise: (N, num_latents), the same in every frame.
+        label: (N,) int32 for a conditional generator.
+        num_steps: number of steps of the whole training.
+        num_frames: number of frames after the first.
+        num_points: number of points of the loss curves.
 
     Returns:
-        a :class:`~jaxdl.types.Step` of :class:`Snapshots`, with ``gradients`` where ``step`` has
-        them.
+        A :class:`~jaxdl.types.Step` of :class:`Snapshots`, with ``gradients`` if ``step`` has
+        them, and the initial :class:`Snapshots`.
+
+    Raises:
+        ValueError: numbers that are not greater than 0, or more frames or points than int32 counts
+            for this many steps.
+
+    >>> from jaxdl import models, optim, train
+    >>> from jaxdl.losses import adversarial
+    >>> nets = models.DenseGenerator((4,), (2, 2, 1), 3), models.DenseDiscriminator((4,))
+    >>> players = Players(*nets, optim.sgd(0.1), optim.sgd(0.1), adversarial.hinge())
+    >>> keys = jax.random.split(jax.random.key(0), 3)
+    >>> noise = jax.random.normal(keys[0], (6, 3))
+    >>> step, start = with_snapshots(
+    ...     train.make_gan_step(players), players, keys[1], noise, num_steps=8, num_frames=4
+    ... )
+    >>> data = {"image": jnp.zeros((16, 2, 2, 1))}
+    >>> end, _ = train.fit(step, start, data, num_epochs=1, batch_size=2, key=keys[2])
+    >>> end.frames.shape
+    (5, 6, 2, 2, 1)
     """
-    check_positive(num_steps=num_steps)
-    step = as_step(step)
-    inner_gradients = step.gradients
-
-    def film_step(state: Snapshots, batch: Batch) -> tuple[Snapshots, Metrics]:
-        before = state.gan.step
-        _check_length(state, num_steps)
-        gan, metrics = step(state.gan, batch)
-        last = state.frames.shape[0] - 1
-
-        def shoot(frames: Array) -> Array:
-            return frames.at[_part(gan.step, last, num_steps)].set(
-                _frame(generator, gan, noise, label, averaged)
-            )
-
-        is_time = _part(gan.step, last, num_steps) > _part(before, last, num_steps)
-        frames = jax.lax.cond(is_time, shoot, lambda frames: frames, state.frames)
-        place = _part(before, state.losses.shape[0], num_steps)
-        totals, counts = (jnp.stack(part) for part in zip(*_losses(metrics), strict=True))
-        return Snapshots(
-            gan, frames, state.losses.at[place].add(totals), state.counts.at[place].add(counts)
-        ), metrics
-
-    if inner_gradients is None:
-        return replace(step, update=film_step)
-
-    def gradients(film: Snapshots, batch: Batch) -> PyTree:
-        return inner_gradients(film.gan, batch)
-
-    return replace(step, update=film_step, gradients=gradients)
-
-
-def curves(film: Snapshots, num_steps: int) -> tuple[Array, dict[str, Array]]:
-    """The losses over training.
-
-    Returns:
-        (P,) steps in the middle of each part, and (P,) mean losses by name; NaN where there was no
-        step yet.
-    """
-    number = film.losses.shape[0]
-    steps = (jnp.arange(number) + 0.5) * (num_steps / number)
-    means = film.losses / film.counts  # 0 / 0 is NaN
-    return steps, {name: means[:, index] for index, name in enumerate(LOSSES)}
-
-
-def _check_length(film: Snapshots, num_steps: int) -> None:
+    check_positive(num_steps=num_steps, num_frames=num_frames, num_points=num_points)
     largest = (2**31 - 1) // num_steps
-    if max(film.frames.shape[0], film.losses.shape[0]) > largest:
-        raise ValueError(f"a film of {num_steps} steps has at most {largest} frames and points.")
+    if max(num_frames + 1, num_points) > largest:
+        raise ValueError(f"{num_steps} steps can have at most {largest} frames and points.")
+
+    step = as_step(step)
+
+    def frame(state: GANState) -> Array:
+        return generate(players, state, noise, label).astype(jnp.float16)
+
+    @jax.jit
+    def start(key: Array) -> Snapshots:
+        state = init_gan_state(players, key)
+        first = frame(state)
+        frames = jnp.zeros((num_frames + 1, *first.shape), jnp.float16).at[0].set(first)
+        # two arrays, not one twice: a state that is donated may hold no buffer twice
+        return Snapshots(state, frames, *(jnp.zeros((num_points, len(LOSSES))) for _ in range(2)))
+
+    update = functools.partial(_update, step, frame, num_steps)
+    inner_gradients = step.gradients
+    if inner_gradients is None:
+        return replace(step, update=update), start(key)
+
+    def gradients(snapshots: Snapshots, batch: Batch) -> PyTree:
+        return inner_gradients(snapshots.gan, batch)
+
+    return replace(step, update=update, gradients=gradients), start(key)
 
 
-def _losses(metrics: Mapping[str, Any]) -> list[tuple[Array, Array]]:
-    return [(metrics[name].total, metrics[name].count) for name in LOSSES]
+def _update(
+    step: Step,
+    frame: Callable[[GANState], Array],
+    num_steps: int,
+    snapshots: Snapshots,
+    batch: Batch,
+) -> tuple[Snapshots, Metrics]:
+    before = snapshots.gan.step
+    gan, metrics = step(snapshots.gan, batch)
+    last = snapshots.frames.shape[0] - 1
+    place = _part(gan.step, last, num_steps)
+    frames = jax.lax.cond(
+        place > _part(before, last, num_steps),
+        lambda frames: frames.at[place].set(frame(gan)),
+        lambda frames: frames,
+        snapshots.frames,
+    )
+    point = _part(before, snapshots.losses.shape[0], num_steps)
+    totals, counts = map(jnp.stack, zip(*(metrics[name] for name in LOSSES), strict=True))
+    losses = snapshots.losses.at[point].add(totals)
+    return Snapshots(gan, frames, losses, snapshots.counts.at[point].add(counts)), metrics
 
 
-def _part(step: Array, number: int, num_steps: int) -> Array:
-    """In which of ``number`` parts of the training a step lies."""
-    return step * number // num_steps
-
-
-def _frame(
-    generator: nn.Module, state: train.GANState, noise: Array, label: Array | None, averaged: bool
-) -> Array:
-    images = train.generate(generator, state, noise, label, averaged=averaged)
-    return images.astype(jnp.float16)
+def _part(step: Array, num_parts: int, num_steps: int) -> Array:
+    """The part of the training that a step lies in."""
+    return step * num_parts // num_steps

@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING
 
 from jaxdl._pytorch_names import explain_names
+from jaxdl.train import gan
 from jaxdl.train._run_dir import EpochEnd, Interrupted
 from jaxdl.train.evaluation import evaluate, predict, with_averaged_params
-from jaxdl.train.gan import GANState, Player, generate, init_gan_state, make_gan_step, sample
+from jaxdl.train.gan import GANState, Players, init_gan_state, make_gan_step
 from jaxdl.train.loop import fit, run
 from jaxdl.train.step import apply_model, init_state, make_eval, make_step, supervised
 from jaxdl.train.watch.options import Watch
@@ -14,12 +15,12 @@ __all__ = [
     "EpochEnd",
     "GANState",
     "Interrupted",
-    "Player",
+    "Players",
     "Watch",
     "apply_model",
     "evaluate",
     "fit",
-    "generate",
+    "gan",
     "init_gan_state",
     "init_state",
     "make_eval",
@@ -27,7 +28,6 @@ __all__ = [
     "make_step",
     "predict",
     "run",
-    "sample",
     "supervised",
     "with_averaged_params",
 ]

@@ -5,6 +5,7 @@ from jaxdl.data.sources.array_record import write_array_record as write_array_re
 from jaxdl.data.sources.hdf5 import HDF5Source as HDF5Source
 from jaxdl.data.sources.hdf5 import pack_hdf5 as pack_hdf5
 from jaxdl.data.sources.image_files import image_source as image_source
+from jaxdl.data.sources.image_files import square_images as square_images
 from jaxdl.data.sources.image_sets import idx_source as idx_source
 from jaxdl.data.sources.parquet import ParquetSource as ParquetSource
 from jaxdl.data.sources.tables import csv_source as csv_source

@@ -9,10 +9,12 @@ import jax
 import numpy as np
 
 from jaxdl._checks import check_labels
+from jaxdl.data.combine import map_source, source_to_arrays, subset
 from jaxdl.data.source import (
     BaseSource,
     Example,
     Indices,
+    Source,
     Spec,
     check_index,
     check_indices,
@@ -266,3 +268,41 @@ class ImageFiles(BaseSource):
             if self.labels is not None:
                 self._spec["label"] = jax.ShapeDtypeStruct((), np.dtype(np.int32))
         return self._spec
+
+
+def square_images(source: Source, size: int | None, *, num_images: int | None = None) -> np.ndarray:
+    """The color images of a source, cropped to squares and resized, in memory.
+
+    Args:
+        source: examples with ``"image"`` (H, W, 3) uint8, or with one array.
+        size: pixels per side (bilinear, antialiased); None neither crops nor resizes.
+        num_images: number of images, evenly spaced over the source; None reads all.
+
+    Returns:
+        (N, size, size, 3) uint8.
+
+    Raises:
+        ValueError: images that are not in color, or without ``size`` images of different shapes.
+
+    Source: ``torchvision.transforms``' ``CenterCrop`` of the shorter side and ``Resize``.
+    """
+    from PIL import Image
+
+    def square(example: Example) -> Example:
+        image = example["image"] if "image" in example else next(iter(example.values()))
+        if image.ndim != 3 or image.shape[-1] != 3:
+            raise ValueError(
+                f"expected color images (H, W, 3), got {image.shape}; repeat a gray channel three "
+                "times."
+            )
+        if size is None:
+            return {"image": image}
+        side = min(image.shape[:2])
+        top, left = ((n - side) // 2 for n in image.shape[:2])
+        picture = Image.fromarray(image[top : top + side, left : left + side])
+        return {"image": np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))}
+
+    length = len(source)
+    count = length if num_images is None else min(num_images, length)
+    chosen = np.linspace(0, length - 1, count).astype(int)
+    return source_to_arrays(map_source(subset(source, chosen), square))["image"]
