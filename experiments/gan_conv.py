@@ -1,196 +1,103 @@
-"""A GAN of colour images, from an image folder, an HDF5 file or TFDS's celeb_a.
+"""A DCGAN of color images: from a folder, an HDF5 file, or TFDS's celeb_a.
 
     python experiments/gan_conv.py
-    python experiments/gan_conv.py --images DIR/cifar10/train --size 32
-    python experiments/gan_conv.py --images faces.h5 --size 128 --players book --batch_size 1
-    python experiments/gan_conv.py --images celeb_a --size 64 --features 64
+    python experiments/gan_conv.py --images DIR/cifar10/train
+    python experiments/gan_conv.py --images faces.h5 --size 64 --features 64
+    python experiments/gan_conv.py --images celeb_a --data_dir DIR --size 64 --features 64
 
-The first command needs no data: pieces of the two photographs that come with scikit-learn, some
-minutes. A folder is searched for image files, whatever its sub-folders are called; an HDF5 file
-holds one group or data set of images; celeb_a is read where TFDS has prepared it (array_record).
-Images are cut to a square in the middle and resized.
+The first command needs no data: pieces of the two photographs in scikit-learn, a few minutes.
+Images are cropped to a square and resized to 28, 32, 64 or 128 pixels. With few images --augment
+prevents that the discriminator memorizes them. The run folder gets losses.png, samples.png,
+training.gif, real.png, neighbors.png, interpolation.png, arithmetic.png and walk.gif.
 
-"dcgan" fits 28, 32, 64 and 128 pixels. "book" is the convolutional GAN of the book at 128 pixels,
-"gelu" the same with GELU, "dense" its first attempt at whole 218x178 faces. With few images
---augment keeps the discriminator from learning them by heart. The run folder gets losses.png,
-samples.png, training.gif, real.png and neighbours.png.
-
-Source: Radford et al. 2016; Zhao et al. 2020 (--augment); Tariq Rashid, "Make Your First GAN With
-PyTorch", notebooks 12, 14 and 15.
+Source: Radford et al. 2016; Zhao et al. 2020 (--augment).
 """
 
 import dataclasses
-import functools
 import math
-import time
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import flax.linen as nn
+import jax
 import numpy as np
 
-from _gan import Players, best_practice, play
 from jaxdl import config, data, generative, models, optim, transforms
-from jaxdl.data.sources._decode import IMAGE_SUFFIXES, read_image
 from jaxdl.losses import adversarial
+from jaxdl.train import Players, make_gan_step, run
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(config.Run):
     """One run; every field is a flag."""
 
-    images: str = "photographs"
-    """A folder, an HDF5 file, "celeb_a" or "photographs"."""
-    data_dir: Path | None = None
-    """TFDS's folder, for celeb_a."""
-    size: int = 32
-    """Pixels at a side that images are resized to; dense keeps them as they are."""
-    num_train: int | None = 20_000
-    """At most so many images."""
-    players: Literal["dcgan", "book", "gelu", "dense"] = "dcgan"
-    """Networks."""
-    features: int = 32
-    """Of dcgan: channels of the discriminator's largest maps; the generator has twice as many."""
-    learning_rate: float = 5e-4
-    """Of Adam, for dcgan's discriminator 0.4 times that; the book's is 1e-4."""
-    augment: bool = False
-    """Show the discriminator images in random disguise, real and generated ones alike."""
-    batch_size: int = 64
-    """Images a step; the book's is 1."""
     num_epochs: int = 20
-    """Passes over the images."""
-    seed: int = 0
-    """Of weights, order and noise."""
-    workdir: Path | None = None
-    """Run folder; runs/gan_conv_PLAYERS_TIME by default."""
-    resume: bool = False
-    """Go on with the run in workdir."""
-
-
-def photographs(number: int, size: int, seed: int) -> np.ndarray:
-    """Pieces of two photographs, mirrored at random."""
-    from sklearn.datasets import load_sample_images
-
-    generator = np.random.default_rng(seed)
-    pictures = load_sample_images().images
-    pieces = []
-    for index in range(number):
-        picture = pictures[index % 2][::2, ::2]
-        top, left = (generator.integers(n - size + 1) for n in picture.shape[:2])
-        piece = picture[top : top + size, left : left + size]
-        pieces.append(piece[:, :: generator.choice((-1, 1))])
-    return np.stack(pieces)
-
-
-def fit(image: np.ndarray, size: int | None) -> np.ndarray:
-    """The square in the middle of an image, resized."""
-    from PIL import Image
-
-    if image.ndim != 3 or image.shape[-1] != 3:
-        raise ValueError(
-            f"colour images (H, W, 3) are expected, got {image.shape}: repeat a grey channel three "
-            "times, or take gan_mnist.py."
-        )
-    if size is None:
-        return image
-    side = min(image.shape[:2])
-    top, left = ((n - side) // 2 for n in image.shape[:2])
-    picture = Image.fromarray(image[top : top + side, left : left + side])
-    return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
+    batch_size: int = 64
+    images: str = "photographs"
+    """A folder, an HDF5 file, "celeb_a", or "photographs"."""
+    size: int = 32
+    """Pixels per side."""
+    num_train: int = 20_000
+    """Largest number of images."""
+    features: int = 32
+    """Channels of the discriminator's largest maps; the generator has twice as many."""
+    learning_rate: float = 5e-4
+    """Adam's first rate for the generator; the discriminator's is 0.4 times that."""
+    augment: bool = False
+    """Apply differentiable augmentation to real and generated images."""
 
 
 def load_images(cfg: Config) -> np.ndarray:
-    """(N, H, W, 3) uint8, all in memory."""
-    size = None if cfg.players == "dense" else cfg.size
-    limit = cfg.num_train
-    path = Path(cfg.images).expanduser()
+    """(N, size, size, 3) uint8."""
     if cfg.images == "photographs":
-        return photographs(min(limit or 4000, 4000), cfg.size, cfg.seed)
-    if cfg.images == "celeb_a":
-        import tensorflow_datasets as tfds
-
-        options = {} if cfg.data_dir is None else {"data_dir": str(cfg.data_dir)}
-        source = tfds.data_source("celeb_a", split="train", download=False, **options)
-        return np.stack(
-            [fit(source[i]["image"], size) for i in range(min(limit or 10**9, len(source)))]
-        )
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-        if not files:
-            raise FileNotFoundError(f"there are no images in {path} and the folders in it.")
-        if limit is not None and limit < len(files):  # files are sorted by folder: take of each
-            files = [files[i] for i in np.linspace(0, len(files) - 1, limit).astype(int)]
-        return np.stack([fit(read_image(file), size) for file in files])
-    if path.is_file():
-        from jaxdl.data.sources.hdf5 import HDF5Source
-
-        source = HDF5Source(path)
-        name = next(iter(source.names.values()))
-        return np.stack(
-            [fit(source[i][name], size) for i in range(min(limit or 10**9, len(source)))]
-        )
-    raise FileNotFoundError(f"{path} is neither a folder nor a file, nor celeb_a or photographs.")
+        return data.synthetic.photographs(min(cfg.num_train, 4000), cfg.size, seed=cfg.seed)
+    source = data.open(cfg.images, data_dir=cfg.data_dir)
+    return data.sources.square_images(source, cfg.size, num_images=cfg.num_train)
 
 
-def make_players(cfg: Config, shape: Any, num_steps: int = 1) -> Players:
-    if cfg.players == "dcgan":
-        augment = transforms.differentiable_augment(cutout=0.25) if cfg.augment else None
-        return best_practice(
-            shape,
-            features=cfg.features,
-            learning_rate=cfg.learning_rate,
-            num_steps=num_steps,
-            ema=0.995,
-            augment=augment,
-        )
-    if cfg.players == "dense":
-        networks: Any = (
-            models.DenseGenerator((300,), shape, activation=nn.leaky_relu),
-            models.DenseDiscriminator(
-                (100,), activation=nn.leaky_relu, output_activation=nn.sigmoid
-            ),
-        )
-    else:
-        if tuple(shape) != (128, 128, 3):
-            raise ValueError(f"the book's networks make 128x128 pixels: --size 128, got {shape}.")
-        gelu: Any = functools.partial(nn.gelu, approximate=False)
-        options = {"activation": gelu} if cfg.players == "gelu" else {}
-        networks = (
-            models.ConvGenerator(**options),
-            models.ConvDiscriminator(output_activation=nn.sigmoid, **options),
-        )
-    generator, discriminator = networks
+def make_players(cfg: Config, num_steps: int) -> Players:
+    rates = [optim.polynomial(rate * cfg.learning_rate, num_steps) for rate in (1.0, 0.4)]
     return Players(
-        generator,
-        discriminator,
-        (optim.adam(cfg.learning_rate), optim.adam(cfg.learning_rate)),
-        adversarial.on_probabilities(),
-        ideal=math.log(2),
-        options={"separate_updates": True},
+        models.DCGANGenerator((cfg.size, cfg.size, 3), 100, 2 * cfg.features),
+        models.DCGANDiscriminator(cfg.features),
+        optim.ema(optim.adam(rates[0], b1=0.5), 0.995),
+        optim.adam(rates[1], b1=0.5),
+        adversarial.non_saturating(real_target=0.9),
+        signed=True,
+        averaged=True,
     )
+
+
+def train(cfg: Config, images: np.ndarray) -> tuple[Any, list]:
+    """Trains both players; returns snapshots of their state and one row per epoch."""
+    num_steps = cfg.num_epochs * data.num_batches(len(images), cfg.batch_size)
+    players = make_players(cfg, num_steps)
+    init_key, order_key, noise_key, _ = jax.random.split(jax.random.key(cfg.seed), 4)
+    augment = transforms.differentiable_augment(cutout=0.25) if cfg.augment else None
+    preprocess = transforms.normalize(0.5, 0.5)
+    step, snapshots = generative.with_snapshots(
+        make_gan_step(players, preprocess=preprocess, augment=augment, fresh_noise=False),
+        players, init_key, players.noise(noise_key, (64, 100)), num_steps=num_steps,
+    )  # fmt: skip
+    return run(
+        step, snapshots, {"image": images}, num_epochs=cfg.num_epochs, batch_size=cfg.batch_size,
+        key=order_key, workdir=cfg.workdir, resume=cfg.resume, config=cfg,
+    )  # fmt: skip
 
 
 def main(cfg: Config) -> list[dict[str, Any]]:
-    """Trains and draws; returns the history, one row an epoch."""
+    """Trains and draws; returns the history."""
     images = load_images(cfg)
-    print(f"{len(images):,} images of {images.shape[1]}x{images.shape[2]} pixels")
-    batch_size = min(cfg.batch_size, len(images))
-    num_steps = cfg.num_epochs * data.num_batches(len(images), batch_size)
-    players = make_players(cfg, images.shape[1:], num_steps)
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    workdir = cfg.workdir or Path("runs") / f"gan_conv_{cfg.players}_{stamp}"
-    _, history = play(
-        cfg,
-        players,
-        {"image": images},
-        workdir,
-        num_epochs=cfg.num_epochs,
-        batch_size=batch_size,
-        title=f"{cfg.players} on {Path(cfg.images).name}",
+    workdir = cfg.workdir or config.new_run_dir("gan_conv")
+    size = min(cfg.batch_size, len(images))
+    snapshots, history = train(dataclasses.replace(cfg, workdir=workdir, batch_size=size), images)
+    num_steps, ideal = int(snapshots.step), math.log(2)
+    players = make_players(cfg, num_steps)
+    generative.save_pictures(
+        workdir, players, snapshots, images, num_steps=num_steps, ideal=ideal, title="DCGAN"
     )
-    scale = max(1, round(56 / images.shape[1]))
+    generative.save_latent_pictures(workdir, players, snapshots.gan, jax.random.key(cfg.seed))
     chosen = np.linspace(0, len(images) - 1, 64).astype(int)
-    generative.save_grid(images[chosen], workdir / "real.png", columns=8, scale=scale)
+    scale = max(1, round(56 / cfg.size))
+    generative.save_grid(images[chosen], workdir / "real.png", num_columns=8, scale=scale)
     print(f"run folder: {workdir}")
     return history
 

@@ -1,139 +1,107 @@
-"""GANs that learn to write digits: the book's first attempt, the improved one, and DCGAN.
+"""A DCGAN that generates digits, or clothes.
 
     python experiments/gan_mnist.py
-    python experiments/gan_mnist.py --data mnist --data_dir DIR --players first
-    python experiments/gan_mnist.py --data mnist --data_dir DIR --players improved
-    python experiments/gan_mnist.py --data mnist --data_dir DIR --players dcgan
+    python experiments/gan_mnist.py --data mnist --data_dir DIR --num_epochs 4
 
-The first command needs no data: DCGAN on scikit-learn's digits, about two minutes. "first" (squared
-error, SGD, a single number as the seed, one example a step, one epoch) collapses to one image;
-"improved" (cross entropy, LeakyReLU, LayerNorm, 100 normal numbers, Adam, four epochs) writes
-several digits; "dcgan" (convolutions, batches, smoothed labels, an average of the generator) all
-ten. --alone tries the discriminator out against uniform noise: above .99 for real images and about
-.005 for noise.
+The first command needs no data: scikit-learn's digits, about two minutes. The recipe is
+convolutions, batches, smoothed labels and an average of the generator.
 
-A classifier of the same set, trained first and kept in runs/judges, measures 1,000 generated
-images after every epoch (generator.jsonl) and 10,000 at the end (generator.json) against the test
-images: Fréchet distance, precision, recall, classes. The run folder also gets losses.png (with the
-ideal loss), samples.png, training.gif (the same seeds during training) and neighbours.png (the
-nearest training images).
+A classifier of the same data, cached in runs/classifiers, measures 1,000 generated images after
+every epoch (generator.jsonl) and 10,000 at the end (generator.json) against the test images:
+Fréchet distance, precision, recall, classes. The run folder also gets losses.png (with the ideal
+loss), samples.png, training.gif (the same noise during training), neighbors.png (the nearest
+training images), interpolation.png, arithmetic.png and walk.gif (between noise vectors).
 
-Source: Tariq Rashid, "Make Your First GAN With PyTorch", notebooks 7 and 8; Radford et al. 2016.
+Source: Radford et al. 2016; PyTorch's DCGAN tutorial.
 """
 
 import dataclasses
 import math
-import time
-from pathlib import Path
 from typing import Any, Literal
 
-import flax.linen as nn
 import jax
 
-from _gan import Players, against_noise, best_practice, judge_of, play
-from jaxdl import config, data, models, optim, train
+from jaxdl import config, data, generative, models, optim, transforms
 from jaxdl.losses import adversarial
+from jaxdl.train import Players, make_gan_step, run
+
+LOSSES = {
+    "non_saturating": (adversarial.non_saturating(real_target=0.9), math.log(2)),
+    "hinge": (adversarial.hinge(), 1.0),
+    "least_squares": (adversarial.least_squares(), 0.25),
+}
+"""Losses, and the discriminator's value if it cannot distinguish real from generated images."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(config.Run):
     """One run; every field is a flag."""
 
+    num_epochs: int = 60
+    batch_size: int = 64
     data: Literal["digits", "mnist", "fashion_mnist"] = "digits"
-    """The data set."""
-    data_dir: Path | None = None
-    """Folder with one folder of IDX files a set; without it TFDS provides the set."""
-    players: Literal["first", "improved", "dcgan"] = "dcgan"
-    """Networks, loss and optimizers."""
-    alone: bool = False
-    """Only the discriminator, against uniform noise."""
+    """Data set."""
     features: int = 32
-    """Of dcgan: channels of the discriminator's largest maps; the generator has twice as many."""
+    """Channels of the discriminator's largest maps; the generator has twice as many."""
     learning_rate: float = 1e-3
-    """Of dcgan: Adam's at the start for the generator; the discriminator's is 0.4 times that."""
+    """Adam's first rate for the generator; the discriminator's is 0.4 times that."""
     loss: Literal["non_saturating", "hinge", "least_squares"] = "non_saturating"
-    """Of dcgan."""
+    """Loss of both players."""
     norm: Literal["batch", "spectral"] = "batch"
-    """Of dcgan's discriminator."""
+    """Normalization of the discriminator."""
     ema: float = 0.995
-    """Of dcgan: decay of the generator's average."""
-    batch_size: int | None = None
-    """Images a step; 1, and 64 for dcgan, by default."""
-    num_epochs: int | None = None
-    """Passes; by default 1 of "first", 4 of "improved" and "dcgan" (60 of the small digits)."""
-    num_train: int | None = None
-    """Train on the first so many images only."""
-    measure: bool = True
-    """Train a judge and measure the generator."""
-    seed: int = 0
-    """Of weights, order and noise."""
-    workdir: Path | None = None
-    """Run folder; runs/DATA_PLAYERS_TIME by default."""
-    resume: bool = False
-    """Go on with the run in workdir."""
+    """Decay of the generator's average."""
+    num_samples: int = 10_000
+    """Generated images to measure at the end; 0 for none."""
 
 
-def make_players(cfg: Config, shape: tuple[int, int, int], num_steps: int = 1) -> Players:
-    noise: train.gan.Noise = jax.random.normal
-    match cfg.players:
-        case "first":
-            dense: Any = {"activation": nn.sigmoid, "layer_norm": False}
-            pair = (
-                models.DenseGenerator((200,), shape, 1, **dense),
-                models.DenseDiscriminator((200,), output_activation=nn.sigmoid, **dense),
-            )
-            noise, tx = jax.random.uniform, optim.sgd(0.01)
-            loss, ideal = adversarial.least_squares(), 0.25
-        case "improved":
-            pair = (
-                models.DenseGenerator((200,), shape),
-                models.DenseDiscriminator((200,), output_activation=nn.sigmoid),
-            )
-            tx = optim.adam(1e-4)
-            loss, ideal = adversarial.on_probabilities(), math.log(2)
-        case "dcgan":
-            return best_practice(
-                shape,
-                features=cfg.features,
-                learning_rate=cfg.learning_rate,
-                num_steps=num_steps,
-                loss=cfg.loss,
-                norm=cfg.norm,
-                ema=cfg.ema,
-            )
-    return Players(*pair, (tx, tx), loss, ideal, noise=noise, options={"separate_updates": True})
+def make_players(cfg: Config, shape: tuple[int, ...], num_steps: int) -> Players:
+    """The discriminator makes three passes per pass of the generator and would win too easily."""
+    rates = [optim.polynomial(rate * cfg.learning_rate, num_steps) for rate in (1.0, 0.4)]
+    return Players(
+        models.DCGANGenerator(shape, 100, 2 * cfg.features),
+        models.DCGANDiscriminator(cfg.features, cfg.norm),
+        optim.ema(optim.adam(rates[0], b1=0.5), cfg.ema),
+        optim.adam(rates[1], b1=0.5),
+        LOSSES[cfg.loss][0],
+        signed=True,
+        averaged=True,
+    )
+
+
+def train(cfg: Config, dataset: data.Dataset, reference: Any = None) -> tuple[Any, list]:
+    """Trains both players; returns snapshots of their state and one row per epoch."""
+    images = dataset.train["image"]
+    num_steps = cfg.num_epochs * data.num_batches(len(images), cfg.batch_size)
+    players = make_players(cfg, images.shape[1:], num_steps)
+    init_key, order_key, noise_key, key = jax.random.split(jax.random.key(cfg.seed), 4)
+    step, snapshots = generative.with_snapshots(
+        make_gan_step(players, preprocess=transforms.normalize(0.5, 0.5), fresh_noise=False),
+        players, init_key, players.noise(noise_key, (64, 100)), num_steps=num_steps,
+    )  # fmt: skip
+    sizes: Any = {"num_epochs": cfg.num_epochs, "num_samples": cfg.num_samples}
+    hooks = [generative.make_hook(reference, players, key, **sizes)] if reference else []
+    return run(
+        step, snapshots, {"image": images}, num_epochs=cfg.num_epochs, batch_size=cfg.batch_size,
+        key=order_key, workdir=cfg.workdir, resume=cfg.resume, config=cfg, hooks=hooks,
+    )  # fmt: skip
 
 
 def main(cfg: Config) -> list[dict[str, Any]]:
-    """Trains, measures, draws; returns the history, one row an epoch."""
-    dataset = data.load(cfg.data, cfg.data_dir)
-    images = dataset.train["image"][: cfg.num_train]
-    shape: Any = images.shape[1:]
-    epochs = {"first": 1, "improved": 4, "dcgan": 60 if cfg.data == "digits" else 4}
-    num_epochs = cfg.num_epochs or (1 if cfg.alone else epochs[cfg.players])
-    batch_size = cfg.batch_size or (64 if cfg.players == "dcgan" else 1)
-    players = make_players(cfg, shape, num_epochs * data.num_batches(len(images), batch_size))
-    if cfg.alone:
-        players = against_noise(players, shape)
-    name = f"{cfg.data}_{cfg.players}{'_alone' if cfg.alone else ''}"
-    workdir = cfg.workdir or Path("runs") / f"{name}_{time.strftime('%Y%m%d-%H%M%S')}"
-    began = time.perf_counter()
-    _, history = play(
-        cfg,
-        players,
-        {"image": images},
-        workdir,
-        num_epochs=num_epochs,
-        batch_size=batch_size,
-        reference=judge_of(dataset) if cfg.measure and not cfg.alone else None,
-        title=name.replace("_", " "),
-    )
-    last = history[-1]
-    print(
-        f"discriminator: {last['train/real_output']:.4g} for real images, "
-        f"{last['train/fake_output']:.4g} for generated ones, on average over the last epoch; "
-        f"{time.perf_counter() - began:.0f} s\nrun folder: {workdir}"
-    )
+    """Trains, measures, and draws; returns the history."""
+    workdir = cfg.workdir or config.new_run_dir(f"gan_{cfg.data}")
+    dataset, reference = data.load(cfg.data, cfg.data_dir), None
+    if cfg.num_samples:
+        options = {"num_images": cfg.num_samples, "cache_dir": "runs/classifiers"}
+        reference = generative.make_reference(dataset, **options)
+    snapshots, history = train(dataclasses.replace(cfg, workdir=workdir), dataset, reference)
+    images, num_steps = dataset.train["image"], int(snapshots.step)
+    players = make_players(cfg, images.shape[1:], num_steps)
+    title, ideal = f"DCGAN on {cfg.data}", LOSSES[cfg.loss][1]
+    options: Any = {"num_steps": num_steps, "ideal": ideal, "title": title}
+    generative.save_pictures(workdir, players, snapshots, images, **options)
+    generative.save_latent_pictures(workdir, players, snapshots.gan, jax.random.key(cfg.seed))
+    print(f"run folder: {workdir}")
     return history
 
 

@@ -6,11 +6,10 @@
     python experiments/sweep.py --workdir runs/rates --resume
 
 The first command trains 5 learning rates × 4 decays × 3 seeds of 64-64-10 on scikit-learn's digits,
-8 epochs each, in about 15 seconds on a laptop. With --halving only the better half of the settings
-continues after 2 and 4 epochs. It prints the best settings. The sweep folder gets heat_map.png
-(test loss, mean over seeds), sweep.json, members/* for TensorBoard's tab HPARAMS, and best/, a run
-folder. A sweep that was killed is resumed with its folder and --resume; members that ended are not
-trained again. `python -m jaxdl compare` takes any of these folders.
+8 epochs each, in about 15 seconds on a laptop, and prints the best settings. With --halving only
+the better half of them continues after 2 and 4 epochs. The folder gets heat_map.png (test loss,
+mean over seeds), sweep.json, members/* for TensorBoard's tab HPARAMS, and best/, a run folder. With
+--resume members that ended are not trained again.
 
 Source: the MLP of PyTorch's quick start (784-512-512-10 with --hidden 512 512); random search after
 Bergstra & Bengio 2012, successive halving after Jamieson & Talwalkar 2016.
@@ -47,14 +46,14 @@ class Config(config.Run):
     halving: tuple[int, ...] | None = None
     """Epochs after which the better half of the settings continues; the last ends the sweep."""
     method: Literal["auto", "vmap", "loop"] = "auto"
-    """All members in one program, one after another, or what suits model and device."""
+    """All members in one program, one after another, or what suits the model."""
 
 
 def make_space(cfg: Config) -> list[dict[str, float]]:
     rates, decays = cfg.learning_rates, cfg.weight_decays
+    positive = [decay for decay in decays if decay > 0]
     if cfg.random is None:
         return sweep.grid(learning_rate=rates, weight_decay=decays)
-    positive = [decay for decay in decays if decay > 0]
     if len(set(positive)) < 2:
         raise ValueError(f"--random needs two --weight_decays greater than 0, got {decays}.")
     return sweep.random_search(
@@ -65,7 +64,7 @@ def make_space(cfg: Config) -> list[dict[str, float]]:
 
 
 def train(cfg: Config, dataset: data.Dataset) -> sweep.SweepResult:
-    """Trains every setting with every seed."""
+    """Trains every setting with every seed; each config.json trains its member alone."""
     images = dataset.train["image"]
     preprocess = transforms.normalize(*data.mean_and_std(images))
     model = models.MLP((*cfg.hidden, 10))
@@ -85,11 +84,9 @@ def train(cfg: Config, dataset: data.Dataset) -> sweep.SweepResult:
         )  # fmt: skip
 
     def alone(hparams, seed):
-        """The configuration that trains a member alone."""
-        rates, decays = ((hparams[name],) for name in ("learning_rate", "weight_decay"))
-        return dataclasses.replace(
-            cfg, learning_rates=rates, weight_decays=decays, random=None, num_seeds=1, seed=seed
-        )
+        rate, decay = hparams.values()
+        own = {"learning_rates": (rate,), "weight_decays": (decay,), "random": None}
+        return dataclasses.replace(cfg, **own, num_seeds=1, seed=seed)
 
     return sweep.sweep(
         train_one, make_space(cfg), {"train": dict(dataset.train), "test": dict(dataset.test)},
