@@ -53,7 +53,7 @@ def test_the_books_networks_make_128_pixels(players):
     ("options", "error", "message"),
     [
         ({"images": "nothing/here"}, FileNotFoundError, "nothing/here"),
-        ({"images": "EMPTY"}, ValueError, "empty"),
+        ({"images": "EMPTY"}, FileNotFoundError, "empty holds neither images"),
         ({"size": 4}, ValueError, "4x4 pixels are too small for DCGAN"),
         ({"size": 1000}, ValueError, "size must be at most 214, got 1000"),
     ],

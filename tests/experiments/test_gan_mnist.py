@@ -41,7 +41,8 @@ def test_a_run_is_measured_and_drawn(tmp_path, small):
     frames = np.load(tmp_path / "run" / "frames.npy")
     assert frames.shape == (3, 64, 8, 8, 1)
     assert abs(frames[-1] - frames[0]).max() > 0.001
-    assert Image.open(tmp_path / "run" / "training.gif").n_frames == 3
+    with Image.open(tmp_path / "run" / "training.gif") as film:
+        assert film.n_frames == 3
 
 
 @pytest.mark.parametrize(("loss", "norm"), [("hinge", "spectral"), ("least_squares", "batch")])

@@ -24,13 +24,13 @@ def test_grids_and_animations_hold_the_pixels(tmp_path):
     assert (pixels[3:12, 18:30] == 255).all()
     frames = np.stack([images, 1 - images])
     generative.save_animation(frames, tmp_path / "film.gif", num_columns=5, scale=1, seconds=0.1)
-    film = Image.open(tmp_path / "film.gif")
-    assert film.n_frames == 2
-    assert film.info["loop"] == 0
-    assert film.convert("L").getpixel((6, 1)) == 255
-    film.seek(1)
-    assert film.info["duration"] == 1000
-    assert film.convert("L").getpixel((6, 1)) == 0
+    with Image.open(tmp_path / "film.gif") as film:
+        assert film.n_frames == 2
+        assert film.info["loop"] == 0
+        assert film.convert("L").getpixel((6, 1)) == 255
+        film.seek(1)
+        assert film.info["duration"] == 1000
+        assert film.convert("L").getpixel((6, 1)) == 0
 
 
 def test_other_suffixes_are_refused(tmp_path):
@@ -110,4 +110,5 @@ def test_pictures_show_the_frames_so_far(tmp_path, shape, files):
     assert saved.shape == returned.shape == (3, 5, *shape)
     np.testing.assert_array_equal(saved[:, 0].reshape(3, -1)[:, 0], [0.75, 0, 0.75])
     if "training.gif" in files:
-        assert Image.open(tmp_path / "training.gif").n_frames >= 2
+        with Image.open(tmp_path / "training.gif") as film:
+            assert film.n_frames >= 2
