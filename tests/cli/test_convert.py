@@ -9,10 +9,9 @@ import pytest
 
 from jaxdl import __main__ as command
 from jaxdl import models, tree
-from jaxdl.cli._convert import MODELS, parse_fields
+from jaxdl.cli.convert import INPUT_SHAPES, find_model, parse_fields
 from jaxdl.interop import params_to_torch, read_variables, write_safetensors
 from jaxdl.interop._layouts import entries
-from jaxdl.interop.verify import Difference, describe
 from jaxdl.interop.weight_files import read_metadata
 
 
@@ -43,7 +42,7 @@ def test_the_report_is_printed_and_the_variables_are_written(weights, tmp_path, 
     assert f"wrote {out}: 268 bytes of weights" in shown
     jax.tree.map(np.testing.assert_array_equal, read_variables(out), variables)
     metadata = read_metadata(out)
-    assert metadata["model"] == "mlp"
+    assert metadata["model"] == "MLP"
     assert metadata["fields"] == '{"features": [4, 3]}'
     assert metadata["source"] == "weights.safetensors"
 
@@ -67,11 +66,15 @@ def test_what_is_wrong_is_said_without_a_traceback(weights, tmp_path, capsys):
     path, _ = weights
     assert command.main(["convert", str(path), "--model", "resnet19"]) == 1
     message = capsys.readouterr().err
-    assert "error: there is no model 'resnet19'; there are mlp, lenet5" in message
+    assert "error: model not found: 'resnet19' (expected one of " in message
     assert command.main(["convert", str(tmp_path / "absent"), "--model", "mlp"]) == 1
     assert "No such file" in capsys.readouterr().err
     assert command.main(["convert", str(path), "--model", "mlp"]) == 1
     assert "Dense_0.weight has shape (4, 12), expected (512, 784)" in capsys.readouterr().err
+    assert convert(path, "--input_shape", "-1", "2") == 1
+    assert "MLP does not take inputs of shape (1, -1, 2)" in capsys.readouterr().err
+    assert convert(path, "--rename", "(=x") == 1
+    assert "renames: '(' is not a regular expression" in capsys.readouterr().err
     assert convert(path, "--rename", "abc") == 1
     assert "--rename must be PATTERN=REPLACEMENT, got 'abc'" in capsys.readouterr().err
     for flag in ("--stem", "--feature"):
@@ -89,44 +92,31 @@ def test_other_commands_refuse_flags_that_they_do_not_know(capsys):
 
 def test_fields_have_the_types_of_the_model():
     flags = ["--num_classes", "10", "--batch_norm", "--dropout_rate", "0"]
-    assert parse_fields("vgg11", flags) == {
+    assert parse_fields(find_model("vgg11")[1], flags) == {
         "num_classes": 10,
         "batch_norm": True,
         "dropout_rate": 0.0,
     }
-    assert parse_fields("lstm", ["--dropout_rates", "0", "1"]) == {"dropout_rates": (0.0, 1.0)}
-    for flags in (["--cell", "gru"], ["--num_classes", "ten"]):
+    make = find_model("recurrent_classifier")[1]
+    flags = ["--cell", "gru", "--dropout_rates", "0", "1"]
+    assert parse_fields(make, flags) == {"cell": "gru", "dropout_rates": (0.0, 1.0)}
+    for flags in (["--cells", "gru"], ["--num_classes", "ten"]):
         with pytest.raises(SystemExit):
-            parse_fields("lstm", flags)
+            parse_fields(make, flags)
+
+
+MODELS = [
+    "mlp", "lenet5", "lenet_max_pool", "convnet", "cnn", "mnist_cnn", "batch_norm_convnet",
+    "convnet.StridedConvNet", "autoencoder", "vae", "conv_vae", "resnet18", "resnet34", "resnet50",
+    "resnet152", "vgg11", "vgg16", "vision_transformer", "recurrent_classifier",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_of_the_table_has_a_name_in_pytorch_for_every_leaf(name):
-    choice = MODELS[name]
-    model = choice.make(**dict(choice.fixed))
-    variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((2, *choice.shape)))
+def test_every_leaf_of_a_model_has_a_name_in_pytorch(name):
+    found, make = find_model(name)
+    shape = next(INPUT_SHAPES[start] for start in INPUT_SHAPES if found.startswith(start))
+    variables = jax.eval_shape(make().init, jax.random.key(0), jnp.zeros((2, *shape)))
     shapes = {entry.name: entry.shape for entry in entries(variables)}
     assert len(shapes) == len(jax.tree.leaves(variables))
     assert sum(math.prod(shape) for shape in shapes.values()) == tree.count(variables)
-
-
-def test_the_first_layer_that_differs_is_named_with_its_usual_cause():
-    good = [Difference("conv1", "Conv2d", 2e-7), Difference("qkv", "Linear", None, " (1,), here 3")]
-    output = Difference("output", "Net", 1e-7)
-    text, agrees = describe([*good, output], 1e-4)
-    assert agrees
-    assert text.splitlines() == [
-        "conv1        2.0e-07  Conv2d",
-        "qkv     not compared  Linear (1,), here 3",
-        "output       1.0e-07  Net",
-        "All layers agree to 1e-04 of their largest output.",
-    ]
-    bad = [Difference("up", "ConvTranspose2d", 0.5), Difference("fc", "Linear", float("nan"))]
-    text, agrees = describe([*good, *bad, output], 1e-4)
-    assert not agrees
-    assert "The first layer that differs is up. The usual cause: padding or output_padding" in text
-    assert text.count("<- differs") == 2
-    text, agrees = describe([*good, Difference("output", "Net", 0.5)], 1e-4)
-    assert not agrees
-    assert "a softmax or sigmoid" in text
-    assert not describe(good, 1e-4)[1]

@@ -1,15 +1,26 @@
-"""A model in PyTorch and in jaxdl on the same input: how far apart they are, layer by layer."""
+"""Conversion of PyTorch's weights, checked against PyTorch layer by layer."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import functools
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
+from jaxdl._loading import LoadReport
 from jaxdl._text import align_table
+from jaxdl.interop.state_dict import load_state_dict
+from jaxdl.interop.weight_files import read_weights
 from jaxdl.nn import features
-from jaxdl.types import PyTree
+from jaxdl.types import Array, PyTree
+
+TorchModule = Any  # a torch.nn.Module, which is imported only where it is given
 
 CAUSES = {
     "Conv": "padding, stride or dilation; 'SAME' is not PyTorch's padding=k//2 where the stride is "
@@ -32,14 +43,13 @@ CAUSES = {
 
 
 class Difference(NamedTuple):
-    """How far one layer's outputs are apart.
+    """Difference between the outputs of one layer.
 
     Attributes:
         layer: our name; ``"output"`` is the model's own.
         kind: PyTorch's class.
-        value: the largest difference, relative to the largest output of PyTorch's; None where the
-            shapes differ.
-        note: the shapes, where they differ.
+        value: largest difference, relative to PyTorch's largest output; None if the shapes differ.
+        note: the shapes, if they differ.
     """
 
     layer: str
@@ -48,31 +58,188 @@ class Difference(NamedTuple):
     note: str = ""
 
 
+class Report(NamedTuple):
+    """Result of :func:`convert`; ``str(report)`` is for people.
+
+    Attributes:
+        source: the file, its arrays and dtypes.
+        variables: of the model.
+        loaded: what was loaded.
+        differences: of every layer from PyTorch's; None if they were not compared.
+        reason: why not.
+        tolerance: the largest difference that counts as equal.
+    """
+
+    source: str
+    variables: PyTree
+    loaded: LoadReport
+    differences: list[Difference] | None
+    reason: str
+    tolerance: float
+
+    @property
+    def agrees(self) -> bool:
+        """True if all layers agree, or were not compared."""
+        return self.differences is None or describe(self.differences, self.tolerance)[1]
+
+    def __str__(self) -> str:
+        if self.differences is None:
+            return f"{self.source}\n{self.loaded}\nnot compared with PyTorch: {self.reason}"
+        table, _ = describe(self.differences, self.tolerance)
+        title = "largest difference from PyTorch on a random input, of the largest output:"
+        return f"{self.source}\n{self.loaded}\n{title}\n{table}"
+
+
+class LoadOptions(TypedDict, total=False):
+    """Options of :func:`~jaxdl.interop.load_state_dict`."""
+
+    strict: bool
+    leave_out: str | Sequence[str]
+    renames: Sequence[tuple[str, str]]
+    prefix: str | None
+    tied: Mapping[str, str] | None
+    dtype: DTypeLike | None
+
+
+def convert(
+    path: Path | str,
+    model: nn.Module,
+    input_shape: Sequence[int],
+    *,
+    key: str | None = None,
+    torch_module: Callable[[], TorchModule] | None = None,
+    reason: str = "no torch_module was given.",
+    tolerance: float = 1e-4,
+    **options: Unpack[LoadOptions],
+) -> Report:
+    """Loads a file of PyTorch's weights into a model and compares it with PyTorch's.
+
+    Args:
+        path: file, index or folder, as for :func:`~jaxdl.interop.read_weights`.
+        model: Linen model, whose call takes ``train``.
+        input_shape: shape of one example, such as (H, W, C).
+        key: place of the state_dict in a checkpoint, as for :func:`~jaxdl.interop.read_weights`.
+        torch_module: makes the ``torch.nn.Module``; None compares nothing.
+        reason: why there is no ``torch_module``, for the report.
+        tolerance: largest difference that counts as equal.
+        **options: of :func:`~jaxdl.interop.load_state_dict`.
+
+    Raises:
+        ValueError: a file that cannot be read, an input that does not fit the model, weights that
+            fit neither it nor ``torch_module``.
+    """
+    arrays = read_weights(path, key=key)
+    size = sum(array.size for array in arrays.values())
+    dtypes = ", ".join(sorted({str(array.dtype) for array in arrays.values()}))
+    source = f"{path}: {len(arrays)} arrays, {size:,} numbers, {dtypes}"
+    # initial values are needed only if something is not loaded
+    whole = options.get("strict", True) and not options.get("leave_out")
+    initialize = functools.partial(jax.eval_shape, model.init) if whole else jax.jit(model.init)
+    try:
+        target = initialize(jax.random.key(0), jnp.zeros((1, *input_shape)))
+    except Exception as error:  # whatever a model raises
+        words = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"{type(model).__name__} does not take inputs of shape {(1, *input_shape)}: {words}"
+        ) from error
+    variables, loaded = load_state_dict(arrays, target, **options)
+    differences = None
+    if torch_module is not None:
+        module = torch_module()
+        layers = _load_into(module, arrays, loaded)
+        inputs = np.random.default_rng(0).normal(size=(2, *input_shape)).astype(np.float32)
+        differences = compare_layers(model, _as_float32(variables), module, inputs, layers)
+    return Report(source, variables, loaded, differences, reason, tolerance)
+
+
+def torchvision_model(
+    name: str, fields: Mapping[str, Any], input_shape: Sequence[int]
+) -> tuple[Callable[[], TorchModule] | None, str]:
+    """The counterpart in torchvision of one of our models.
+
+    Args:
+        name: of our class or constructor.
+        fields: its fields other than the defaults.
+        input_shape: (H, W, C).
+
+    Returns:
+        a function that makes the module, or None and the reason.
+    """
+    for package in ("torch", "torchvision"):
+        if importlib.util.find_spec(package) is None:
+            return None, f"{package} is not installed."
+    theirs = {"VisionTransformer": "vit_b_16"}.get(name, name.lower())
+    make = getattr(importlib.import_module("torchvision.models"), theirs, None)
+    if make is None:
+        return None, f"torchvision does not have {name}; pass its module (--torch_module)."
+    others = sorted(fields.keys() - {"num_classes"})
+    if others:
+        return None, f"torchvision's has no {', '.join(others)}; pass its module (--torch_module)."
+    size = {"image_size": input_shape[0]} if theirs.startswith("vit") else {}
+    return functools.partial(make, **fields, **size), ""
+
+
+def _load_into(
+    module: TorchModule, arrays: Mapping[str, np.ndarray], loaded: LoadReport
+) -> dict[str, str]:
+    """Loads the same weights into PyTorch's model, as float32; returns its layers by ours."""
+    import torch
+
+    whole = loaded.fits and not loaded.left_out
+    used = arrays if whole else set(loaded.loaded.values())
+    sources = {name: name.removeprefix(loaded.prefix) for name in used}
+    tensors = {}
+    for source, name in sources.items():
+        floating = jnp.issubdtype(arrays[source].dtype, jnp.floating)
+        dtype = np.float32 if floating else arrays[source].dtype
+        tensors[name] = torch.from_numpy(np.array(arrays[source], dtype, order="C"))
+    try:
+        module.load_state_dict(tensors, strict=whole)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"PyTorch's model does not take the file's weights: {reason}") from error
+    layers = {}
+    for leaf, source in loaded.loaded.items():
+        layer, name = leaf.rsplit("/", 1)[0].partition("/")[2], sources[source]
+        if name.rpartition(".")[2].startswith("in_proj_"):
+            layer = layer.rpartition("/")[0]  # PyTorch has no layer of its own for it
+        layers[layer] = name.rpartition(".")[0]
+    return layers | ({"output": ""} if whole else {})
+
+
+def _as_float32(variables: PyTree) -> PyTree:
+    def widen(leaf: Array) -> Array:
+        floating = jnp.issubdtype(leaf.dtype, jnp.floating)
+        return leaf.astype(jnp.float32) if floating else leaf
+
+    return jax.tree.map(widen, variables)
+
+
 def compare_layers(
     model: nn.Module,
     variables: PyTree,
-    module: Any,
+    module: TorchModule,
     inputs: np.ndarray,
     layers: Mapping[str, str],
 ) -> list[Difference]:
-    """Runs both models in evaluation mode on the same input and compares what layers put out.
+    """Compares the outputs of all layers of two models on the same input, in evaluation mode.
 
     Args:
-        model: Linen's; its call takes ``train``.
+        model: Linen model, whose call takes ``train``.
         variables: its variables.
         module: the ``torch.nn.Module`` with the same weights; it is put in evaluation mode.
-        inputs: as the Linen model takes them; a batch of images (B, H, W, C) is given to PyTorch as
+        inputs: as the Linen model takes them; images (B, H, W, C) are given to PyTorch as
             (B, C, H, W).
         layers: PyTorch's name of a layer by ours; ``"output"`` and ``""`` are the models' own.
 
     Returns:
-        one :class:`Difference` a layer in the order in which PyTorch runs them, the first call of
+        one :class:`Difference` per layer in the order in which PyTorch runs them, the first call of
         each, and one for every output of the model.
     """
     theirs, kinds = _torch_outputs(module, inputs)
 
     @jax.jit
-    def run(variables: PyTree, inputs: Any) -> tuple[dict[str, Any], Any]:
+    def run(variables: PyTree, inputs: Array) -> tuple[dict[str, Array], PyTree]:
         inside = features(model, variables, inputs, train=False)
         return inside, model.apply(variables, inputs, train=False)
 
@@ -97,19 +264,21 @@ def describe(differences: Sequence[Difference], tolerance: float) -> tuple[str, 
         tolerance: the largest difference that counts as equal.
 
     Returns:
-        the text, and whether all agree.
+        the text, and True if all agree.
 
     >>> text, agree = describe([Difference("fc", "Linear", 0.5)], 1e-4)
     >>> print(text.split(". The usual")[0])
     fc  5.0e-01  Linear  <- differs
     The first layer that differs is fc
     """
+    if not differences:
+        return "No layer could be compared.", False
     rows = []
     for layer, kind, value, note in differences:
         number = "not compared" if value is None else f"{value:.1e}"
         mark = "  <- differs" if value is not None and not value <= tolerance else ""
         rows.append([layer, number, f"{kind}{note}{mark}"])
-    lines = [align_table((), rows, align="<><")]
+    lines = [align_table([], rows, align="<><")]
     wrong = [each for each in differences if each.value is not None and not each.value <= tolerance]
     if wrong:
         first = wrong[0]
