@@ -5,18 +5,16 @@
 
 First the CNN learns the source set, by default the digits 0 to 4 of scikit-learn's digits against
 5 to 9 as the target. Then three networks learn the target set from ``num_target`` images: the new
-head alone on the frozen backbone ("head"), everything with a tenth of the rate below the head
-("all"), and everything from nothing ("scratch"). The run folder holds one run folder of each, which
-``python -m jaxdl predict`` and ``export`` take, and fine_tune.png with the accuracy on the target's
-whole test set by epoch.
+head alone on the frozen backbone ("head"), everything with a tenth of the learning rate below the
+head ("all"), and everything from scratch ("scratch"). The run folder holds one run folder of each,
+which ``python -m jaxdl predict`` and ``export`` take, and fine_tune.png with the test accuracy.
 
 Source: transfer learning in PyTorch: ``requires_grad_(False)``, a replaced ``fc``, and parameter
-groups with a rate of their own.
+groups with separate learning rates.
 """
 
 import dataclasses
 import functools
-import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import config, data, export, losses, metrics, models, optim, plots, train
+from jaxdl import config, data, export, losses, metrics, models, optim, plots
+from jaxdl.train import init_state, make_eval, make_step, run, supervised
 
 Source = Literal["digits", "mnist", "fashion_mnist", "kmnist"]
 
@@ -38,7 +37,7 @@ class Config:
     target: Source = "digits"
     """The set that the new head learns; where it is the source, classes 0-4 and 5-9 are apart."""
     data_dir: Path | None = None
-    """Folder with one folder of IDX files a set; without it TFDS provides the set."""
+    """Folder with one folder of IDX files per set; without it TFDS provides the set."""
     num_target: int = 50
     """Images of the target set to learn from."""
     source_epochs: int = 4
@@ -46,13 +45,15 @@ class Config:
     target_epochs: int = 40
     """Passes over the images of the target set."""
     learning_rate: float = 3e-3
-    """Of AdamW."""
+    """Learning rate of AdamW."""
     batch_size: int = 64
-    """Images a step, on the source; on the target 10, or this if it is less."""
+    """Images per step, on the source; on the target 10, or this if it is less."""
     seed: int = 0
-    """Of weights, order and choice of images."""
+    """Seed of weights, order and choice of images."""
     workdir: Path | None = None
     """Folder of the runs; runs/fine_tune_TIME by default."""
+    resume: bool = False
+    """Resume the runs in workdir; those that have ended are kept."""
 
 
 def load(cfg: Config, name: str, half: int | None) -> data.Dataset:
@@ -69,13 +70,13 @@ def load(cfg: Config, name: str, half: int | None) -> data.Dataset:
 
 
 def in_evaluation(loss_fn: Any, *arguments: Any, train: bool, **options: Any) -> Any:
-    """A loss function that is never in training."""
+    """The loss function with ``train=False`` always."""
     return loss_fn(*arguments, train=False, **options)
 
 
-def learn(
+def train(
     cfg: Config,
-    workdir: Path,
+    workdir: Path | None,
     tx: Any,
     start: Any,
     dataset: data.Dataset,
@@ -83,23 +84,23 @@ def learn(
     batch_size: int,
     frozen: bool = False,
 ) -> tuple[Any, Any]:
-    """Trains the CNN, from the given parameters and statistics where there are some.
+    """Trains the CNN, starting from the given parameters and statistics, if any.
 
-    ``frozen`` leaves the statistics as they are, too, and drops nothing: PyTorch's backbone.eval().
+    ``frozen`` also keeps the statistics and drops nothing, like backbone.eval() in PyTorch.
     """
     images, class_names = dataset.train["image"], dataset.class_names
     mean, std = data.mean_and_std(images)
     preprocess = export.Preprocessing(images.shape[1:], mean=tuple(mean), std=tuple(std))
     model = models.CNN(len(class_names), features=(32, 64))
     init_key, order_key = jax.random.split(jax.random.key(cfg.seed))
-    state = train.init_state(model, tx, init_key, preprocess(jnp.asarray(images[:1])))
+    state = init_state(model, tx, init_key, preprocess(jnp.asarray(images[:1])))
     if start is not None:
         backbone = {name: leaf for name, leaf in start.params.items() if name != "Dense_0"}
         params = {**state.params, **backbone}
         state = dataclasses.replace(
             state, params=params, model_state=start.model_state, opt_state=tx.init(params)
         )
-    loss_fn = train.supervised(
+    loss_fn = supervised(
         model,
         losses.cross_entropy,
         metrics={"accuracy": metrics.accuracy},
@@ -108,24 +109,25 @@ def learn(
     update_fn = functools.partial(in_evaluation, loss_fn) if frozen else loss_fn
     about = {"name": dataset.name, "training images": len(images)}
     description = export.describe_run(model, preprocess, class_names, data=about)
-    return train.run(
-        train.make_step(update_fn, tx),
+    return run(
+        make_step(update_fn, tx),
         state,
         dataset.train,
         num_epochs=num_epochs,
         batch_size=batch_size,
         key=order_key,
-        eval_fn=train.make_eval(loss_fn),
+        eval_fn=make_eval(loss_fn),
         eval_data=dataset.test,
         workdir=workdir,
         config=cfg,
-        hooks=[export.keep_description(description)],
+        description=description,
+        resume=cfg.resume,
     )
 
 
 def main(cfg: Config) -> dict[str, list[dict[str, Any]]]:
     """Trains the backbone and the three networks; returns their histories by name."""
-    workdir = cfg.workdir or Path("runs") / f"fine_tune_{time.strftime('%Y%m%d-%H%M%S')}"
+    workdir = cfg.workdir or config.new_run_dir("fine_tune")
     halves = (0, 1) if cfg.source == cfg.target else (None, None)
     source, target = load(cfg, cfg.source, halves[0]), load(cfg, cfg.target, halves[1])
     number = len(target.train["label"])
@@ -136,7 +138,7 @@ def main(cfg: Config) -> dict[str, list[dict[str, Any]]]:
     rate = cfg.learning_rate
     adamw = functools.partial(optim.recipe, optim.adamw, decay_vectors=False)
     full = adamw(rate)
-    backbone, rows = learn(
+    backbone, rows = train(
         cfg, workdir / "source", full, None, source, cfg.source_epochs, cfg.batch_size
     )
     recipes = {
@@ -148,7 +150,7 @@ def main(cfg: Config) -> dict[str, list[dict[str, Any]]]:
     for name, (start, tx) in recipes.items():
         print(f"\n{name}: {len(chosen)} images of {target.name}")
         batch_size = min(10, cfg.batch_size, len(chosen))
-        _, histories[name] = learn(
+        _, histories[name] = train(
             cfg, workdir / name, tx, start, few, cfg.target_epochs, batch_size, name == "head"
         )
     curves = {

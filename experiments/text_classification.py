@@ -17,73 +17,46 @@ PyTorch text tutorials, ``EmbeddingBag`` and ``Linear``.
 """
 
 import dataclasses
-import functools
-import time
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import _files, config, data, export, losses, metrics, optim, plots, text, train
-from jaxdl._checks import check_positive
-from jaxdl.data import num_batches
-from jaxdl.models.sequence import EmbeddingClassifier
+from jaxdl import config, data, export, losses, metrics, models, optim, plots, text
+from jaxdl.train import init_state, make_eval, make_step, run, supervised
+from jaxdl.types import TrainState
 
 CLASS_NAMES = ("negative", "positive")
+Splits = dict[str, dict[str, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(config.Run):
     """One run; every field is a flag."""
 
-    data_dir: Path | None = None
-    """Folder with sst2/train.tsv and sst2/dev.tsv."""
     min_count: int = 2
     """Words and bigrams that are rarer in the training set are unknown."""
     bigrams: bool = True
-    """Pairs of neighbouring words count as words, too."""
+    """Pairs of adjacent words count as words too."""
     max_tokens: int = 128
-    """Of longer sentences the rest is cut; a sentence of n words has 2n - 1 with bigrams."""
+    """Longer sentences are truncated; n words have 2n - 1 tokens with bigrams."""
     features: int = 64
     """Length of an embedding."""
     word_dropout_rate: float = 0.3
     """Fraction of a sentence's words left out in training."""
-    dropout_rate: float = 0.0
-    """Fraction of the mean embedding dropped in training."""
-    embedding_scale: float = 0.1
-    """Deviation of the initial embeddings."""
     learning_rate: float = 3e-3
-    """Peak of the cosine."""
+    """Peak learning rate of AdamW, which falls to 0 along a cosine."""
     weight_decay: float = 1e-2
-    """AdamW's, of embeddings and kernels, not of biases."""
-    label_smoothing: float = 0.0
-    """Share of the target that is spread over both classes."""
+    """Weight decay of embeddings and kernels; biases are exempt."""
     batch_size: int = 64
-    """Sentences a step."""
+    """Sentences per step."""
     num_epochs: int = 5
     """Passes over the training set."""
-    seed: int = 0
-    """Of weights, order and dropout."""
-    workdir: Path | None = None
-    """Run folder; runs/sst2_TIME by default."""
-    resume: bool = False
-    """Go on with the run in workdir."""
 
 
-def main(cfg: Config) -> list[dict[str, Any]]:
-    """Trains, evaluates, draws; returns the history, one row an epoch."""
-    if cfg.data_dir is None:
-        raise ValueError(
-            "SST-2 is not part of the installation: pass --data_dir DIR with DIR/sst2/train.tsv "
-            "and DIR/sst2/dev.tsv, from SST-2.zip at gluebenchmark.com/tasks."
-        )
-    check_positive(max_tokens=cfg.max_tokens)
-    splits = {
-        split: data.source_to_arrays(data.open(cfg.data_dir / "sst2", split=split))
-        for split in ("train", "dev")
-    }
+def train(cfg: Config, splits: Splits) -> tuple[TrainState, list[dict[str, Any]]]:
+    """Trains the model; returns the state and the history, one row per epoch."""
     words = [text.tokenize(sentence) for sentence in splits["train"]["text"]]
     words = [text.add_bigrams(each) for each in words] if cfg.bigrams else words
     vocabulary = tuple(text.build_vocabulary(words, min_count=cfg.min_count))
@@ -94,53 +67,50 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         split: {"tokens": preprocess.check(list(each["text"])), "label": each["label"]}
         for split, each in splits.items()
     }
-    model = EmbeddingClassifier(
+    model = models.EmbeddingClassifier(
         len(vocabulary),
         features=cfg.features,
         word_dropout_rate=cfg.word_dropout_rate,
-        dropout_rate=cfg.dropout_rate,
-        embedding_scale=cfg.embedding_scale,
+        embedding_scale=0.1,
     )
-    num_steps = cfg.num_epochs * num_batches(len(arrays["train"]["label"]), cfg.batch_size)
-    tx = optim.recipe(
-        optim.adamw,
-        optim.warmup_cosine(cfg.learning_rate, num_steps),
-        weight_decay=cfg.weight_decay,
-        decay_vectors=False,
-    )
+    num_steps = cfg.num_epochs * data.num_batches(len(words), cfg.batch_size)
+    rate = optim.warmup_cosine(cfg.learning_rate, num_steps)
+    tx = optim.recipe(optim.adamw, rate, weight_decay=cfg.weight_decay, decay_vectors=False)
     init_key, order_key = jax.random.split(jax.random.key(cfg.seed))
-    state = train.init_state(model, tx, init_key, jnp.asarray(arrays["train"]["tokens"][:1]))
-    smoothed = functools.partial(losses.cross_entropy, label_smoothing=cfg.label_smoothing)
-    common: dict[str, Any] = {"metrics": {"accuracy": metrics.accuracy}, "inputs": "tokens"}
-    workdir = cfg.workdir or Path("runs") / f"sst2_{time.strftime('%Y%m%d-%H%M%S')}"
-    about = {
-        "name": "sst2",
-        "data_dir": str(cfg.data_dir.absolute()),
-        "training sentences": len(words),
-        "dev sentences": len(splits["dev"]["text"]),
-    }
-    description = export.describe_run(model, preprocess, CLASS_NAMES, data=about)
-    print(f"{len(vocabulary):,} words and bigrams, {model.features} features")
-    state, history = train.run(
-        train.make_step(train.supervised(model, smoothed, **common), tx),
-        state,
+    accuracy = {"accuracy": metrics.accuracy}
+    loss_fn = supervised(model, losses.cross_entropy, metrics=accuracy, inputs="tokens")
+    about = {"name": "sst2", "data_dir": str(cfg.data_dir and cfg.data_dir.absolute())}
+    return run(
+        make_step(loss_fn, tx),
+        init_state(model, tx, init_key, jnp.asarray(arrays["train"]["tokens"][:1])),
         arrays["train"],
         num_epochs=cfg.num_epochs,
         batch_size=cfg.batch_size,
         key=order_key,
-        eval_fn=train.make_eval(train.supervised(model, losses.cross_entropy, **common)),
+        eval_fn=make_eval(loss_fn),
         eval_data=arrays["dev"],
-        workdir=workdir,
+        workdir=cfg.workdir,
         resume=cfg.resume,
         config=cfg,
-        hooks=[export.keep_description(description)],
+        description=export.describe_run(model, preprocess, CLASS_NAMES, data=about),
     )
-    logits = train.predict(
-        lambda state, tokens: model.apply({"params": state.params}, tokens),
-        state,
-        arrays["dev"]["tokens"],
-    )
-    sentences, labels = splits["dev"]["text"], splits["dev"]["label"]
+
+
+def main(cfg: Config) -> list[dict[str, Any]]:
+    """Trains, evaluates and draws; returns the history."""
+    if cfg.data_dir is None:
+        raise ValueError(
+            "SST-2 is not part of the installation: pass --data_dir DIR with DIR/sst2/train.tsv "
+            "and DIR/sst2/dev.tsv, from SST-2.zip at gluebenchmark.com/tasks."
+        )
+    splits = {
+        split: data.source_to_arrays(data.open(cfg.data_dir / "sst2", split=split))
+        for split in ("train", "dev")
+    }
+    workdir = cfg.workdir or config.new_run_dir("sst2")
+    state, history = train(dataclasses.replace(cfg, workdir=workdir), splits)
+    sentences, labels = splits["dev"]["text"].tolist(), splits["dev"]["label"]
+    logits = export.open_model(workdir, which="last").outputs(sentences)
     matrix = metrics.confusion_matrix(logits, jnp.asarray(labels))
     export.write_evaluation(workdir, int(state.step), matrix)
     plots.save(plots.learning_curves(history), workdir / "learning_curves.png")
@@ -150,15 +120,10 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         f"{'right' if (p > 0.5) == label else 'WRONG'}  {p:6.1%} positive  {sentence}"
         for p, label, sentence in zip(positive, labels, sentences, strict=True)
     ]
-    _files.write_text(workdir / "sentences.txt", "\n".join(lines) + "\n")
-    last = history[-1]
-    print(
-        *lines[:8],
-        f"{len(labels):,} dev sentences after {last['epoch']} epochs: accuracy "
-        f"{last['test/accuracy']:.4f}, loss {last['test/loss']:.4f}",
-        f"run folder: {workdir}",
-        sep="\n",
-    )
+    (workdir / "sentences.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    accuracy = history[-1]["test/accuracy"]
+    print(*lines[:8], f"{len(labels):,} dev sentences: accuracy {accuracy:.4f}", sep="\n")
+    print(f"run folder: {workdir}")
     return history
 
 

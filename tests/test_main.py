@@ -77,7 +77,7 @@ def test_experiments_are_sorted_and_read_without_running(tmp_path):
 
 def test_without_a_checkout_the_help_says_where_experiments_are(tmp_path):
     assert command.list_experiments(tmp_path / "absent") == []
-    assert "live in the checkout" in command.describe_experiments(tmp_path / "absent")
+    assert "are in the repository" in command.describe_experiments(tmp_path / "absent")
 
 
 def test_an_unknown_command_is_refused_with_the_known_ones(capsys):
@@ -107,7 +107,7 @@ def test_a_closed_pipe_ends_quietly(command):
 def test_the_doctor_finds_nothing_wrong_here():
     done = run("doctor", CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 0, done.stdout
-    assert done.stdout.splitlines()[-1] == "nothing is wrong"
+    assert done.stdout.splitlines()[-1] == "no problems found"
     assert f"jax                  {jax.__version__}" in done.stdout
     assert re.search(r"JAX_PLATFORMS +cpu\n", done.stdout)
     assert "PROBLEM" not in done.stdout
@@ -117,7 +117,7 @@ def test_the_doctor_names_a_platform_that_is_not_there():
     done = run("doctor", JAX_PLATFORMS="abacus")
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1] == "1 problem"
-    assert "PROBLEM: JAX_PLATFORMS=abacus asks for a platform that is not there" in done.stdout
+    assert "PROBLEM: JAX_PLATFORMS=abacus names a platform that is not available" in done.stdout
     assert "remedy: unset JAX_PLATFORMS" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
@@ -140,7 +140,7 @@ def test_the_doctor_counts_problems_and_fails(monkeypatch, capsys):
     fake_version(monkeypatch, optax="0.1.0", tyro=None)
     assert command.main(["doctor"]) == 1
     shown = capsys.readouterr().out
-    assert "PROBLEM: optax 0.1.0 does not fit; jaxdl needs optax>=0.2.8.\n" in shown
+    assert "PROBLEM: optax 0.1.0 is incompatible; jaxdl needs optax>=0.2.8.\n" in shown
     assert "  remedy: pip install --upgrade 'optax>=0.2.8'\n" in shown
     assert "PROBLEM: tyro is missing; jaxdl needs tyro>=1.0.\n" in shown
     assert shown.endswith("2 problems\n")
@@ -163,13 +163,13 @@ def test_the_installed_packages_fit():
 def test_a_jaxlib_that_does_not_fit_jax_is_named(monkeypatch):
     fake_version(monkeypatch, jaxlib="0.4.1")
     (problem,) = _doctor.package_problems()
-    assert problem.what.startswith("jaxlib 0.4.1 does not fit; jax needs jaxlib")
+    assert problem.what.startswith("jaxlib 0.4.1 is incompatible; jax needs jaxlib")
     assert problem.remedy.startswith("pip install --upgrade 'jaxlib")
 
 
 def test_a_cuda_plugin_that_does_not_fit_jax_is_named(monkeypatch):
     fake_version(monkeypatch, **{"jax-cuda12-plugin": "0.4.1"})
-    assert _doctor.package_problems()[0].what.startswith("jax-cuda12-plugin 0.4.1 does not fit")
+    assert _doctor.package_problems()[0].what.startswith("jax-cuda12-plugin 0.4.1 is incompatible")
 
 
 def test_a_checkout_that_was_never_installed_is_named(monkeypatch):
@@ -192,7 +192,7 @@ def test_requirements_are_read_without_packaging_too(monkeypatch):
     assert not _doctor._satisfies("0.9.7", ">=0.10")
     fake_version(monkeypatch, optax="0.1.0")
     assert [problem.what for problem in _doctor.package_problems()] == [
-        "optax 0.1.0 does not fit; jaxdl needs optax>=0.2.8."
+        "optax 0.1.0 is incompatible; jaxdl needs optax>=0.2.8."
     ]
 
 
@@ -218,7 +218,7 @@ def answer(*devices, error="", imported=True):
 
 def test_an_overlooked_gpu_is_a_problem_unless_it_is_hidden_on_purpose():
     (problem,) = _doctor.device_problems(answer(CPU), {}, nvidia=True)
-    assert "sees only the CPU" in problem.what
+    assert "finds only the CPU" in problem.what
     assert "pip install 'jaxdl[cuda12]'" in problem.remedy
     assert _doctor.device_problems(answer(CPU), {}, nvidia=False) == []
     assert _doctor.device_problems(answer(GPU), {}, nvidia=True) == []
@@ -235,7 +235,7 @@ def test_an_overlooked_gpu_with_the_plugin_there_points_to_the_driver(monkeypatc
 def test_a_failing_backend_is_told_from_a_wrong_platform():
     broken = answer(error="RuntimeError: no")
     (problem,) = _doctor.device_problems(broken, {"JAX_PLATFORMS": "cuda"}, nvidia=False)
-    assert "JAX_PLATFORMS=cuda asks for a platform" in problem.what
+    assert "JAX_PLATFORMS=cuda names a platform" in problem.what
     assert "jaxdl[cuda12]" in problem.remedy
     (problem,) = _doctor.device_problems(broken, {}, nvidia=False)
     assert problem.what == "JAX finds no device: RuntimeError: no"
@@ -259,14 +259,14 @@ def test_devices_are_described_with_their_memory():
 @pytest.mark.parametrize(
     ("environ", "meaning"),
     [
-        ({}, "75 % of every GPU's memory is taken at the start"),
-        ({"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.5"}, "a share of 0.5 of every GPU's memory"),
-        ({"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}, "as it is needed, at most 75 %"),
-        ({"XLA_PYTHON_CLIENT_ALLOCATOR": "platform"}, "given back for every array"),
+        ({}, "75 % of each GPU's memory is allocated at the start"),
+        ({"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.5"}, "a fraction of 0.5 of each GPU's memory"),
+        ({"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}, "as needed, at most 75 %"),
+        ({"XLA_PYTHON_CLIENT_ALLOCATOR": "platform"}, "freed for each array"),
     ],
 )
 def test_memory_preallocation_is_put_in_words(environ, meaning):
-    assert meaning in dict(_doctor.memory_facts(environ))["which means"]
+    assert meaning in dict(_doctor.memory_facts(environ))["effect"]
 
 
 def test_the_environment_shows_what_matters_and_nothing_else():
@@ -288,9 +288,9 @@ def test_a_wrong_product_and_a_wrong_gradient_are_told_apart():
         return x @ w, x.T @ (x @ w) + np.eye(8)
 
     (problem,) = _doctor.arithmetic_problems(["gpu:0"], wrong_gradient)
-    assert problem.what == "A matrix gradient on gpu:0 is wrong: it is off by up to 1."
+    assert problem.what == "the matrix gradient on gpu:0 is wrong by up to 1."
     nan = _doctor.arithmetic_problems(["gpu:0"], lambda _, x, w: (x * np.nan, x.T @ (x @ w)))
-    assert [problem.what[:16] for problem in nan] == ["A matrix product"]
+    assert [problem.what[:18] for problem in nan] == ["the matrix product"]
 
 
 def test_a_device_that_cannot_compute_is_named():

@@ -1,4 +1,4 @@
-"""``python -m jaxdl``: what is here, and the commands that need no script."""
+"""``python -m jaxdl``: the commands that need no script, and a list of the experiments."""
 
 import argparse
 import ast
@@ -41,7 +41,7 @@ def _run_command(arguments: Sequence[str] | None) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The command line: one subparser a command, the experiments below."""
+    """The parser of the command line, with one subparser per command."""
     parser = argparse.ArgumentParser(
         prog="python -m jaxdl",
         description="PyTorch's recipes as pure functions on JAX, Flax Linen, Optax and Orbax.",
@@ -55,11 +55,11 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def describe_experiments(folder: Path) -> str:
-    """The experiments in a folder, each with its first line and its command."""
+    """The experiments in a folder, with their commands, for ``--help``."""
     found = list_experiments(folder)
     if not found:
-        return "Experiments live in the checkout of jaxdl, in its folder experiments/."
-    lines = ["experiments, to be run in the checkout:"]
+        return "The experiments are in the repository of jaxdl, in experiments/."
+    lines = ["experiments, run in the repository:"]
     for name, summary in found:
         lines += [f"  python {folder.name}/{name} --help", f"      {summary}"]
     return "\n".join(lines)
@@ -69,10 +69,10 @@ def list_experiments(folder: Path) -> list[tuple[str, str]]:
     """The scripts in a folder by name, without importing them.
 
     Args:
-        folder: where to look; it need not exist.
+        folder: to search; may be missing.
 
     Returns:
-        (file name, first line of its docstring), sorted; names that start with _ are left out.
+        (file name, first line of its docstring), sorted, without names that start with _.
     """
     return [
         (path.name, _summary(path))

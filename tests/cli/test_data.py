@@ -53,8 +53,11 @@ def test_folders_and_tables_and_texts(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["nothing"], "error: no data 'nothing'"),
-        (["digits", "--augment", "flop"], r"error: --augment knows flip, crop, .*got 'flop'"),
-        (["digits", "--augment", ""], "error: --augment knows"),
+        (
+            ["digits", "--augment", "flop"],
+            r"error: --augment must be names of flip, crop, .*got 'flop'",
+        ),
+        (["digits", "--augment", ""], "error: --augment must be"),
     ],
 )
 def test_errors_are_one_line(tmp_path, capsys, monkeypatch, arguments, message):
@@ -64,6 +67,24 @@ def test_errors_are_one_line(tmp_path, capsys, monkeypatch, arguments, message):
     assert error.count("\n") == 1
     assert message.split(".*")[0] in error
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--max_examples", "0"],
+        ["--num_examples", "-1"],
+        ["--seed", "9" * 30],
+        ["--seed", "-1"],
+        ["--size", "0", "8"],
+        ["--size", "8"],
+    ],
+)
+def test_numbers_out_of_range_are_refused_by_the_parser(flags, capsys):
+    with pytest.raises(SystemExit) as raised:
+        run("digits", *flags)
+    assert raised.value.code == 2
+    assert f"argument {flags[0]}: expected" in capsys.readouterr().err
 
 
 def test_every_augmentation_can_be_made():

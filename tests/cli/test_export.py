@@ -51,7 +51,7 @@ def test_without_the_data_the_stored_evaluation_counts(run, tmp_path, capsys):
     try:
         arguments = ["export", str(folder), "--to", "bundle", "--checkpoint", "last", "--out"]
         assert command.main([*arguments, str(tmp_path / "a")]) == 0
-        assert "no results by class: give the folder of the data" in capsys.readouterr().out
+        assert "no results by class in the card: add --data_dir" in capsys.readouterr().out
         write_evaluation(folder, int(state.step), np.eye(10))
         assert command.main([*arguments, str(tmp_path / "b")]) == 0
         assert "no results by class" not in capsys.readouterr().out
@@ -65,7 +65,7 @@ def test_without_the_data_the_stored_evaluation_counts(run, tmp_path, capsys):
 def test_stablehlo_of_a_run(run, capsys):
     folder, *_ = run
     assert command.main(["export", str(folder), "--to", "stablehlo"]) == 0
-    assert "takes uint8 (B, 8, 8, 1), gives logits; at batch 1, 7 and 64 within" in (
+    assert "takes uint8 (B, 8, 8, 1), returns logits; at batch 1, 7 and 64 within" in (
         capsys.readouterr().out
     )
     exported = load_exported(folder / "model.stablehlo")
@@ -91,7 +91,7 @@ def test_weights_for_flax_and_for_pytorch(tmp_path, capsys):
     weights = str(tmp_path / "bundle" / "model.safetensors")
     arguments = ["export", str(tmp_path / "bundle"), "--to", "torch", "--out", weights]
     assert command.main(arguments) == 1
-    assert "belongs to the bundle; choose another --out" in capsys.readouterr().err
+    assert "is a file of the model itself; choose another --out" in capsys.readouterr().err
     jaxdl.load_bundle(tmp_path / "bundle")
 
 
@@ -101,8 +101,8 @@ def test_what_is_wrong_is_one_line(run, tmp_path, monkeypatch, capsys):
     for arguments, message in (
         ([folder, "--to", "onnx"], "ONNX needs jaxdl_has_no_such_package: pip install"),
         ([folder, "--to", "torch", "--gradients"], "--gradients is for --to stablehlo"),
-        ([str(tmp_path), "--to", "onnx"], "is no bundle: expected config.json"),
-        ([str(tmp_path / "absent"), "--to", "onnx"], "is no bundle"),
+        ([str(tmp_path), "--to", "onnx"], "is not a bundle: expected config.json"),
+        ([str(tmp_path / "absent"), "--to", "onnx"], "is not a bundle"),
     ):
         assert command.main(["export", *arguments]) == 1
         assert message in capsys.readouterr().err

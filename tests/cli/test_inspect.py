@@ -104,10 +104,29 @@ def test_sums_of_a_tree():
     ]  # fmt: skip
 
 
+def test_one_of_several_state_dicts_is_chosen_by_key(tmp_path, capsys):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "gan.pth"
+    parts = {"first": {"weight": torch.ones(2, 3)}, "second": {"weight": torch.ones(4)}}
+    torch.save(parts, path)
+    assert command.main(["inspect", str(path)]) == 1
+    assert "--key" in capsys.readouterr().err
+    assert command.main(["inspect", str(path), "--key", "second"]) == 0
+    assert "weight  float32  (4,)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", [["--filter", "("], ["--depth", "0"], ["--depth", "x"]])
+def test_invalid_flags_are_refused_by_the_parser(tmp_path, flags, capsys):
+    with pytest.raises(SystemExit) as raised:
+        command.main(["inspect", str(tmp_path), *flags])
+    assert raised.value.code == 2
+    assert f"argument {flags[0]}: " in capsys.readouterr().err
+
+
 def test_what_is_wrong_is_one_line(tmp_path, capsys):
     (tmp_path / "text.safetensors").write_text("text")
     for path, message in (
-        ("absent", "there is no file or folder"),
+        ("absent", "no such file or folder"),
         (".", "no checkpoint in"),
         ("text.safetensors", "cannot be read: it begins with b'text'"),
     ):

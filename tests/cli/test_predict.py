@@ -65,13 +65,13 @@ def test_folders_named_like_classes_say_how_many_are_right(bundle, tmp_path, mon
     predicted = export.open_model(bundle).predict(test["image"][:10]).argmax(-1)
     right = int((predicted == test["label"][:10]).sum())
     assert right > 5
-    assert f"{right} of 10 are in the folder of their class ({right / 10:.1%})" in shown
+    assert f"{right} of 10 images in the folder of their class ({right / 10:.1%})" in shown
     assert "converted" not in shown
     assert (tmp_path / "predictions.png").exists()
 
 
 def test_the_table_sorts_classes_and_leaves_out_an_empty_column():
-    table = make_table(["a.png"], np.array([[0.1, 0.7, 0.2]]), ["x", "y", "z"], [""], 2)
+    table = make_table("image", ["a.png"], np.array([[0.1, 0.7, 0.2]]), ["x", "y", "z"], 2, [""])
     assert table.splitlines() == ["image  1.        2.", "a.png  y 70.0 %  z 20.0 %"]
 
 
@@ -101,14 +101,31 @@ def test_texts_and_lines_of_files_are_classified(tmp_path, capsys):
         "unheard of  no 50.0 %",
     ]
     card = (tmp_path / "bundle" / "README.md").read_text()
-    assert "Texts are split into lower-case words and signs and pairs of neighbours" in card
+    assert "into lower-case words and punctuation and pairs of neighboring words" in card
     assert "those outside the vocabulary of 5 are one unknown word" in card
     assert command.main(["predict", str(tmp_path / "bundle"), "absent.txt"]) == 1
     assert "absent.txt" in capsys.readouterr().err
     assert command.main(["predict", str(tmp_path / "bundle"), " "]) == 1
-    assert "there is no text to classify" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="give \\[text\\]"):
+    assert "expected at least one text to classify" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="pass \\[text\\]"):
         export.load_bundle(tmp_path / "bundle").predict("good")
+
+
+def test_a_damaged_image_does_not_stop_the_others(bundle, tmp_path, capsys):
+    """As with ``predict FOLDER`` where a download was cut."""
+    test = digits().test
+    for index in range(3):
+        save(test["image"][index], tmp_path / f"{index}.png")
+    content = (tmp_path / "1.png").read_bytes()
+    (tmp_path / "1.png").write_bytes(content[: len(content) // 2])
+    out = tmp_path / "picture.png"
+    assert command.main(["predict", str(bundle), str(tmp_path), "--out", str(out)]) == 1
+    shown = capsys.readouterr()
+    assert [line.split()[0] for line in shown.out.splitlines()] == [
+        "image", str(tmp_path / "0.png"), str(tmp_path / "2.png"), "picture:",
+    ]  # fmt: skip
+    assert shown.err.startswith(f"error: {tmp_path / '1.png'} cannot be read as an image")
+    assert shown.err.count("\n") == 1
 
 
 def test_what_is_wrong_is_one_line(tmp_path, capsys):
@@ -116,8 +133,8 @@ def test_what_is_wrong_is_one_line(tmp_path, capsys):
     (tmp_path / "text.png").write_text("text")
     for arguments, message in (
         (["text.png"], "text.png cannot be read as an image"),
-        (["absent"], "there is no file"),
-        (["text.png", "--top_k", "4"], "--top_k must lie in 1 to 3, got 4"),
+        (["absent"], "file not found: "),
+        (["text.png", "--top_k", "4"], "--top_k must be at most 3, the number of classes"),
         (["."], "text.png cannot be read as an image"),
     ):
         path, *flags = arguments

@@ -29,10 +29,10 @@ def test_a_frozen_backbone_stays_to_the_last_bit(tmp_path):
     cfg = fine_tune.Config()
     source = fine_tune.load(cfg, "digits", 0)
     tx = optim.recipe(optim.adamw, 1e-3)
-    backbone, _ = fine_tune.learn(cfg, tmp_path / "source", tx, None, source, 1, 64)
+    backbone, _ = fine_tune.train(cfg, tmp_path / "source", tx, None, source, 1, 64)
     frozen = optim.recipe(optim.adamw, 1e-3, frozen="^(Conv|BatchNorm)")
     target = fine_tune.load(cfg, "digits", 1)
-    state, _ = fine_tune.learn(cfg, tmp_path / "head", frozen, backbone, target, 1, 64, True)
+    state, _ = fine_tune.train(cfg, tmp_path / "head", frozen, backbone, target, 1, 64, True)
     moved = tree.max_difference(state.params, backbone.params)
     assert {name for name, difference in moved.items() if difference > 0} == {
         "Dense_0/kernel",

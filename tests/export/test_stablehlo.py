@@ -1,10 +1,12 @@
-"""StableHLO: what is read back is what was written, on any batch, and what differs is refused."""
+"""StableHLO files: the same outputs at any batch size; damaged files are refused."""
 
+import contextlib
 import hashlib
 import json
 import subprocess
 import sys
 
+import flax.linen as linen
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,11 +14,12 @@ import pytest
 from helpers.small_models import draw_variables, quick_jit
 
 from jaxdl import models
+from jaxdl._program import pack, read_header
 from jaxdl.export import Preprocessing, load_exported, stablehlo, write_onnx, write_stablehlo
 from jaxdl.export import onnx as onnx_export
 from jaxdl.nn import convolution, prefer_implementation
 
-DAMAGED = r"is damaged|is no file of write_stablehlo"
+DAMAGED = r"is damaged|is not a StableHLO file of jaxdl, or it is truncated"
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 12, 12, 1)).astype(np.uint8)
 
 
@@ -133,14 +136,92 @@ def test_damaged_files_are_refused(written, tmp_path):
         with pytest.raises(ValueError, match=DAMAGED):
             load_exported(path)
     path.write_bytes(b"\xff" * 64)
-    with pytest.raises(ValueError, match="is no file of write_stablehlo"):
+    with pytest.raises(ValueError, match="is not a StableHLO file"):
         load_exported(path)
+
+
+def test_changed_bytes_with_a_right_checksum_are_refused(tmp_path):
+    path = tmp_path / "model.stablehlo"
+    write_stablehlo(path, lambda x: x @ jnp.ones((3, 2)), (3,), "float32")
+    content = path.read_bytes()
+    serialized = content[8 + int.from_bytes(content[:8], "little") :]
+    # offsets and types of the flatbuffer around the StableHLO, whose own reader may crash
+    places = [n for n in range(len(serialized)) if n < 40 or n > len(serialized) - 250]
+    refused = 0
+    for place in places:
+        changed = bytearray(serialized)
+        changed[place] ^= 0x7F
+        path.write_bytes(pack(bytes(changed), {}))
+        with contextlib.suppress(ValueError):
+            load_exported(path)
+            continue
+        refused += 1
+    assert refused > 20
+
+
+@pytest.mark.parametrize("header", [b"[]", b'{"format": "jaxdl stablehlo"}', b'{"format": null}'])
+def test_headers_of_another_form_are_refused(tmp_path, header):
+    path = tmp_path / "model.stablehlo"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(ValueError, match=DAMAGED):
+        load_exported(path)
+
+
+class UsesLen(linen.Module):
+    @linen.compact
+    def __call__(self, x):
+        return linen.Dense(2)(x.reshape(len(x), -1))
+
+
+class Loops(linen.Module):
+    @linen.compact
+    def __call__(self, x):
+        return jnp.stack([row.sum() for row in x])
+
+
+class Branches(linen.Module):
+    @linen.compact
+    def __call__(self, x):
+        return x if x.shape[0] > 3 else 2 * x
+
+
+@pytest.mark.parametrize(
+    ("model", "line"),
+    [(UsesLen(), "x.reshape(len(x), -1)"), (Loops(), "for row in x"), (Branches(), "> 3 else")],
+)
+def test_a_model_that_needs_the_batch_size_is_refused_with_its_line(tmp_path, model, line):
+    variables = model.init(jax.random.key(0), jnp.ones((5, 4)))
+    with pytest.raises(ValueError, match="cannot be exported for every batch size") as raised:
+        write_stablehlo(tmp_path / "a", lambda x: model.apply(variables, x), (4,), "float32")
+    assert "test_stablehlo.py, line " in str(raised.value)
+    assert line in str(raised.value)
+    assert "x.shape[0] for len(x)" in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_program_holds_no_path_of_this_machine(written):
+    assert b"site-packages" not in written[0].read_bytes()
+
+
+def test_exporting_prints_nothing_about_folded_constants(tmp_path):
+    """XLA would warn that folding this takes more than a second."""
+    code = f"""
+import jax, jax.numpy as jnp, numpy as np
+from jaxdl.export import write_stablehlo
+weights = np.ones((1000, 1000), np.float32)
+def function(x):
+    sums = jax.lax.reduce_window(jnp.asarray(weights), 0.0, jax.lax.add, (20, 20), (1, 1), "SAME")
+    return x + sums.sum()
+write_stablehlo({str(tmp_path / "a")!r}, function, (3,), "float32")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_the_header_keeps_a_checksum_and_what_was_given(written):
     content = written[0].read_bytes()
     start = 8 + int.from_bytes(content[:8], "little")
-    info = stablehlo.read_header(written[0])
+    info = read_header(written[0])
     assert info["name"] == "Ada"
     assert info["gradients"] is True
     assert info["sha256"] == hashlib.sha256(content[start:]).hexdigest()

@@ -52,7 +52,7 @@ def _train(ema):
         eval_fn=train.make_eval(loss_fn, averaged=ema is not None),
         eval_data=digits().test,
         workdir=folder,
-        hooks=[export.keep_description(description)],
+        description=description,
         progress=False,
     )
     return kept, state, history, description

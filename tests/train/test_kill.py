@@ -1,6 +1,7 @@
 """kill -9 at random moments, resume, and the weights are bitwise those of a run never killed.
 
-Dropout, BatchNorm, shuffling, augmentation and Adam are on. JAXDL_KILLS sets how often it is killed
+Dropout, BatchNorm, shuffling, augmentation and Adam are on; a second run evaluates two sets,
+accumulates gradients and restores its best state. JAXDL_KILLS sets how often each is killed
 (default 3).
 """
 
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from helpers.same import without_times
 
 from jaxdl import checkpoint
@@ -23,27 +25,54 @@ ROOT = Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("JAXDL_KILLS", "3"))
 
 
-def command(workdir):
+def cnn(workdir):
+    """The command of a classifier of images."""
     shared = ROOT.parent / "shared" / "data"
     real = (shared / "fashion_mnist").is_dir()
-    source = (
-        [
-            "--data",
-            "fashion_mnist",
-            "--data_dir",
-            shared,
-            "--num_train",
-            "3000",
-            "--num_epochs",
-            "4",
-        ]
-        if real
-        else ["--data", "digits", "--num_epochs", "30"]
-    )
+    source = ["--data", "digits", "--num_epochs", "30"]
+    if real:
+        source = ["--data", "fashion_mnist", "--data_dir", shared, "--num_epochs", "4"]
     options = "--model cnn --dropout_rate 0.3 --optimizer adam --augment shift --batch_size 64"
-    script = ROOT / "experiments" / "classify.py"
-    last = ["--save_every_seconds", "0", "--workdir", workdir, "--resume"]
+    script = ROOT / "tests" / "helpers" / "killed_run.py"
+    last = ["--workdir", workdir, "--resume"]
     return [str(x) for x in [sys.executable, script, *source, *options.split(), *last]]
+
+
+TWO_SETS = """
+import sys
+import jax
+from jaxdl import data, losses, metrics, models, optim, train
+
+digits = data.digits()
+half = {name: array[::2] for name, array in digits.test.items()}
+model = models.MLP((64, 10), dropout_rate=0.2)
+tx = optim.recipe(optim.adam, 1e-3, accumulate=3, ema=0.99)
+scale = lambda images: images / 255.0
+loss_fn = train.supervised(
+    model, losses.cross_entropy, metrics={"accuracy": metrics.accuracy}, preprocess=scale
+)
+state = train.init_state(model, tx, jax.random.key(0), scale(digits.train["image"][:1]))
+state, _ = train.run(
+    train.make_step(loss_fn, tx),
+    state,
+    digits.train,
+    num_epochs=60,
+    batch_size=64,
+    key=1,
+    eval_fn=train.make_eval(loss_fn, averaged=True),
+    eval_data={"val": half, "test": digits.test},
+    eval_every=40,
+    restore_best=True,
+    workdir=sys.argv[1],
+    resume=True,
+    save_every_seconds=0,
+)
+"""
+
+
+def two_sets(workdir):
+    """The command of a script."""
+    return [sys.executable, "-c", TWO_SETS, str(workdir)]
 
 
 def read_rows(workdir):
@@ -58,14 +87,15 @@ def last_checkpoint(workdir):
     return contents.step, contents.checksums, variables["params"]
 
 
-def start(workdir):
+def start(command):
     """A process that has compiled its step and begins to train, or found nothing left to do."""
     process = subprocess.Popen(
-        command(workdir),
+        command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        cwd=workdir.parent,
+        cwd=Path(command[-2] if command[-1] == "--resume" else command[-1]).parent,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
     lines = []
     for line in process.stdout:
@@ -76,9 +106,11 @@ def start(workdir):
     return process
 
 
-def test_killed_and_resumed_is_never_killed(tmp_path):
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [cnn, two_sets])
+def test_killed_and_resumed_is_never_killed(tmp_path, command):
     whole = tmp_path / "whole"
-    process = start(whole)
+    process = start(command(whole))
     began = time.monotonic()
     process.communicate()
     seconds = time.monotonic() - began
@@ -88,7 +120,7 @@ def test_killed_and_resumed_is_never_killed(tmp_path):
     kills, finished = 0, []
     killed = tmp_path / "killed0"
     while kills < KILLS or not finished:
-        process = start(killed)
+        process = start(command(killed))
         if kills < KILLS:
             # the moments lie in training, evaluation, saving and drawing; a run that is resumed
             # again and again comes to its end, and then another one begins
@@ -100,6 +132,8 @@ def test_killed_and_resumed_is_never_killed(tmp_path):
             process.send_signal(signal.SIGKILL)
             kills += 1
         process.wait()
+        left = (killed / ".lock").exists()  # the next process takes over a lock that is left
+        assert not left or process.returncode == -signal.SIGKILL
         process.stdout.close()
         steps = sorted(p.name for p in (killed / "checkpoints/last").glob("[0-9]*"))
         print(f"{kills} kills, {killed.name}: checkpoints {steps}, exit {process.returncode}")
@@ -115,8 +149,12 @@ def check_same(killed, whole):
     step, checksums, params = last_checkpoint(killed)
     expected_step, expected_checksums, expected = last_checkpoint(whole)
     assert (step, checksums) == (expected_step, expected_checksums)
+    best = [checkpoint.describe(folder / "checkpoints/best") for folder in (killed, whole)]
+    assert best[0].step == best[1].step
+    assert best[0].checksums == best[1].checksums
     for module, leaves in expected.items():
         for name, leaf in leaves.items():
             np.testing.assert_array_equal(params[module][name], leaf)
     assert read_rows(killed) == read_rows(whole)
-    assert [row["epoch"] for row in read_rows(whole)] == list(range(1, len(read_rows(whole)) + 1))
+    steps = [row["step"] for row in read_rows(whole)]
+    assert steps == [*range(steps[0], steps[-1], steps[0]), steps[-1]]

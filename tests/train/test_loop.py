@@ -1,9 +1,11 @@
-"""The loop: fit and run, their equality, resume, evaluation, and what they say of bad input."""
+"""The loop: fit and run, their equality, resume, evaluation, and errors."""
 
 import dataclasses
+import gc
 import json
 import os
 import signal
+import weakref
 
 import flax.linen as nn
 import jax
@@ -16,6 +18,7 @@ from helpers.streaming_script import Images, make_parts
 
 from jaxdl import checkpoint, data, losses, models, optim, train
 from jaxdl.train import _batches, loop
+from jaxdl.types import Mean
 
 
 def make_data(number=70, seed=0):
@@ -415,3 +418,272 @@ def test_bad_input_is_named_and_leaves_nothing_behind(parts, tmp_path, change, m
     with pytest.raises(ValueError, match=message):
         run(parts, workdir=workdir, **change)
     assert not (tmp_path / "run").exists()
+
+
+# Steps instead of epochs
+
+
+def test_rows_every_few_steps(parts, uninterrupted):
+    """5 batches make an epoch of 70 examples, the last of which has 6."""
+    state, history = run(parts, num_epochs=None, num_steps=15, eval_every=4)
+    assert_same(state, uninterrupted[0])
+    assert [row["step"] for row in history] == [4, 8, 12, 15]
+    assert [row["epoch"] for row in history] == [0.8, 1.6, 2.4, 3]
+    ours = sum(n * row["train/loss"] for n, row in zip((64, 54, 54, 38), history, strict=True))
+    expected = sum(70 * row["train/loss"] for row in uninterrupted[1])
+    assert ours == pytest.approx(expected, rel=1e-6)
+    assert history[-1]["test/loss"] == uninterrupted[1][-1]["test/loss"]
+
+
+def test_a_run_of_steps_is_continued(parts, uninterrupted, tmp_path):
+    steps = {"num_epochs": None, "eval_every": 5, "workdir": tmp_path}
+    _, history = run(parts, num_steps=7, **steps)
+    assert [(row["epoch"], row["step"]) for row in history] == [(1, 5), (1.4, 7)]
+    state, history = run(parts, num_steps=15, resume=True, **steps)
+    assert_same(state, uninterrupted[0])
+    assert [row["step"] for row in history] == [5, 7, 10, 15]
+    with pytest.raises(ValueError, match="at step 15 already, num_steps is 14"):
+        run(parts, num_steps=14, resume=True, **steps)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_steps": 3}, "pass either num_epochs or num_steps"),
+        ({"num_epochs": None}, "pass either num_epochs or num_steps"),
+        ({"num_epochs": 1.5}, r"num_epochs must be an integer, got 1\.5"),
+        ({"eval_every": 0}, "eval_every must be at least 1, got 0"),
+        ({"patience": 0}, "patience must be at least 1, got 0"),
+    ],
+)
+def test_lengths_that_are_refused(parts, change, message):
+    with pytest.raises(ValueError, match=message):
+        run(parts, **change)
+
+
+def test_leftover_gradients_are_applied_at_the_end_of_an_epoch():
+    """5 batches an epoch, updates after 3 and 2 of them, in run and in fit."""
+    parts = setup(models.MLP((4, 2)), optim.recipe(optim.sgd, 0.1, accumulate=3))
+    step, _, state = parts
+    options = {"num_epochs": 2, "batch_size": 16}
+    for seed in (1, jax.random.key(1)):  # a seed is a key
+        ours, _ = run(parts, key=seed, **options)
+        pure, _ = train.fit(step, state, make_data(), key=seed, **options)
+        assert_same(ours, pure)
+    longer = setup(models.MLP((4, 2)), optim.recipe(optim.sgd, 0.1, accumulate=8))
+    moved, _ = run(longer, num_epochs=1)
+    assert not np.array_equal(
+        moved.params["Dense_0"]["kernel"], longer[2].params["Dense_0"]["kernel"]
+    )
+
+
+# The best epoch, and several evaluation sets
+
+
+def make_eval_at(losses_by_step):
+    """An evaluation that returns these losses, by the number of updates."""
+
+    def eval_fn(state, batch):
+        loss = jnp.asarray(losses_by_step, jnp.float32)[state.step]
+        count = batch.get("mask", jnp.ones(len(batch["label"]))).sum()
+        return {"loss": Mean(loss * count, count)}
+
+    return eval_fn
+
+
+SCRIPTED = [9, 9, 9, 9, 9, 3, 9, 9, 9, 9, 1, 9, 9, 9, 9, 2, 9, 9, 9, 9, 4]  # best at step 10
+
+
+@pytest.mark.parametrize("with_folder", [False, True])
+def test_the_best_state_is_returned(parts, tmp_path, with_folder):
+    step, _, state = parts
+    scripted = (step, make_eval_at(SCRIPTED), state)
+    options = {"patience": 2, "num_epochs": 9, "workdir": tmp_path if with_folder else None}
+    ours, history = run(scripted, restore_best=True, **options)
+    assert [row["test/loss"] for row in history] == [3, 1, 2, 4]
+    assert_same(ours, run(scripted, num_epochs=2)[0])
+    if with_folder:  # of a finished run too, and the last state is kept beside it
+        again, _ = run(scripted, restore_best=True, resume=True, **options)
+        assert_same(again, ours)
+        last, _ = run(scripted, resume=True, **options)
+        assert int(last.step) == 20
+
+
+def test_the_best_state_survives_an_interruption(parts, tmp_path):
+    step, _, state = parts
+    scripted = (step, make_eval_at(SCRIPTED), state)
+
+    def interrupt(event):
+        if event.row["epoch"] == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(train.Interrupted):
+        run(scripted, restore_best=True, num_epochs=4, workdir=tmp_path, hooks=[interrupt])
+    ours, _ = run(scripted, restore_best=True, num_epochs=4, workdir=tmp_path, resume=True)
+    assert_same(ours, run(scripted, num_epochs=2)[0])
+
+
+@pytest.mark.parametrize("best", [False, True])
+def test_the_test_set_is_evaluated_once_at_the_end(parts, uninterrupted, tmp_path, best):
+    step, eval_fn, state = parts
+    calls = []
+
+    def counted(state, batch):
+        jax.debug.callback(calls.append, batch["label"].shape[0])
+        return eval_fn(state, batch)
+
+    sets = {"test": make_data(30, seed=2), "val": make_data(25, seed=1)}
+    options = {"eval_data": sets, "restore_best": best, "workdir": tmp_path}
+    ours, history = run((step, counted, state), **options)
+    jax.effects_barrier()
+    assert sorted(calls) == [25, 25, 25, 30]
+    for row, expected in zip(history, uninterrupted[1], strict=True):
+        assert row["val/loss"] == expected["test/loss"]
+    assert [row["step"] for row in history if "test/loss" in row] == [15]
+    index = min(range(3), key=lambda i: history[i]["val/loss"]) if best else 2
+    assert int(ours.step) == history[index]["step"]
+    assert history[-1]["test/loss"] == train.evaluate(eval_fn, ours, sets["test"])["loss"]
+    assert read_rows(tmp_path) == history
+    again = run(parts, resume=True, **options)
+    assert again[1] == history
+    longer = run(parts, resume=True, num_epochs=4, **options)[1]
+    assert longer[:3] == history
+    assert "test/loss" in longer[3]
+
+
+def test_several_sets_without_a_test_set(parts):
+    small, large = make_data(10, seed=1), data.Loader(Images(25, seed=2), batch_size=4)
+    _, history = run(parts, num_epochs=2, eval_data={"small": small, "large": large})
+    for row in history:
+        assert {"small/loss", "small/accuracy", "large/loss", "large/accuracy"} <= row.keys()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"eval_data": {"train": make_data(9)}}, "evaluation set cannot be named 'train'"),
+        ({"eval_data": {"a/b": make_data(9)}}, "evaluation set cannot be named 'a/b'"),
+        ({"eval_data": {"val": make_data(9), "image": np.zeros(3)}}, "'image' and 'val' differ"),
+        ({"eval_data": {"val": {}}}, "eval_data holds no arrays"),
+        ({"monitor": "val/loss"}, r"monitor 'val/loss' is not .* one of \['test/accuracy', "),
+        ({"monitor": "test/confusion"}, "monitor 'test/confusion' is not a metric"),
+        ({"eval_fn": None, "eval_data": None, "patience": 2}, "patience needs a metric to monitor"),
+        ({"eval_fn": None, "eval_data": None, "restore_best": True}, "restore_best needs a metric"),
+        ({"data": (make_data()["image"], 1)}, "data must be a mapping of arrays .*, got tuple"),
+        ({"data": data.load("digits")}, "got Dataset; pass one split, e.g. dataset.train"),
+        ({"eval_data": [1]}, "eval_data must be a mapping of arrays"),
+    ],
+)
+def test_bad_arguments_are_refused_before_training(parts, tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        run(parts, workdir=tmp_path / "run", **change)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_plateau_needs_a_metric():
+    parts = setup(models.MLP((4, 2)), optim.reduce_on_plateau(optim.sgd(0.1)))
+    with pytest.raises(ValueError, match="reduce_on_plateau needs a metric to monitor"):
+        run(parts, eval_fn=None, eval_data=None)
+
+
+def test_a_state_without_a_step_is_named(parts):
+    with pytest.raises(ValueError, match="state must have a field `step`, got dict"):
+        train.run(parts[0], {"w": jnp.ones(2)}, make_data(), num_epochs=1, batch_size=16, key=0)
+
+
+@pytest.mark.parametrize("name", ["data", "eval_data"])
+def test_a_sharded_loader_is_refused(parts, name):
+    loader = data.Loader(Images(), batch_size=16, shard=(0, 2))
+    change = {name: loader, "batch_size": None, "key": None} if name == "data" else {name: loader}
+    with pytest.raises(ValueError, match="does not take a loader with shard="):
+        run(parts, **change)
+
+
+# Losses and other metrics
+
+
+def test_an_infinite_metric_does_not_stop_the_run(parts, tmp_path):
+    step, eval_fn, state = parts
+
+    def with_psnr(state, batch):
+        state, values = step(state, batch)
+        return state, {**values, "psnr": Mean(jnp.inf, 1.0), "ratio": Mean(jnp.nan, 1.0)}
+
+    options = {"num_epochs": 2, "workdir": tmp_path}
+    ours, history = run((with_psnr, eval_fn, state), **options)
+    assert_same(ours, run(parts, num_epochs=2)[0])
+    assert history[0]["train/psnr"] == np.inf
+    assert read_rows(tmp_path)[0]["train/psnr"] is None
+    broken = explode_at(parts, 8)[0]
+
+    def both(state, batch):
+        state, values = broken(state, batch)
+        return state, {**values, "psnr": Mean(jnp.inf, 1.0)}
+
+    with pytest.raises(FloatingPointError, match="weight stopped being finite at step 7"):
+        run((both, eval_fn, state))
+
+
+# Interruptions
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_exit_status_is_that_of_the_signal(parts, number, status):
+    with pytest.raises(train.Interrupted) as raised:
+        run(parts, hooks=[lambda event: os.kill(os.getpid(), number)])
+    assert raised.value.exit_status == status
+
+
+@pytest.mark.parametrize("with_folder", [False, True])
+def test_ctrl_c_in_a_notebook_returns_the_state(
+    parts, uninterrupted, tmp_path, monkeypatch, capsys, with_folder
+):
+    monkeypatch.setattr("sys.ps1", "In : ", raising=False)
+    hooks = [lambda event: os.kill(os.getpid(), signal.SIGINT) if event.row["epoch"] == 2 else None]
+    options = {"workdir": tmp_path} if with_folder else {}
+    state, history = run(parts, hooks=hooks, **options)
+    assert (int(state.step), len(history)) == (10, 2)
+    advice = f"resume=True continues {tmp_path}" if with_folder else "pass it to run to continue"
+    printed = f"stopped at step 10 of 15: this is the state so far; {advice}.\n"
+    assert capsys.readouterr().out == printed
+    if with_folder:
+        state, _ = run(parts, resume=True, **options)
+    else:
+        step, eval_fn, _ = parts
+        state, _ = run((step, eval_fn, state))
+    assert_same(state, uninterrupted[0])
+
+
+# A resumed run, and the process
+
+
+def test_a_changed_constant_is_followed_and_printed(tmp_path, capsys):
+    slow, fast = (setup(models.MLP((4, 2)), optim.sgd(rate)) for rate in (0.1, 0.001))
+    run(slow, num_epochs=1, workdir=tmp_path)
+    assert "resumed with" not in capsys.readouterr().out
+    options = {"num_epochs": 2, "workdir": tmp_path, "resume": True, "progress": True}
+    _, history = run(fast, **options)
+    assert [row["learning_rate"] for row in history] == [0.1, 0.001]
+    assert "resumed with learning_rate 0.1 -> 0.001\n" in capsys.readouterr().out
+
+
+def test_a_description_is_written_before_training(parts, tmp_path):
+    def read(event):
+        return json.loads((event.workdir / "model.json").read_text())["a"] == [1]
+
+    assert len(run(parts, workdir=tmp_path, description={"a": [1]}, hooks=[read])[1]) == 1
+
+
+def test_steps_and_their_programs_are_freed():
+    def once():
+        step, eval_fn, state = setup(models.MLP((4, 2)), optim.sgd(0.1))
+        run((step, eval_fn, state), num_epochs=1)
+        return weakref.ref(step.update), weakref.ref(eval_fn.fn)
+
+    references = [reference for _ in range(3) for reference in once()]
+    gc.collect()
+    number = len(jax.devices()[0].client.live_executables())
+    assert [reference() for reference in references] == [None] * 6
+    once()
+    gc.collect()
+    assert len(jax.devices()[0].client.live_executables()) <= number

@@ -1,9 +1,8 @@
 """The subcommands of ``python -m jaxdl``, one per module.
 
 Each module has ``add_parser(commands)``, which adds its parser, and ``run(options)``, which does
-the work and returns the exit status; a ValueError or OSError becomes one line. At import they load
-argparse only. A module with ``TAKES_REST`` gets the flags that its parser does not define in
-``options.rest``.
+the work and returns the exit status. At import they load argparse only. A module with
+``TAKES_REST`` gets the flags that its parser does not define in ``options.rest``.
 """
 
 from types import ModuleType
@@ -20,3 +19,5 @@ COMMANDS: dict[str, ModuleType] = {
     "compare": compare,
 }
 """By name, in the order of ``--help``."""
+
+__all__: list[str] = []

@@ -1,8 +1,8 @@
-"""What is installed, what JAX sees, and what is wrong with it: ``python -m jaxdl doctor``.
+"""Facts and problems of an installation, for ``python -m jaxdl doctor``.
 
-The functions that end in ``facts`` collect (name, value) pairs, those that end in ``problems`` what
-is wrong with a remedy each. Nothing here needs an import to succeed: a broken installation is what
-this module is for.
+Functions that end in ``facts`` return (name, value) pairs, those that end in ``problems`` return
+problems with a remedy each. No import of another package has to succeed: this module is for broken
+installations.
 """
 
 import importlib.metadata
@@ -39,11 +39,11 @@ VARIABLES = (
 
 
 class Problem(NamedTuple):
-    """Something that is wrong with the installation.
+    """A problem of the installation.
 
     Attributes:
-        what: what was expected and what was found, one sentence.
-        remedy: what to do, a command where there is one.
+        what: expected and found, one sentence.
+        remedy: a command, if there is one.
     """
 
     what: str
@@ -51,12 +51,12 @@ class Problem(NamedTuple):
 
 
 class Devices(NamedTuple):
-    """JAX's answer to the question which devices there are.
+    """The devices that JAX finds.
 
     Attributes:
-        found: the devices of the default backend; empty where JAX could not tell.
-        error: why it could not; empty where it could.
-        imported: whether ``import jax`` succeeded.
+        found: devices of the default backend; empty after an error.
+        error: of JAX, or "".
+        imported: True if ``import jax`` succeeded.
     """
 
     found: Sequence[Any]
@@ -65,10 +65,10 @@ class Devices(NamedTuple):
 
 
 def find_devices() -> Devices:
-    """Asks JAX for its devices and turns any failure into text."""
+    """Returns JAX's devices, or its error as text."""
     try:
         import jax
-    except Exception as error:  # whatever a broken installation raises is the answer
+    except Exception as error:  # a broken installation raises anything
         return Devices((), _describe_error(error), imported=False)
     try:
         return Devices(jax.local_devices(), "", imported=True)
@@ -100,7 +100,7 @@ def system_facts() -> Facts:
 
 
 def package_facts() -> Facts:
-    """The versions of jaxdl, of what it stands on, and of JAX's CUDA plugins."""
+    """The versions of jaxdl, its dependencies, and JAX's CUDA plugins."""
     facts = [(name, version(name) or "not installed") for name in jaxdl_packages()]
     plugins = [f"{name} {found}" for name, found in installed(CUDA_PACKAGES).items()]
     return [*facts, ("CUDA plugin", ", ".join(plugins) or "not installed")]
@@ -117,7 +117,7 @@ def jaxdl_packages() -> list[str]:
 
 
 def device_facts(devices: Devices) -> Facts:
-    """The backend and every device with its memory, where the device tells."""
+    """The backend, and each device with its memory if the device reports it."""
     if not devices.found:
         return [("devices", devices.error or "none")]
     first = devices.found[0]
@@ -128,7 +128,7 @@ def device_facts(devices: Devices) -> Facts:
 def _describe_device(device: Any) -> str:
     try:
         stats = device.memory_stats() or {}
-    except Exception:  # some backends have none and raise
+    except Exception:  # some backends raise
         stats = {}
     memory = [
         f"{stats[key] / 2**30:.2f} GiB {meaning}"
@@ -139,27 +139,27 @@ def _describe_device(device: Any) -> str:
 
 
 def memory_facts(environ: Mapping[str, str]) -> Facts:
-    """How JAX takes GPU memory under these environment variables, in words."""
+    """The environment variables of JAX's GPU memory, and their effect."""
     preallocate = environ.get("XLA_PYTHON_CLIENT_PREALLOCATE") or "true"
     fraction = environ.get("XLA_CLIENT_MEM_FRACTION") or environ.get(
         "XLA_PYTHON_CLIENT_MEM_FRACTION"
     )
     allocator = (environ.get("XLA_PYTHON_CLIENT_ALLOCATOR") or "default").lower()
-    share = "75 %" if not fraction else f"a share of {fraction}"
+    share = "75 %" if not fraction else f"a fraction of {fraction}"
     if allocator == "platform":
-        meaning = "memory is taken and given back for every array: least memory, slow"
+        effect = "memory is allocated and freed for each array: least memory, slow"
     elif preallocate in ("false", "False", "0"):
-        meaning = f"memory is taken as it is needed, at most {share}; it may fragment"
+        effect = f"memory is allocated as needed, at most {share}; it may fragment"
     else:
-        meaning = f"{share} of every GPU's memory is taken at the start; CPUs take none"
+        effect = f"{share} of each GPU's memory is allocated at the start"
     return [
         *((name, environ.get(name, "not set")) for name in MEMORY_VARIABLES),
-        ("which means", meaning),
+        ("effect", effect),
     ]
 
 
 def environment_facts(environ: Mapping[str, str]) -> Facts:
-    """The environment variables that change what JAX, XLA and TFDS do."""
+    """The environment variables of JAX, XLA and TFDS."""
     others = sorted(
         name
         for name in environ
@@ -171,7 +171,7 @@ def environment_facts(environ: Mapping[str, str]) -> Facts:
 
 
 def all_problems(devices: Devices, environ: Mapping[str, str]) -> list[Problem]:
-    """Everything that is wrong, the cause before what follows from it."""
+    """All problems, causes before their consequences."""
     return [
         *package_problems(),
         *version_problems(_distributions()),
@@ -182,11 +182,11 @@ def all_problems(devices: Devices, environ: Mapping[str, str]) -> list[Problem]:
 
 
 def package_problems() -> list[Problem]:
-    """Packages that are missing or too old for jaxdl, or that do not fit the installed JAX."""
+    """Packages that are missing, too old for jaxdl, or incompatible with the installed JAX."""
     if version("jaxdl") is None:
         return [
             Problem(
-                "jaxdl is not installed, so its requirements are unknown.",
+                "jaxdl is not installed, so its requirements are not known.",
                 "run 'pip install -e .' in the checkout",
             )
         ]
@@ -204,7 +204,7 @@ def unmet_requirements(package: str, *, extra: str = "") -> list[Problem]:
 
     Args:
         package: name of an installed package.
-        extra: an extra of the package whose requirements count too.
+        extra: of the package, whose requirements count too.
     """
     problems = []
     for line in importlib.metadata.requires(package) or []:
@@ -218,7 +218,7 @@ def unmet_requirements(package: str, *, extra: str = "") -> list[Problem]:
                 Problem(f"{name} is missing; {package} needs {name}{specifier}.", remedy)
             )
         elif not _satisfies(found, specifier):
-            what = f"{name} {found} does not fit; {package} needs {name}{specifier}."
+            what = f"{name} {found} is incompatible; {package} needs {name}{specifier}."
             problems.append(Problem(what, remedy))
     return problems
 
@@ -227,7 +227,7 @@ def _parse(requirement: str, extra: str) -> tuple[str, str, bool]:
     """Splits ``name[extras]specifier; marker`` into name, specifier and whether it applies."""
     try:
         from packaging.requirements import Requirement
-    except ImportError:  # then what carries a marker is left out
+    except ImportError:  # then requirements with a marker are left out
         text, _, marker = requirement.partition(";")
         match = re.match(r"\s*([\w.-]+)\s*(?:\[[^]]*])?\s*\(?([^)]*)", text)
         if match is None:
@@ -260,21 +260,21 @@ def _distributions() -> list[tuple[str, str, str]]:
 
 
 def version_problems(distributions: Iterable[tuple[str, str, str]]) -> list[Problem]:
-    """Packages that are there in two versions, of which Python imports only one.
+    """Packages that are installed in two versions, of which Python imports only one.
 
     Args:
         distributions: (name, version, folder) of every distribution.
     """
-    watched = {_normalise(name) for name in [*jaxdl_packages(), *CUDA_PACKAGES]}
+    watched = {_normalize(name) for name in [*jaxdl_packages(), *CUDA_PACKAGES]}
     places: dict[str, dict[str, str]] = {}
     for name, number, folder in distributions:
-        if _normalise(name) in watched:
-            places.setdefault(_normalise(name), {}).setdefault(number, folder)
+        if _normalize(name) in watched:
+            places.setdefault(_normalize(name), {}).setdefault(number, folder)
     problems = []
     for name, versions in places.items():
         if len(versions) > 1:
             listed = " and ".join(f"{number} in {folder}" for number, folder in versions.items())
-            remedy = f"pip uninstall {name} until none is left, then install jaxdl again"
+            remedy = f"repeat 'pip uninstall {name}' until none is left, then reinstall jaxdl"
             problems.append(Problem(f"{name} is installed in two versions: {listed}.", remedy))
     if {"jax-cuda12-plugin", "jax-cuda13-plugin"} <= places.keys():
         problems.append(
@@ -286,51 +286,51 @@ def version_problems(distributions: Iterable[tuple[str, str, str]]) -> list[Prob
     return problems
 
 
-def _normalise(name: str) -> str:
+def _normalize(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def has_nvidia_driver() -> bool:
-    """Whether this machine shows an NVIDIA driver or its ``nvidia-smi``."""
+    """Returns True if this machine has an NVIDIA driver or ``nvidia-smi``."""
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
 def device_problems(devices: Devices, environ: Mapping[str, str], *, nvidia: bool) -> list[Problem]:
-    """A JAX that cannot be imported, finds no device, or overlooks the GPU.
+    """A JAX that cannot be imported, finds no device, or does not use the GPU.
 
-    A GPU that the environment hides on purpose (``JAX_PLATFORMS=cpu``, an empty
-    ``CUDA_VISIBLE_DEVICES``) is no problem.
+    A GPU that the environment hides (``JAX_PLATFORMS=cpu``, an empty ``CUDA_VISIBLE_DEVICES``) is
+    not a problem.
 
     Args:
-        devices: the answer of :func:`find_devices`.
+        devices: see :func:`find_devices`.
         environ: environment variables.
-        nvidia: whether the machine has an NVIDIA driver.
+        nvidia: True if the machine has an NVIDIA driver.
     """
     wanted = environ.get("JAX_PLATFORMS", "")
     if not devices.imported:
         if version("jax") is None:
-            return []  # already named as missing
+            return []  # reported as missing
         what = f"jax is installed and cannot be imported: {devices.error}"
         return [Problem(what, "pip install --force-reinstall jax jaxlib")]
     if devices.error and wanted:
-        what = f"JAX_PLATFORMS={wanted} asks for a platform that is not there: {devices.error}"
+        what = f"JAX_PLATFORMS={wanted} names a platform that is not available: {devices.error}"
         remedy = "unset JAX_PLATFORMS, or set it to cpu"
         if "cuda" in wanted or "gpu" in wanted:
             remedy += "; for an NVIDIA GPU: pip install 'jaxdl[cuda12]'"
         return [Problem(what, remedy)]
     if devices.error:
         what = f"JAX finds no device: {devices.error}"
-        return [Problem(what, "set JAX_PLATFORMS=cpu to go on without the accelerator")]
+        return [Problem(what, "set JAX_PLATFORMS=cpu to continue without the accelerator")]
     hidden = wanted == "cpu" or environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1")
     if nvidia and not hidden and all(device.platform == "cpu" for device in devices.found):
         if any(version(name) for name in CUDA_PACKAGES):
             remedy = (
-                "look for the reason in the warning that JAX prints at import; most often the "
-                "driver is too old (CUDA 12 needs 525 or newer, CUDA 13 needs 580 or newer)"
+                "see the warning that JAX prints at import; most often the driver is too old (CUDA "
+                "12 needs 525 or newer, CUDA 13 needs 580 or newer)"
             )
         else:
             remedy = "pip install 'jaxdl[cuda12]' (or 'jaxdl[cuda13]' with driver 580 or newer)"
-        what = "This machine has an NVIDIA driver, but JAX sees only the CPU."
+        what = "This machine has an NVIDIA driver, but JAX finds only the CPU."
         return [Problem(what, remedy)]
     return []
 
@@ -339,9 +339,9 @@ def arithmetic_problems(
     devices: Sequence[Any],
     compute: "Callable[[Any, np.ndarray, np.ndarray], Sequence[np.ndarray]] | None" = None,
 ) -> list[Problem]:
-    """Devices on which a compiled matrix product or its gradient fails or comes out wrong.
+    """Devices on which a compiled matrix product or its gradient fails or is wrong.
 
-    The operands are small whole numbers, so that the result is exact even in bfloat16 or TF32.
+    The operands are small integers, so that the result is exact in bfloat16 and TF32 too.
 
     Args:
         devices: JAX devices.
@@ -369,8 +369,8 @@ def arithmetic_problems(
         for name, want, got in zip(("product", "gradient"), expected, results, strict=True):
             largest = float(np.max(np.abs(want - np.asarray(got))))
             if not largest < 1e-3:
-                what = f"A matrix {name} on {device} is wrong: it is off by up to {largest:.3g}."
-                remedy = "pip install --force-reinstall jax jaxlib; if it stays, suspect the device"
+                what = f"the matrix {name} on {device} is wrong by up to {largest:.3g}."
+                remedy = "pip install --force-reinstall jax jaxlib, or replace the device"
                 problems.append(Problem(what, remedy))
     return problems
 
@@ -386,10 +386,10 @@ def _compute(device: Any, x: "np.ndarray", w: "np.ndarray") -> "Sequence[np.ndar
 
 
 def folder_problems(folder: Path) -> list[Problem]:
-    """Whether a run could not write its results into a folder."""
+    """A folder into which a run cannot write."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             return []
     except OSError as error:
-        what = f"The current folder cannot be written: {error.strerror or error}."
-        return [Problem(what, "change into a folder of your own, or give --workdir")]
+        what = f"the current folder cannot be written: {error.strerror or error}."
+        return [Problem(what, "change to a writable folder, or pass --workdir")]

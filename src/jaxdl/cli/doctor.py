@@ -1,4 +1,4 @@
-"""``python -m jaxdl doctor``: versions, devices, memory, and what is wrong with them."""
+"""``python -m jaxdl doctor``: versions, devices, memory, and problems of the installation."""
 
 import argparse
 import os
@@ -8,20 +8,20 @@ from jaxdl._text import align_table, plural
 from jaxdl.cli import _doctor
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Adds this command's parser."""
     commands.add_parser(
         "doctor",
-        help="show versions, devices and memory, and say what is wrong with the installation",
-        description="Shows versions, devices, memory and environment, then what is wrong with the "
-        "installation and the remedy. Exit status 0: nothing is wrong; 1: something is.",
+        help="show versions, devices and memory, and problems of the installation",
+        description="Shows versions, devices, memory and environment, then the problems of the "
+        "installation, each with a remedy. Exit status: 0, or 1 if there is a problem.",
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints the facts and the problems, and returns the exit status."""
+    """Prints facts and problems, and returns the exit status."""
     environ = dict(os.environ)
-    # The doctor must not take 75 % of a GPU on which something else may be running.
+    # otherwise JAX takes 75 % of a GPU that another process may use
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     devices = _doctor.find_devices()
     for title, facts in (
@@ -36,5 +36,5 @@ def run(options: argparse.Namespace) -> int:
     problems = _doctor.all_problems(devices, environ)
     for problem in problems:
         print(f"PROBLEM: {problem.what}\n  remedy: {problem.remedy}\n")
-    print(plural(len(problems), "problem") if problems else "nothing is wrong")
+    print(plural(len(problems), "problem") if problems else "no problems found")
     return 1 if problems else 0

@@ -1,11 +1,10 @@
-"""What a run folder says of its model: ``model.json`` and ``evaluation.json``.
+"""The model of a run folder: ``model.json``, ``forward.stablehlo`` and ``evaluation.json``.
 
-``config.json`` holds the experiment's flags; only the experiment knows what they mean.
-``model.json`` says the same for everybody: which constructor with which fields, what is done to an
-input, what the classes are called.
+``config.json`` holds the flags of the experiment, which only its script can interpret.
+``model.json`` describes the model for everyone else; :func:`jaxdl.train.run` writes it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,27 +14,32 @@ import numpy as np
 from jaxdl import checkpoint
 from jaxdl._checks import check_shape
 from jaxdl._files import read_json, write_json
-from jaxdl.export.model_spec import describe_model, make_model
+from jaxdl._program import Forward, load_forward
 from jaxdl.export.preprocessing import Preprocessing
+from jaxdl.models._spec import model_to_json
+from jaxdl.train._description import FORM, MODEL_FILE, PROGRAM_FILE
 from jaxdl.types import PyTree
 
-MODEL_FILE, EVALUATION_FILE = "model.json", "evaluation.json"
+EVALUATION_FILE = "evaluation.json"
+
+EVALUATION = {"step": int, "confusion_matrix": [[int]]}
+"""Form of ``evaluation.json``."""
 
 
 class Run(NamedTuple):
     """The model of a run folder.
 
     Attributes:
-        description: what ``model.json`` holds.
-        model: made of it.
+        description: content of ``model.json``.
+        forward: the forward pass, or None if the description is enough.
         variables: of the checkpoint.
-        step: updates that made them.
-        metrics: what was measured at that step, by name; perhaps nothing.
+        step: number of updates that made them.
+        metrics: numbers measured at that step, by name; may be empty.
         confusion_matrix: (C, C) counts by true class and prediction at that step, or None.
     """
 
     description: dict[str, Any]
-    model: nn.Module
+    forward: Forward | None
     variables: PyTree
     step: int
     metrics: dict[str, float]
@@ -50,18 +54,21 @@ def describe_run(
     data: Mapping[str, Any] | None = None,
     averaged: bool = False,
 ) -> dict[str, Any]:
-    """What ``model.json`` holds: all that is needed, with the weights, to use a model.
+    """The description of a model for ``train.run(description=...)`` and model cards.
+
+    :func:`jaxdl.train.run` describes every supervised model by itself; this adds the names of the
+    classes, the preprocessing as text, and the data.
 
     Args:
-        model: of a class in ``jaxdl.models``.
+        model: the one that is trained.
         preprocessing: from raw inputs to the model's.
-        class_names: a name for every output of a classifier.
-        data: what it was trained on, JSON values: ``"name"`` and ``"data_dir"`` as
-            :func:`jaxdl.data.load` takes them, and sizes.
-        averaged: the average of the weights that the optimizer keeps is meant, not the weights.
+        class_names: a name per output of a classifier.
+        data: training data, JSON values: ``"name"`` and ``"data_dir"`` as arguments of
+            :func:`jaxdl.data.load`, and sizes.
+        averaged: use the average of the weights that the optimizer keeps.
     """
     return {
-        "model": describe_model(model),
+        "model": model_to_json(model),
         "preprocessing": preprocessing.to_json(),
         "class_names": list(class_names),
         "data": dict(data or {}),
@@ -69,78 +76,84 @@ def describe_run(
     }
 
 
-def keep_description(description: Mapping[str, Any]) -> Callable[[Any], None]:
-    """A hook of ``train.run`` that writes ``model.json`` into the run folder.
-
-    Args:
-        description: of :func:`describe_run`.
-    """
-
-    def hook(epoch: Any) -> None:
-        if epoch.workdir is not None and epoch.workdir not in written:
-            write_json(epoch.workdir / MODEL_FILE, description)
-            written.add(epoch.workdir)
-
-    written: set[Path] = set()
-    return hook
-
-
 def write_evaluation(workdir: Path | str, step: int, confusion_matrix: Any) -> None:
-    """Writes ``evaluation.json``: how often each class was taken for each.
+    """Writes ``evaluation.json``, from which model cards take the results by class.
 
     Args:
-        workdir: the run folder.
-        step: updates of the weights that were evaluated.
+        workdir: run folder.
+        step: number of updates of the weights that were evaluated.
         confusion_matrix: (C, C) counts, rows true, columns predicted.
     """
     matrix = np.asarray(confusion_matrix).astype(int).tolist()
     write_json(Path(workdir) / EVALUATION_FILE, {"step": int(step), "confusion_matrix": matrix})
 
 
-def read_run(folder: Path | str, *, which: str | None = None) -> Run:
+def read_run(workdir: Path | str, *, which: str | None = None) -> Run:
     """The model of a run folder with the weights of one of its checkpoints.
 
     Args:
-        folder: ``runs/NAME``.
-        which: "best" or "last"; None takes the best, or the last where there is no other.
+        workdir: run folder.
+        which: "best" or "last"; None takes the best, or the last if there is no other.
 
     Raises:
         FileNotFoundError: no ``model.json``, or no checkpoint.
-        ValueError: a damaged file, or weights of another model.
+        ValueError: a damaged file, weights of another model, or a model without a program.
     """
-    folder = Path(folder)
-    if not (folder / MODEL_FILE).is_file():
+    workdir = Path(workdir)
+    if not is_described(workdir):
         raise FileNotFoundError(
-            f"{folder} has no {MODEL_FILE}, which says what model its weights are of; "
-            "experiments/classify.py writes it. For another run give model and variables to "
-            "jaxdl.export.save_bundle."
+            f"{workdir} has no {MODEL_FILE}: the step of its run has no network. Use "
+            "train.supervised or types.Loss(loss_fn, network); the weights alone are read by "
+            "checkpoint.restore_weights."
         )
-    description = read_json(folder / MODEL_FILE)
-    model = make_model(description.get("model", {}))
+    description = read_json(workdir / MODEL_FILE, FORM)
+    forward = _read_forward(workdir, description)
     names = [which] if which is not None else ["best", "last"]
-    places = [folder / "checkpoints" / name for name in names]
+    places = [workdir / "checkpoints" / name for name in names]
     place = next((each for each in places if each.is_dir() and any(each.iterdir())), places[0])
-    averaged = bool(description.get("averaged"))
-    variables, _ = checkpoint.restore_weights(place, averaged=averaged)
+    variables, _ = checkpoint.restore_weights(place, averaged=description.get("averaged", False))
     contents = checkpoint.describe(place)
     row = row_of(contents.metadata, contents.step)
     metrics = {k: v for k, v in row.items() if isinstance(v, int | float)}
-    matrix = None
-    if (folder / EVALUATION_FILE).is_file():
-        evaluation = read_json(folder / EVALUATION_FILE)
-        if evaluation.get("step") == contents.step:
-            matrix = np.array(evaluation["confusion_matrix"])
-            number = len(description.get("class_names", ()))
-            check_shape(f"confusion_matrix of {EVALUATION_FILE}", matrix, (number, number))
-    return Run(description, model, variables, contents.step, metrics, matrix)
+    matrix = _read_confusion_matrix(workdir, contents.step, len(description.get("class_names", ())))
+    return Run(description, forward, variables, contents.step, metrics, matrix)
+
+
+def _read_forward(workdir: Path, description: Mapping[str, Any]) -> Forward | None:
+    path = workdir / PROGRAM_FILE
+    if description.get("program") is not None:
+        if not path.is_file():
+            raise FileNotFoundError(f"file not found: {path}, the model of the run.")
+        return load_forward(path.read_bytes(), path)
+    if "no_program" in description:
+        raise ValueError(
+            f"{workdir} holds no program of its model, so only its own script can use it. "
+            f"{description['no_program']}"
+        )
+    return None
+
+
+def _read_confusion_matrix(workdir: Path, step: int, num_classes: int) -> np.ndarray | None:
+    path = workdir / EVALUATION_FILE
+    if not path.is_file():
+        return None
+    evaluation = read_json(path, EVALUATION)
+    if evaluation["step"] != step:
+        return None
+    if any(len(row) != num_classes for row in evaluation["confusion_matrix"]):
+        raise ValueError(f"{path}: the confusion matrix must be {num_classes} x {num_classes}.")
+    matrix = np.array(evaluation["confusion_matrix"])
+    check_shape(f"confusion_matrix of {path}", matrix, (num_classes, num_classes))
+    return matrix
 
 
 def is_described(folder: Path | str) -> bool:
-    """Whether a folder is that of a run that says what its model is."""
+    """Returns True for a run folder with a ``model.json``."""
     return (Path(folder) / MODEL_FILE).is_file()
 
 
 def row_of(metadata: Mapping[str, Any], step: int) -> dict[str, Any]:
-    """The row of ``metrics.jsonl`` of a step; {} in the middle of an epoch."""
+    """The row of ``metrics.jsonl`` of a step in a checkpoint; {} in the middle of an epoch."""
     rows = [metadata["row"]] if "row" in metadata else metadata.get("history", [])
-    return next((dict(row) for row in reversed(rows) if row.get("step") == step), {})
+    found = [row for row in rows if isinstance(row, Mapping) and row.get("step") == step]
+    return dict(found[-1]) if found else {}

@@ -14,7 +14,8 @@ import jax.export
 import numpy as np
 
 from jaxdl._files import write_bytes
-from jaxdl.export.stablehlo import largest_difference, portable, random_inputs
+from jaxdl._program import portable
+from jaxdl.export.stablehlo import largest_difference, random_inputs
 
 PACKAGES = ("jax2onnx", "onnx", "onnxruntime")
 

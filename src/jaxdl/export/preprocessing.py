@@ -1,48 +1,61 @@
-"""What happens to an image or a text before a model sees it, as data and not as code."""
+"""Preprocessing of images, numbers and texts as data: JSON values, not code."""
 
 import dataclasses
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxdl import text, transforms
-from jaxdl.data.sources._decode import IMAGE_SUFFIXES, image_info, read_image
+from jaxdl._files import Form, check_form
+from jaxdl.data.sources._decode import IMAGE_SUFFIXES, ImageInfo, image_info, read_image
 from jaxdl.data.sources._listing import walk
 from jaxdl.text.vocabulary import PADDING, UNKNOWN
 from jaxdl.types import Array
 
+FORM: dict[str, Form] = {
+    "shape": [int],
+    "dtype?": str,
+    "scale?": float,
+    "mean?": [float],
+    "std?": [float],
+    "resize?": str,
+    "vocabulary?": [str],
+    "bigrams?": bool,
+}
+"""Form of a preprocessing in JSON."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """Inputs of a model, from raw numbers or an image file: (x / scale − mean) / std; from texts.
+    """From raw inputs to those of a model: (x / scale − mean) / std; token indices for texts.
 
-    Calling it prepares a batch on the device: uint8 is divided by ``scale``; floating point is
-    taken to be in [0, 1] already; both are normalised. Token indices (int32) pass unchanged; a
-    vocabulary makes them of texts.
+    Calling it prepares a batch on the device: uint8 is divided by ``scale``, floating point is
+    taken to lie in [0, 1]; both are normalized. Token indices (int32) pass unchanged.
 
     Attributes:
         shape: of one input: (H, W, C) for images, (n,) for n numbers, (T,) for tokens.
-        dtype: of raw inputs: "uint8" (images), "float32" or "int32" (indices of tokens).
+        dtype: of raw inputs: "uint8" (images), "float32" or "int32" (token indices).
         scale: the value of uint8 that becomes 1.
-        mean: a number for every channel, or one for all, on the scale 0 to 1.
+        mean: one number per channel, or one for all, on the scale 0 to 1.
         std: likewise, greater than 0.
-        resize: what is done to an image file of another size: "stretch" to H x W; "crop", the
-            shorter side fits and the middle is kept; "none", it is refused.
-        vocabulary: what token indices stand for, in the order of
+        resize: for image files of another size: "stretch" to H x W; "crop" scales the image to
+            cover H x W and keeps the center; "none" refuses them.
+        vocabulary: words of the token indices, in the order of
             :func:`jaxdl.text.build_vocabulary`; :func:`jaxdl.text.tokenize` splits texts.
-        bigrams: pairs of neighbouring words are words, too.
+        bigrams: pairs of neighboring words are words, too.
 
     Raises:
         ValueError: an empty or negative shape, a std of 0, an unknown dtype or rule, a vocabulary
             for anything but token indices or without its first two words.
 
-    Counterpart: ``torchvision.transforms.v2``'s ``Resize``, ``CenterCrop``, ``ToDtype`` and
-    ``Normalize``, and the ``preprocessor_config.json`` of transformers.
+    Source: ``torchvision.transforms.v2``'s ``Resize``, ``CenterCrop``, ``ToDtype`` and
+    ``Normalize``; the ``preprocessor_config.json`` of transformers.
 
     >>> images = jnp.array([0, 255], jnp.uint8).reshape(1, 1, 2, 1)
     >>> print(Preprocessing((1, 2, 1), mean=(0.5,), std=(0.25,))(images).ravel())
@@ -65,7 +78,9 @@ class Preprocessing:
             value = np.atleast_1d(getattr(self, name)).tolist()
             object.__setattr__(self, name, tuple(value))
         if not self.shape or not all(isinstance(n, int) and n > 0 for n in self.shape):
-            raise ValueError(f"shape must hold positive integers, (28, 28, 1) say: {self.shape}.")
+            raise ValueError(
+                f"shape must be positive integers, such as (28, 28, 1), got {self.shape}."
+            )
         if self.dtype not in ("uint8", "float32", "int32"):
             raise ValueError(f"dtype must be uint8, float32 or int32, got {self.dtype!r}.")
         if self.resize not in ("stretch", "crop", "none"):
@@ -73,18 +88,23 @@ class Preprocessing:
         if not self.scale > 0:
             raise ValueError(f"scale must be greater than 0, got {self.scale}.")
         transforms.normalize(self.mean, self.std)
+        channels = self.shape[-1]
+        if self.dtype != "int32" and not {len(self.mean), len(self.std)} <= {1, channels}:
+            raise ValueError(
+                f"mean and std must have 1 or {channels} numbers for inputs of shape {self.shape}, "
+                f"got {len(self.mean)} and {len(self.std)}."
+            )
         object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
-        specials = (PADDING, UNKNOWN)
         if self.vocabulary and not (
             self.dtype == "int32"
             and len(self.shape) == 1
-            and self.vocabulary[:2] == specials
+            and self.vocabulary[:2] == (PADDING, UNKNOWN)
             and all(isinstance(word, str) for word in self.vocabulary)
             and len(set(self.vocabulary)) == len(self.vocabulary)
         ):
             raise ValueError(
-                f"a vocabulary is for int32 of shape (T,), and begins with {', '.join(specials)} "
-                f"and then different words; got {self.dtype} {self.shape} and "
+                f"a vocabulary is for int32 of shape (T,), and holds {PADDING}, {UNKNOWN} and then "
+                f"different words; got {self.dtype} {self.shape} and "
                 f"{', '.join(map(str, self.vocabulary[:3]))}, …"
             )
 
@@ -99,20 +119,23 @@ class Preprocessing:
             return inputs
         return transforms.normalize(self.mean, self.std)(inputs)
 
-    def check(self, inputs: Any) -> np.ndarray:
-        """Raw inputs (B, *shape) as an array, or a ValueError that says what was expected.
+    def check(self, inputs: ArrayLike | Sequence[str]) -> np.ndarray:
+        """Raw inputs (B, *shape) as an array.
 
         Args:
-            inputs: of ``dtype``; where that is uint8, floating point in [0, 1] will do; where there
-                is a vocabulary, a list of texts.
+            inputs: of ``dtype``; for uint8 also floating point in [0, 1]; with a vocabulary also a
+                list of texts.
+
+        Raises:
+            ValueError: another shape, dtype or range.
         """
         array = np.asarray(inputs)
         if array.dtype.kind in "UT":
             return self._encode(array)
         if array.shape == self.shape:
             raise ValueError(
-                f"expected a batch {('B', *self.shape)}, got one input {array.shape}: "
-                "give inputs[None]."
+                f"expected a batch {('B', *self.shape)}, got one input {array.shape}: pass "
+                "inputs[None]."
             )
         if array.ndim == 0 or array.shape[1:] != self.shape:
             raise ValueError(
@@ -130,8 +153,8 @@ class Preprocessing:
             raise ValueError(f"expected {self.dtype} inputs, got {array.dtype}.")
         if self.dtype == "uint8" and array.size and not 0 <= array.min() <= array.max() <= 1:
             raise ValueError(
-                f"images in floating point must lie in [0, 1], got {array.min():.4g} to "
-                f"{array.max():.4g}: give uint8, or divide by {self.scale:g}. They are normalised "
+                f"floating-point images must lie in [0, 1], got {array.min():.4g} to "
+                f"{array.max():.4g}: pass uint8, or divide by {self.scale:g}. They are normalized "
                 "here."
             )
         return array.astype(np.float32)
@@ -139,11 +162,11 @@ class Preprocessing:
     def _encode(self, texts: np.ndarray) -> np.ndarray:
         if not self.vocabulary:
             raise ValueError(
-                f"expected {self.dtype} inputs of shape {('B', *self.shape)}, got text, for which "
-                "there is no vocabulary."
+                f"expected {self.dtype} inputs of shape {('B', *self.shape)}, got text, and there "
+                "is no vocabulary."
             )
         if texts.ndim != 1:
-            raise ValueError(f"expected a list of texts, got {str(texts)[:60]!r}: give [text].")
+            raise ValueError(f"expected a list of texts, got {str(texts)[:60]!r}: pass [text].")
         words = [text.tokenize(each) for each in texts.tolist()]
         words = [text.add_bigrams(each) for each in words] if self.bigrams else words
         return text.encode(words, self._indices, self.shape[0])
@@ -152,51 +175,53 @@ class Preprocessing:
     def _indices(self) -> dict[str, int]:
         return {word: index for index, word in enumerate(self.vocabulary)}
 
+    def check_takes_images(self) -> None:
+        """Raises ValueError unless image files can be inputs."""
+        if len(self.shape) != 3 or self.dtype != "uint8" or self.shape[2] not in (1, 3):
+            raise ValueError(
+                f"the model takes {self.dtype} inputs of shape {self.shape}, not image files: "
+                "expected uint8 and 1 or 3 channels."
+            )
+
     def read(self, path: str | os.PathLike[str]) -> tuple[np.ndarray, str]:
         """Reads an image file as a raw input (H, W, C) uint8, as the readers of data sets do.
 
         Args:
-            path: of an image in any common format; see
+            path: image file in any common format; see
                 :func:`jaxdl.data.sources._decode.read_image`.
 
         Returns:
-            the image, and a note of what was converted, such as ``"RGBA on white to gray, 640x480
-            to 28x28 (stretched)"``; empty if nothing was.
+            the image, and a note of its conversions such as ``"RGBA on white to gray, 640x480 to
+            28x28 (stretched)"``, empty if there were none.
 
         Raises:
             ValueError: not an image, one whose range is unknown (32-bit or floating point), or one
                 of another size if ``resize`` is "none".
         """
-        if len(self.shape) != 3 or self.dtype != "uint8" or self.shape[2] not in (1, 3):
-            raise ValueError(f"the model takes {self.dtype} {self.shape}, which is no image file.")
+        self.check_takes_images()
         height, width, channels = self.shape
         read = functools.partial(read_image, path, mode="L" if channels == 1 else "RGB")
-        mode, (rows, columns), has_alpha = image_info(path)
-        gray = mode in ("1", "L", "LA", "La") or mode.startswith("I")
-        notes = []
-        if has_alpha or (gray != (channels == 1)) or mode not in ("1", "L", "RGB"):
-            kind = {"P": "palette", "1": "gray", "L": "gray"}.get(mode, mode)
-            kind = "16-bit gray" if mode.startswith("I") else kind
-            on_white = " on white" if has_alpha else ""
-            notes.append(f"{kind}{on_white} to {'gray' if channels == 1 else 'RGB'}")
+        info = image_info(path)
+        rows, columns = info.size
+        notes = [_color_note(info, channels)]
         if (rows, columns) == (height, width):
             image = read()
         elif self.resize == "none":
             raise ValueError(
-                f"{path} has {columns}x{rows} pixels, the model takes {width}x{height} and its "
-                "preprocessing does not resize; resize the file."
+                f"{path} has {columns}x{rows} pixels, expected {width}x{height}: the model's "
+                "preprocessing does not resize."
             )
         elif self.resize == "stretch":
             image = read((height, width))
             notes.append(f"{columns}x{rows} to {width}x{height} (stretched)")
         else:
             factor = max(width / columns, height / rows)
-            larger = max(height, round(rows * factor)), max(width, round(columns * factor))
+            larger = (max(height, round(rows * factor)), max(width, round(columns * factor)))
             image = read(larger)
             top, left = (larger[0] - height) // 2, (larger[1] - width) // 2
             image = image[top : top + height, left : left + width]
-            notes.append(f"{columns}x{rows} to {width}x{height} (middle)")
-        return image, ", ".join(notes)
+            notes.append(f"{columns}x{rows} to {width}x{height} (center)")
+        return image, ", ".join(note for note in notes if note)
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values."""
@@ -205,45 +230,50 @@ class Preprocessing:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Preprocessing":
-        """The reverse of :meth:`to_json`.
+        """A preprocessing from JSON values; the reverse of :meth:`to_json`.
 
         Raises:
-            ValueError: a field that is missing, unknown or not as it must be.
+            ValueError: a field that is missing, unknown or invalid.
         """
-        if not isinstance(values, Mapping):
-            raise ValueError(f"preprocessing must be an object of fields, got {values!r}.")
+        check_form("preprocessing", values, FORM)
         known = [field.name for field in dataclasses.fields(cls)]
         unknown = sorted(values.keys() - set(known))
-        if unknown or "shape" not in values:
-            problem = f"has the unknown field {unknown[0]!r}" if unknown else "lacks the shape"
-            raise ValueError(f"preprocessing {problem}; its fields are {', '.join(known)}.")
-        try:
-            fields: dict[str, Any] = {
-                key: tuple(value) if isinstance(value, list) else value
-                for key, value in values.items()
-            }
-            return cls(**fields)
-        except TypeError as error:
-            raise ValueError(f"preprocessing {dict(values)!r} is not valid: {error}.") from error
+        if unknown:
+            raise ValueError(
+                f"preprocessing: unknown field {unknown[0]!r}; expected one of {', '.join(known)}."
+            )
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
-def find_images(paths: list[Path]) -> list[Path]:
+def _color_note(info: ImageInfo, channels: int) -> str:
+    """The conversion of an image's mode to gray or RGB, or ""."""
+    mode, has_alpha = info.mode, info.has_alpha
+    gray = mode in ("1", "L", "LA", "La") or mode.startswith("I")
+    if not has_alpha and gray == (channels == 1) and mode in ("1", "L", "RGB"):
+        return ""
+    kind = {"P": "palette", "1": "gray", "L": "gray"}.get(mode, mode)
+    kind = "16-bit gray" if mode.startswith("I") else kind
+    return f"{kind}{' on white' if has_alpha else ''} to {'gray' if channels == 1 else 'RGB'}"
+
+
+def find_images(paths: Sequence[Path]) -> list[Path]:
     """The given image files, and those in and below the given folders, sorted folder by folder.
 
     Hidden files and folders are ignored.
 
     Raises:
-        FileNotFoundError: a path that is not there, or a folder without images.
+        FileNotFoundError: a missing path, or a folder without images.
     """
     found = []
     for path in paths:
         if path.is_dir():
             inside = [each for each in walk(path) if each.suffix.lower() in IMAGE_SUFFIXES]
             if not inside:
-                raise FileNotFoundError(f"{path} holds no images ({', '.join(IMAGE_SUFFIXES)}).")
+                listed = ", ".join(IMAGE_SUFFIXES)
+                raise FileNotFoundError(f"no images in {path} (expected {listed}).")
             found += inside
         elif path.exists():
             found.append(path)
         else:
-            raise FileNotFoundError(f"there is no file {path}.")
+            raise FileNotFoundError(f"file not found: {path} (expected an image or a folder).")
     return found

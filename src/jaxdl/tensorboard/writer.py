@@ -100,11 +100,14 @@ def _flush_at_numbers(writer: Writer) -> None:
     flushes: dict[int, threading.Event] = {}
 
     def write_or_flush(event: Any) -> None:
-        if isinstance(event, int):
-            file.flush()
-            flushes.pop(event).set()
-        else:
-            write(event)
+        try:
+            if isinstance(event, int):
+                file.flush()
+                flushes.pop(event).set()
+            else:
+                write(event)
+        except OSError:
+            raise SystemExit from None  # ends the thread without a traceback; see _dead
 
     file.write_event, writer.flushes = write_or_flush, flushes
 

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 LOCK_FILE = ".lock"
@@ -21,7 +21,7 @@ class FolderInUse(OSError):
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[Callable[[], None]]:
     """Locks a folder for this process; the lock ends with the block or the process.
 
     The lock is the operating system's, on the file ``.lock`` in the folder: however a process
@@ -29,6 +29,9 @@ def locked(folder: Path) -> Iterator[None]:
 
     Args:
         folder: an existing folder.
+
+    Yields:
+        a function that raises OSError if the folder has been moved or deleted since.
 
     Raises:
         FolderInUse: the message names the process and its host.
@@ -39,12 +42,20 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         os.ftruncate(lock, 0)
         os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
-        yield
+        yield lambda: _check_in_place(lock, path)
     finally:
         with contextlib.suppress(OSError):  # the folder may be gone
+            _check_in_place(lock, path)
             path.unlink()
         _open_locks.discard(lock)
         os.close(lock)
+
+
+def _check_in_place(lock: int, path: Path) -> None:
+    with contextlib.suppress(OSError):
+        if os.path.samestat(os.fstat(lock), os.stat(path)):
+            return
+    raise FileNotFoundError(f"the folder {path.parent} was moved or deleted")
 
 
 def _acquire(path: Path) -> int:

@@ -15,7 +15,7 @@ import jax
 
 from jaxdl import checkpoint, metrics, optim, tensorboard, tree
 from jaxdl import config as configs
-from jaxdl._files import write_json, write_text
+from jaxdl._files import write_text
 from jaxdl.train._lock import FolderInUse, locked
 from jaxdl.train._progress import Row, Unfinished
 from jaxdl.types import Metrics, PyTree
@@ -65,7 +65,7 @@ class RunFolder:
         resume: continue the run in the folder, if there is one.
         fingerprint: JSON values that a resumed run must share (batch size, order key, …).
         config: dataclass instance for ``config.json``, or None.
-        description: JSON values for ``model.json``, or None.
+        describe: writes ``model.json`` into the folder; see :mod:`jaxdl.train._description`.
         say: prints a line for each hyperparameter that a resumed run changes.
 
     Attributes:
@@ -89,7 +89,7 @@ class RunFolder:
         resume: bool,
         fingerprint: Mapping[str, object],
         config: configs.Dataclass | None = None,
-        description: Mapping[str, object] | None = None,
+        describe: Callable[[Path], None] | None = None,
         say: Callable[[str], None] = print,
     ):
         self.workdir = None if workdir is None else Path(workdir).absolute()
@@ -99,7 +99,8 @@ class RunFolder:
         self._fingerprint = dict(fingerprint)
         self._best: tuple[PyTree, Row] | None = None
         self._stack = contextlib.ExitStack()
-        self._resume, self._config, self._description = resume, config, description
+        self._resume, self._config, self._describe = resume, config, describe
+        self._check_in_place: Callable[[], None] = lambda: None
         self._say, self._constants = say, optim.hyperparameters.constants(state)
 
     def __enter__(self) -> Self:
@@ -119,7 +120,7 @@ class RunFolder:
         checkpoint.CheckpointManager.check(self.state)
         with _naming_folder(workdir):
             workdir.mkdir(parents=True, exist_ok=True)
-            self._stack.enter_context(locked(workdir))
+            self._check_in_place = self._stack.enter_context(locked(workdir))
             with tempfile.TemporaryFile(dir=workdir) as file:
                 file.write(b"jaxdl")
                 file.flush()
@@ -136,8 +137,8 @@ class RunFolder:
         with self.writing():
             if self._config is not None:
                 configs.save(self._config, workdir / "config.json")
-            if self._description is not None:
-                write_json(workdir / "model.json", self._description)
+            if self._describe is not None:
+                self._describe(workdir)
             write_lines(workdir / "metrics.jsonl", map(to_json, self.history))
             resume_step = int(self.state.step) if started else None
             self.writer = tensorboard.open_writer(workdir, resume_step=resume_step)
@@ -174,14 +175,16 @@ class RunFolder:
     def writing(self) -> Iterator[None]:
         """Turns any failure to write, from whichever library, into one OSError."""
         try:
+            self._check_in_place()
             yield
         except ValueError:  # an invalid tag or value; the disk is not at fault
             raise
         except Exception as error:
-            reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
+            text = str(error).strip() or type(error).__name__
+            reason = getattr(error, "strerror", None) or text.splitlines()[0].rstrip(".")
             raise OSError(
-                f"the run folder {self.workdir} can no longer be written: {reason.rstrip('.')}. "
-                "Checkpoints saved before are complete; free some space and resume the run."
+                f"the run folder {self.workdir} can no longer be written: {reason}. Checkpoints "
+                "saved before are complete; free some space and resume the run."
             ) from error
 
     def add_row(self, row: Row) -> None:

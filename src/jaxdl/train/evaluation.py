@@ -1,5 +1,6 @@
 """Evaluation and prediction over a data set."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxdl import _checks, metrics, optim
 from jaxdl.data.collate import sequential_order, take
 from jaxdl.data.loader import Loader
 from jaxdl.train._batches import agreed, padded, sum_over_loader
+from jaxdl.train._programs import program
 from jaxdl.train.debug import check_classes
 from jaxdl.train.step import of_batch
 from jaxdl.types import (
@@ -71,7 +74,8 @@ def evaluate_checked(
     if isinstance(data, Loader):
         results = metrics.result(sum_over_loader(eval_step, state, data))
     else:
-        stacked = _compiled_evaluation(eval_step.fn, state, dict(data), batch_size)
+        scan = program(_make_scan, eval_step.fn, static_argnums=2)
+        stacked = scan(state, dict(data), batch_size)
         results = metrics.result(metrics.sum_over_steps(stacked))
     if np.isnan([value for value in results.values() if isinstance(value, float)]).any():
         network = eval_step.network
@@ -95,33 +99,41 @@ def scan_evaluation(eval_fn: EvalFn, state: PyTree, data: Batch, batch_size: int
     return jax.lax.scan(one_batch, None, jnp.arange(order.shape[0]))[1]
 
 
-_compiled_evaluation = jax.jit(scan_evaluation, static_argnums=(0, 3))
+def _make_scan(eval_fn: EvalFn) -> Callable[[PyTree, Batch, int], Metrics]:
+    return functools.partial(scan_evaluation, eval_fn)
 
 
 def predict(
-    apply: Callable[[PyTree, Array], Any], state: PyTree, inputs: Any, *, batch_size: int = 250
-) -> Array:
+    apply: Callable[[PyTree, Array], PyTree],
+    state: PyTree,
+    inputs: ArrayLike,
+    *,
+    batch_size: int = EVAL_BATCH_SIZE,
+) -> PyTree:
     """The outputs of a model for any number of inputs, a batch at a time.
 
     Args:
-        apply: ``(state, inputs (B, ...)) -> outputs (B, ...)``, compiled here.
+        apply: ``(state, inputs (B, ...)) -> outputs``, arrays (B, ...); compiled once per function
+            and for few batch sizes: the last batch is padded to a power of 2.
         state: its first argument.
         inputs: (N, ...).
         batch_size: inputs at a time.
 
     Returns:
-        (N, ...) outputs.
+        (N, ...) outputs, one array or a tree of them.
+
+    >>> predict(lambda scale, x: scale * x, 2.0, jnp.arange(3), batch_size=2)
+    Array([0., 2., 4.], dtype=float32, weak_type=True)
     """
-    _checks.check_positive(batch_size=batch_size)
-    number = len(inputs)
-
-    @jax.jit
-    def scan(state: PyTree, inputs: Array) -> Array:
-        order = sequential_order(number, min(batch_size, number))
-        _, outputs = jax.lax.scan(lambda _, rows: (None, apply(state, inputs[rows])), None, order)
-        return outputs.reshape(-1, *outputs.shape[2:])[:number]
-
-    return scan(state, inputs)
+    _checks.check_count(batch_size=batch_size)
+    inputs, compiled, pieces = np.asarray(inputs), jax.jit(apply), []
+    for start in range(0, max(len(inputs), 1), batch_size):
+        piece = inputs[start : start + batch_size]
+        size = min(batch_size, 1 << max(len(piece) - 1, 0).bit_length())
+        padding = [(0, size - len(piece))] + [(0, 0)] * (inputs.ndim - 1)
+        outputs = compiled(state, np.pad(piece, padding))
+        pieces.append(jax.tree.map(lambda leaf, n=len(piece): leaf[:n], outputs))
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
 
 
 COLLECTION = "batch_stats"

@@ -26,6 +26,7 @@ from jaxdl.train._batches import (
     length_of,
     make_batches,
 )
+from jaxdl.train._description import write_description
 from jaxdl.train._plan import (
     Data,
     EvalData,
@@ -126,11 +127,13 @@ def run(
         restore_best: return the state of the best epoch, not of the last.
 
         workdir: run folder, which gets ``metrics.jsonl`` (one row per epoch), TensorBoard events,
-            and ``checkpoints/{last,best}``. One process at a time uses it. None writes nothing.
+            ``checkpoints/{last,best}``, and the model for ``python -m jaxdl predict`` and
+            ``export``. One process at a time uses it. None writes nothing.
         resume: continue the run in ``workdir``, if there is one. Constant hyperparameters of the
             optimizer follow this call, and a line says so.
         config: dataclass instance for ``config.json``; see :mod:`jaxdl.config`.
-        description: JSON values for ``model.json``, from :func:`jaxdl.export.describe_run`.
+        description: JSON values for ``model.json`` beside those that the step gives, from
+            :func:`jaxdl.export.describe_run`.
         save_every_seconds: age of the last checkpoint at which the next is saved.
 
         hooks: called after each epoch with an :class:`EpochEnd`; one that returns True stops.
@@ -176,7 +179,14 @@ def run(
         resume=resume,
         fingerprint=batches.fingerprint,
         config=config,
-        description=description,
+        describe=functools.partial(
+            write_description,
+            given=description,
+            network=step.network,
+            state=jax.eval_shape(lambda state: state, state),
+            batch=batches.form(),
+            class_names=getattr(getattr(data, "source", None), "class_names", None) or (),
+        ),
         say=say,
     )
     del state  # frees its memory after the first steps
