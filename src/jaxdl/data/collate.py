@@ -78,16 +78,20 @@ def take(
     if num_examples is None:
         num_examples = next(iter(data.values())).shape[0]
     rows, batch_size = order.shape
-    if gather is None:
-        batch = {name: array[order[index]] for name, array in data.items()}
-    else:
-        batch = gather(data, order[index])
+    batch = dict(take_rows(data, order[index], gather))
     if rows * batch_size != num_examples:
         real = (index * batch_size + jnp.arange(batch_size) < num_examples).astype(jnp.float32)
         if "mask" in batch:
             real = batch["mask"] * real.reshape(-1, *[1] * (batch["mask"].ndim - 1))
         batch["mask"] = real
     return batch
+
+
+def take_rows(data: Batch, indices: Array, gather: Gather | None = None) -> Batch:
+    """The examples with these indices (B,), without a mask for padding; see :func:`take`."""
+    if gather is not None:
+        return gather(data, indices)
+    return {name: array[indices] for name, array in data.items()}
 
 
 def round_up(length: int, boundaries: Sequence[int]) -> int:

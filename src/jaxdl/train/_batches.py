@@ -1,6 +1,7 @@
 """Batches of an epoch for the training loop: resident on the device, or streamed."""
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -9,15 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import _checks, metrics, tree
+from jaxdl._dependence import respects_mask
 from jaxdl._machine import device_memory
 from jaxdl.data._prefetch import check_numeric, put_on_devices
-from jaxdl.data.collate import epoch_order, num_batches, take
+from jaxdl.data.collate import epoch_order, num_batches, take, take_rows
 from jaxdl.data.combine import compact_form, size_in_bytes, source_to_arrays
 from jaxdl.data.loader import Loader, given_names
 from jaxdl.data.samplers import seed_of
 from jaxdl.data.source import ArraySource, Gather
 from jaxdl.train._programs import program
-from jaxdl.train.step import of_batch
+from jaxdl.train.step import check_metrics, of_batch
 from jaxdl.types import (
     IGNORE_LABEL,
     Array,
@@ -130,6 +132,7 @@ def length_of(data: Arrays) -> int:
 
 def make_batches(
     step: Step,
+    state: PyTree,
     data: Arrays | Loader,
     batch_size: int | None,
     key: Array | int | None,
@@ -141,6 +144,7 @@ def make_batches(
 
     Args:
         step: the step.
+        state: its state.
         data: arrays, shuffled by :func:`jaxdl.data.epoch_order`; or a loader, whose source stays
             on the device where :func:`resident_arrays` says so.
         batch_size: of arrays.
@@ -153,7 +157,7 @@ def make_batches(
             raise ValueError(
                 "training on arrays needs batch_size and key, the root of their order."
             )
-        return _shuffled(step, data, batch_size, as_key(key))
+        return _shuffled(step, state, data, batch_size, as_key(key))
     if key is not None and seed_of(key) != data.key:
         raise ValueError("the order is the loader's: omit key, or pass the loader's own.")
     fingerprint: dict[str, object] = {
@@ -167,15 +171,17 @@ def make_batches(
         None,
     )
     if arrays is None:
-        return StreamedBatches(step, data, num_epochs, fingerprint)
+        return StreamedBatches(step, state, data, num_epochs, fingerprint)
 
     def order(epoch: int) -> Array:
         return jnp.asarray(data.order(epoch), jnp.int32)
 
-    return ResidentBatches(step.update, arrays, order, data.num_examples, fingerprint, gather)
+    return ResidentBatches(
+        step.update, state, arrays, order, data.num_examples, fingerprint, gather
+    )
 
 
-def _shuffled(step: Step, data: Arrays, batch_size: int, key: Array) -> Batches:
+def _shuffled(step: Step, state: PyTree, data: Arrays, batch_size: int, key: Array) -> Batches:
     number = _checks.check_data(data, ignore_label=step.ignore_label)
     fingerprint: dict[str, object] = {
         "batch size": batch_size,
@@ -187,7 +193,7 @@ def _shuffled(step: Step, data: Arrays, batch_size: int, key: Array) -> Batches:
         indices: Array = _compiled_order(key, epoch, number, batch_size)
         return indices
 
-    return ResidentBatches(step.update, data, order, number, fingerprint)
+    return ResidentBatches(step.update, state, data, order, number, fingerprint)
 
 
 _compiled_order = jax.jit(epoch_order, static_argnums=(2, 3))
@@ -199,6 +205,7 @@ class ResidentBatches:
 
     Args:
         step: the update.
+        state: its state. A step that would count padding gets the last batch without it.
         data: arrays (N, ...).
         order: epoch → (num_batches, B) int32 indices, on the device.
         num_examples: real examples of an epoch; the rest of the last batch is padding.
@@ -209,6 +216,7 @@ class ResidentBatches:
     def __init__(
         self,
         step: UpdateFn,
+        state: PyTree,
         data: Arrays,
         order: Callable[[int], Array],
         num_examples: int,
@@ -220,12 +228,17 @@ class ResidentBatches:
         self.fingerprint = fingerprint
         self._order_of, self._epoch, self._order = order, 0, order(0)
         self.num_batches = self._order.shape[0]
+        ragged = ragged_batch(step, state, self.data, self._order, num_examples, gather)
+        self._rest = 0 if ragged is None else num_examples % self._order.shape[1]
+        # as many as to mask nothing, if the last batch has its own shape
+        self._counted = num_examples if ragged is None else self._order.size
         self._steps = program(_make_steps, step, static_argnums=(5, 6))
+        self._compiled_last: Callable[..., tuple[PyTree, Metrics]] | None = None
         self._single: Callable[..., tuple[PyTree, Metrics]] | None = None
 
     def form(self) -> Batch:
         form: Batch = jax.eval_shape(
-            lambda data, order: take(data, order, 0, self.num_examples, self.gather),
+            lambda data, order: take(data, order, 0, self._counted, self.gather),
             self.data,
             self._order,
         )
@@ -238,22 +251,46 @@ class ResidentBatches:
         18 times slower inside a loop (jax-ml/jax#12868), so a step with one is called from Python.
         """
         zero = np.int32(0)
-        arguments = (state, self.data, self._order, zero, zero, self.num_examples, self.gather)
+        arguments = (state, self.data, self._order, zero, zero, self._counted, self.gather)
         traced = self._steps.trace(*arguments)
         if jax.default_backend() == "cpu" and has_convolution(traced.jaxpr.jaxpr):
             self._single = _compile_single_step(
-                self.step, state, self.data, self._order, self.num_examples, self.gather
+                self.step, state, self.data, self._order, self._counted, self.gather
             )
         else:
             self._steps(*arguments)  # makes no step, but compiles
+        if self._rest:
+            last = self._batch(self._order, self.num_batches - 1)
+            self._compiled_last = jax.jit(self.step).lower(state, last).compile()
 
     def _load(self, epoch: int) -> Array:
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._order_of(epoch)
         return self._order
 
+    def _batch(self, order: Array, index: int) -> Batch:
+        if self._rest and index == self.num_batches - 1:
+            return take_rows(self.data, order[index, : self._rest], self.gather)
+        batch: Batch = _compiled_take(self.data, order, np.int32(index), self._counted, self.gather)
+        return batch
+
     def advance(self, state: PyTree, epoch: int, start: int, stop: int) -> Advanced:
         order = self._load(epoch)
+        if self._compiled_last is None or stop < self.num_batches:
+            return self._advance_whole(state, order, start, stop)
+        results = []
+        if start < stop - 1:
+            state, stacked, finite = self._advance_whole(state, order, start, stop - 1)
+            if not finite:
+                return state, stacked, False
+            results.append(stacked)
+        state, values = self._compiled_last(state, self._batch(order, stop - 1))
+        results.append(stack([values]))
+        stacked = jax.tree.map(lambda *parts: np.concatenate(parts), *results)
+        return state, stacked, finite_losses(stacked) and bool(_compiled_all_finite(state))
+
+    def _advance_whole(self, state: PyTree, order: Array, start: int, stop: int) -> Advanced:
+        """Steps over batches that all have the same shape."""
         if self._single is not None:
             return self._advance_singly(self._single, state, order, start, stop)
         state, buffer, finite = self._steps(
@@ -262,7 +299,7 @@ class ResidentBatches:
             order,
             np.int32(start),
             np.int32(stop),
-            self.num_examples,
+            self._counted,
             self.gather,
         )
         stacked = jax.tree.map(lambda leaf: np.asarray(leaf)[: stop - start], buffer)
@@ -287,17 +324,33 @@ class ResidentBatches:
     def again(self, epoch: int, start: int, stop: int) -> Iterator[Indexed]:
         order = self._load(epoch)
         for index in range(start, stop):
-            batch = take(self.data, order, index, self.num_examples, self.gather)
-            yield batch, np.asarray(order[index])
+            yield self._batch(order, index), np.asarray(order[index])
 
     def peek(self, epoch: int, start: int) -> Batch:
-        batch: Batch = _compiled_take(
-            self.data, self._load(epoch), np.int32(start), self.num_examples, self.gather
-        )
-        return batch
+        return self._batch(self._load(epoch), start)
 
     def close(self) -> None:
         pass
+
+
+def ragged_batch(
+    function: Callable[[PyTree, Batch], PyTree],
+    state: PyTree,
+    data: Batch,
+    order: Array,
+    num_examples: int,
+    gather: Gather | None = None,
+) -> Batch | None:
+    """The last batch of an order without padding, if a function would count padding; else None."""
+    rest = num_examples % order.shape[1]
+    if not rest:
+        return None
+    form = jax.eval_shape(
+        lambda data, order: take(data, order, 0, num_examples, gather), data, order
+    )
+    if respects_mask(function, state, form):
+        return None
+    return take_rows(data, order[-1, :rest], gather)
 
 
 def _make_steps(step: UpdateFn) -> Callable[..., tuple[PyTree, Metrics, Array]]:
@@ -467,17 +520,28 @@ class StreamedBatches:
 
     Args:
         step: the step.
-        loader: its last batch is padded.
+        state: its state.
+        loader: its last batch is padded, unless the step would count padding.
         num_epochs: epochs of the run; workers go through all of them.
         fingerprint: see :class:`Batches`.
     """
 
-    def __init__(self, step: Step, loader: Loader, num_epochs: int, fingerprint: dict[str, object]):
+    def __init__(
+        self,
+        step: Step,
+        state: PyTree,
+        loader: Loader,
+        num_epochs: int,
+        fingerprint: dict[str, object],
+    ):
         self._ignore_label = step.ignore_label
         self.loader = padded(loader)
         self.num_epochs, self.fingerprint = num_epochs, fingerprint
         self.num_batches, self.num_examples = len(loader), loader.num_examples
         self._first = self.loader.first_batch()
+        if self.loader.has_mask and not respects_mask(step.update, state, self._first):
+            self.loader = loader.replace(pad_last=False)
+            self._first = self.loader.first_batch()
         _checks.check_data(self._first, ignore_label=step.ignore_label)
         check_numeric(self._first)
         self._compiled = jax.jit(step.update, donate_argnums=0)
@@ -557,8 +621,7 @@ def sum_over_loader(eval_step: EvalStep, state: PyTree, loader: Loader) -> Metri
     sums: Metrics | None = None
     results: list[Metrics] = []
     evaluate = program(_make_evaluation, eval_step.fn)
-    stream = _checked(padded(loader).epoch(0), eval_step.ignore_label)
-    with contextlib.closing(_transferred(stream)) as batches:
+    with contextlib.closing(_evaluation_batches(eval_step, state, padded(loader))) as batches:
         for index, batch in enumerate(batches):
             results.append(evaluate(state, batch, np.int32(index)))
             if len(results) == 4 * STEPS_AHEAD:
@@ -566,8 +629,34 @@ def sum_over_loader(eval_step: EvalStep, state: PyTree, loader: Loader) -> Metri
     return metrics.sum_over_steps(stack(results), sums) if results else sums
 
 
+def _evaluation_batches(eval_step: EvalStep, state: PyTree, loader: Loader) -> Iterator[Batch]:
+    """Yields the batches of epoch 0, the last one unpadded if the function would count padding."""
+
+    def stream(loader: Loader) -> Any:
+        return _transferred(_checked(loader.epoch(0), eval_step.ignore_label))
+
+    batches = stream(loader)
+    first = next(batches, None)
+    is_padded = loader.has_mask and first is not None
+    if is_padded and not program(_make_check, eval_step.fn)(state, first):
+        batches.close()
+        batches = stream(loader.replace(pad_last=False))
+        first = next(batches)
+    with contextlib.closing(batches):
+        yield from itertools.chain([] if first is None else [first], batches)
+
+
+def _make_check(eval_fn: EvalFn) -> Callable[[PyTree, Batch], Array]:
+    return lambda state, batch: jnp.array(respects_mask(eval_fn, state, batch))
+
+
 def _make_evaluation(eval_fn: EvalFn) -> Callable[[PyTree, Batch, Array], Metrics]:
-    return lambda state, batch, index: eval_fn(of_batch(state, index), batch)
+    def evaluate(state: PyTree, batch: Batch, index: Array) -> Metrics:
+        values = eval_fn(of_batch(state, index), batch)
+        check_metrics(values)
+        return values
+
+    return evaluate
 
 
 def agreed(name: str, value: int | None, loader: Loader) -> int:

@@ -13,10 +13,10 @@ from jax.typing import ArrayLike
 from jaxdl import _checks, metrics, optim
 from jaxdl.data.collate import sequential_order, take
 from jaxdl.data.loader import Loader
-from jaxdl.train._batches import agreed, padded, sum_over_loader
+from jaxdl.train._batches import agreed, padded, ragged_batch, sum_over_loader
 from jaxdl.train._programs import program
 from jaxdl.train.debug import check_classes
-from jaxdl.train.step import of_batch
+from jaxdl.train.step import check_metrics, of_batch
 from jaxdl.types import (
     Array,
     Batch,
@@ -88,15 +88,29 @@ def evaluate_checked(
     return results
 
 
-def scan_evaluation(eval_fn: EvalFn, state: PyTree, data: Batch, batch_size: int) -> Any:
+def scan_evaluation(eval_fn: EvalFn, state: PyTree, data: Batch, batch_size: int) -> Metrics:
     """The metrics of every batch, with a leading axis; pure. Arrays (M, ...), M at least 1."""
     number = next(iter(data.values())).shape[0]
     order = sequential_order(number, min(batch_size, number))
+    last = ragged_batch(eval_fn, state, data, order, number)
+    counted = number if last is None else order.size  # masks nothing
+    whole = order.shape[0] - (last is not None)
 
-    def one_batch(_: None, index: Array) -> tuple[None, Any]:
-        return None, eval_fn(of_batch(state, index), take(data, order, index))
+    def evaluate(batch: Batch, index: Array | int) -> Metrics:
+        values = eval_fn(of_batch(state, index), batch)
+        check_metrics(values)
+        return values
 
-    return jax.lax.scan(one_batch, None, jnp.arange(order.shape[0]))[1]
+    def one_batch(_: None, index: Array) -> tuple[None, Metrics]:
+        return None, evaluate(take(data, order, index, counted), index)
+
+    stacked: Metrics = jax.lax.scan(one_batch, None, jnp.arange(whole))[1]
+    return stacked if last is None else append_row(stacked, evaluate(last, whole))
+
+
+def append_row(stacked: Metrics, values: Metrics) -> Metrics:
+    """Stacked metrics with those of one more batch at their end."""
+    return jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), stacked, values)
 
 
 def _make_scan(eval_fn: EvalFn) -> Callable[[PyTree, Batch, int], Metrics]:

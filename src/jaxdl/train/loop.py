@@ -25,6 +25,7 @@ from jaxdl.train._batches import (
     check_mapping,
     length_of,
     make_batches,
+    ragged_batch,
 )
 from jaxdl.train._description import write_description
 from jaxdl.train._plan import (
@@ -49,12 +50,15 @@ from jaxdl.train._run_dir import EpochEnd, Interrupted, RunFolder
 from jaxdl.train.debug import find_non_finite
 from jaxdl.train.evaluation import (
     EVAL_BATCH_SIZE,
+    append_row,
     scan_evaluation,
 )
+from jaxdl.train.step import check_metrics
 from jaxdl.train.watch._writer import Watcher
 from jaxdl.train.watch.options import Watch
 from jaxdl.types import (
     Array,
+    Batch,
     EvalFn,
     EvalStep,
     Mean,
@@ -109,7 +113,8 @@ def run(
             batch size and order and streams, unless its source is small or ``resident``.
         num_epochs: passes over the data; or
         num_steps: updates, instead.
-        batch_size: B, for arrays; a ragged last batch is padded and masked.
+        batch_size: B, for arrays; a ragged last batch is padded and masked, or keeps its own shape
+            if the step would count padding.
         key: root key of the order of arrays, or an integer seed; epoch e is shuffled by
             ``fold_in(key, e)``.
 
@@ -167,8 +172,10 @@ def run(
     step, say = as_step(step), print if progress else _say_nothing
     length = make_length(data, batch_size, num_epochs, num_steps, eval_every)
     evaluation = prepare_evaluation(eval_fn, eval_data, eval_batch_size, say)
-    batches = make_batches(step, data, batch_size, key, num_epochs=length.num_epochs, say=say)
-    state = jax.tree.map(jnp.array, state)  # strongly typed
+    state = _typed(state)
+    batches = make_batches(
+        step, state, data, batch_size, key, num_epochs=length.num_epochs, say=say
+    )
     form = _check_step(step, state, batches)
     rule = make_monitor(
         monitor, mode, patience, restore_best, state=state, form=form, evaluation=evaluation
@@ -411,18 +418,24 @@ def _interrupt(loop: _Loop) -> None:
     print(f"{message}: this is the state so far; {advice}.")
 
 
-def _check_step(step: Step, state: PyTree, batches: Batches) -> Metrics:
-    """Checks that a step keeps the structure of the state; returns the form of its metrics."""
+def _typed(state: PyTree) -> PyTree:
+    """The state as strongly typed arrays, if it has a step."""
     if not hasattr(state, "step"):
         raise ValueError(
             f"state must have a field `step`, got {type(state).__name__}; train.init_state makes "
             "one."
         )
+    return jax.tree.map(jnp.array, state)
+
+
+def _check_step(step: Step, state: PyTree, batches: Batches) -> Metrics:
+    """Checks that a step keeps the structure of the state; returns the form of its metrics."""
     form: Metrics
     new_state, form = jax.eval_shape(step.update, state, batches.form())
     tree.check_same_structure(
         state, new_state, what="step must return a state of the form that it was given, but:"
     )
+    check_metrics(form)
     return form
 
 
@@ -450,7 +463,8 @@ def fit(
         state: initial state; its ``step`` determines the next epoch.
         data: training arrays (N, ...) by name.
         num_epochs: E, passes over the data.
-        batch_size: B; a ragged last batch is padded and masked.
+        batch_size: B; a ragged last batch is padded and masked, or keeps its own shape if the step
+            would count padding.
         key: root key of the order, or an integer seed; epoch e is shuffled by ``fold_in(key, e)``.
         eval_fn: evaluated after each epoch on ``eval_data``; see :func:`jaxdl.train.make_eval`.
         eval_data: arrays (M, ...) by name.
@@ -489,9 +503,7 @@ def fit(
     def one_epoch(state: PyTree, epoch: Array) -> tuple[PyTree, dict[str, Array]]:
         state = optim.accumulation.begin_epoch(state, rows)
         order = epoch_order(order_key, first_epoch + epoch, num_examples, batch_size)
-        state, stacked = jax.lax.scan(
-            lambda state, index: step(state, take(arrays, order, index)), state, jnp.arange(rows)
-        )
+        state, stacked = _scan_steps(as_step(step), state, arrays, order, num_examples)
         row = _divide(stacked, "train/")
         if eval_fn is not None:
             stacked = scan_evaluation(eval_fn, state, eval_arrays, eval_batch_size)
@@ -502,6 +514,29 @@ def fit(
         return state, row
 
     return jax.lax.scan(one_epoch, state, jnp.arange(num_epochs))
+
+
+def _scan_steps(
+    step: Step, state: PyTree, arrays: Batch, order: Array, num_examples: int
+) -> tuple[PyTree, Metrics]:
+    """Steps over the batches of an order; the last one unpadded if they would count padding."""
+
+    def one_step(state: PyTree, batch: Batch) -> tuple[PyTree, Metrics]:
+        state, values = step.update(state, batch)
+        check_metrics(values)
+        return state, values
+
+    last = ragged_batch(one_step, state, arrays, order, num_examples)
+    counted = num_examples if last is None else order.size  # masks nothing
+    state, stacked = jax.lax.scan(
+        lambda state, index: one_step(state, take(arrays, order, index, counted)),
+        state,
+        jnp.arange(order.shape[0] - (last is not None)),
+    )
+    if last is None:
+        return state, stacked
+    state, values = one_step(state, last)
+    return state, append_row(stacked, values)
 
 
 def _divide(stacked: Metrics, prefix: str) -> dict[str, Array]:
