@@ -17,13 +17,9 @@ def bundle(tmp_path_factory):
     means = np.stack([images[labels == label].mean(0).ravel() for label in range(10)])
     kernel, bias = 8 * means.T, -4 * (means**2).sum(1)
     folder = tmp_path_factory.mktemp("bundles") / "digits"
-    export.save_bundle(
-        folder,
-        models.MLP((10,)),
-        {"params": {"Dense_0": {"kernel": kernel, "bias": bias}}},
-        preprocessing=export.Preprocessing((8, 8, 1)),
-        class_names=NAMES,
-    )
+    variables = {"params": {"Dense_0": {"kernel": kernel, "bias": bias}}}
+    rule = export.Preprocessing((8, 8, 1))
+    export.save_bundle(folder, export.make_bundle(models.MLP((10,)), variables, rule, NAMES))
     return folder
 
 
@@ -78,18 +74,14 @@ def test_the_table_sorts_classes_and_leaves_out_an_empty_column():
 def test_texts_and_lines_of_files_are_classified(tmp_path, capsys):
     vocabulary = ("<pad>", "<unk>", "good", "bad", "not bad")
     weights = np.array([[0, 0], [0, 0], [0, 1], [1, 0], [-3, 3]], np.float32)
-    export.save_bundle(
-        tmp_path / "bundle",
+    dense = {"kernel": np.eye(2, dtype=np.float32), "bias": np.zeros(2)}
+    bundle = export.make_bundle(
         models.EmbeddingClassifier(5, features=2),
-        {
-            "params": {
-                "Embed_0": {"embedding": weights},
-                "Dense_0": {"kernel": np.eye(2, dtype=np.float32), "bias": np.zeros(2)},
-            }
-        },
-        preprocessing=export.Preprocessing((9,), "int32", vocabulary=vocabulary, bigrams=True),
-        class_names=["no", "yes"],
+        {"params": {"Embed_0": {"embedding": weights}, "Dense_0": dense}},
+        export.Preprocessing((9,), "int32", vocabulary=vocabulary, bigrams=True),
+        ["no", "yes"],
     )
+    export.save_bundle(tmp_path / "bundle", bundle)
     (tmp_path / "lines.txt").write_text("bad\n\nunheard of\n")
     arguments = ["predict", str(tmp_path / "bundle"), "Not bad", str(tmp_path / "lines.txt")]
     assert command.main([*arguments, "--top_k", "1"]) == 0

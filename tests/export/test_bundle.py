@@ -1,9 +1,11 @@
 """Bundles: saved and loaded; damaged ones are refused."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,11 +81,36 @@ def test_a_bundle_is_one_safetensors_file_and_text(saved, tmp_path):
         assert (tmp_path / "again" / name).read_bytes() == (path / name).read_bytes()
 
 
+class Halves(nn.Module):
+    """A network outside of jaxdl.models with two outputs."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return {"sum": x.sum((1, 2, 3)), "dense": nn.Dense(2)(x.reshape(x.shape[0], -1))}
+
+
+def test_a_network_of_another_module_is_saved_as_a_program(tmp_path):
+    model, rule = Halves(), export.Preprocessing((6, 5, 1), mean=(0.25,), std=(0.5,))
+    variables = draw_variables(model, jnp.zeros((1, 6, 5, 1)))
+    export.save_bundle(tmp_path / "b", export.make_bundle(model, variables, rule))
+    bundle = jaxdl.load_bundle(tmp_path / "b")
+    assert bundle.model is None
+    assert bundle.config["model"]["class"].endswith(":Halves")
+    outputs, expected = bundle.outputs(IMAGES), model.apply(variables, rule(jnp.asarray(IMAGES)))
+    assert outputs.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_allclose(outputs[name], array, rtol=1e-4, atol=1e-3)
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), bundle.variables)
+    smaller = dataclasses.replace(bundle, variables=half)
+    np.testing.assert_allclose(smaller.outputs(IMAGES)["sum"], expected["sum"], rtol=1e-4)
+
+
 def test_half_precision_and_models_without_classes(tmp_path):
     model = models.Autoencoder((8,), 3, (4, 4, 1))
     variables = draw_variables(model, jnp.zeros((1, 4, 4, 1)))
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), variables)
-    export.save_bundle(tmp_path / "b", model, half, preprocessing=export.Preprocessing((4, 4, 1)))
+    bundle = export.make_bundle(model, half, export.Preprocessing((4, 4, 1)))
+    export.save_bundle(tmp_path / "b", bundle)
     bundle = jaxdl.load_bundle(tmp_path / "b")
     assert {leaf.dtype for leaf in jax.tree.leaves(bundle.variables)} == {jnp.dtype("bfloat16")}
     images = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 1)).astype(np.uint8)
@@ -153,13 +180,11 @@ def test_nothing_half_written_is_left_and_nothing_is_overwritten(saved, tmp_path
     path, model, variables = saved
     rule = export.Preprocessing((6, 5, 1))
     with pytest.raises(ValueError, match="exists already"):
-        export.save_bundle(path, model, variables, preprocessing=rule)
+        export.save_bundle(path, export.make_bundle(model, variables, rule))
     wrong = {"params": {"Dense_0": variables["params"]["Dense_0"]}}
     with pytest.raises(ValueError, match=r"Dense_1/kernel: expected \[4, 3\], got nothing"):
-        export.save_bundle(tmp_path / "new", model, wrong, preprocessing=rule)
-    with pytest.raises(ValueError, match="needs the model's variables and its preprocessing"):
-        export.save_bundle(tmp_path / "new", model)
-    data = {"name": object()}
+        export.make_bundle(model, wrong, rule)
+    bundle = export.make_bundle(model, variables, rule, data={"name": object()})
     with pytest.raises(TypeError, match="not JSON serializable"):
-        export.save_bundle(tmp_path / "new", model, variables, preprocessing=rule, data=data)
+        export.save_bundle(tmp_path / "new", bundle)
     assert [each.name for each in tmp_path.iterdir()] == ["bundle"]

@@ -10,7 +10,7 @@ from helpers.small_runs import digits, make_run
 
 import jaxdl
 from jaxdl import export
-from jaxdl.export.bundle import make_bundle
+from jaxdl.export.bundle import bundle_of
 from jaxdl.export.from_run import read_run
 
 
@@ -53,4 +53,4 @@ def test_a_run_that_does_not_say_what_its_model_is(trained, tmp_path):
     ):
         export.open_model(folder)
     with pytest.raises(ValueError, match="lacks 'preprocessing'"):
-        make_bundle({"model": {"name": "MLP"}}, {})
+        bundle_of({"model": {"name": "MLP"}}, {})

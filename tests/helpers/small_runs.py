@@ -59,21 +59,20 @@ def _train(ema):
 
 
 def make_bundle(folder):
-    """A bundle of a network for grey images of 6x5 pixels and three classes; its variables."""
+    """A bundle of a network for gray images of 6x5 pixels and three classes; its variables."""
     model = models.MLP((4, 3))
     rng = np.random.default_rng(0)
     like = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 6, 5, 1)))
     variables = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), like)
     rule = export.Preprocessing((6, 5, 1), mean=(0.25,), std=(0.5,))
-    export.save_bundle(
-        folder,
+    bundle = export.make_bundle(
         model,
         variables,
-        preprocessing=rule,
-        class_names=["cat", "dog", "bird"],
+        rule,
+        ["cat", "dog", "bird"],
         data={"name": "pets", "data_dir": "/home/me"},
         metrics={"test/accuracy": 0.75, "epoch_seconds": 3.0},
         confusion_matrix=[[8, 2, 0], [1, 9, 0], [3, 2, 5]],
-        limits="Drawings were not tried.",
     )
+    export.save_bundle(folder, bundle, limits="Drawings were not tried.")
     return model, variables

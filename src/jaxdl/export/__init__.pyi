@@ -4,6 +4,7 @@ from jaxdl._program import load_exported as load_exported
 from jaxdl.export import quantization as quantization
 from jaxdl.export.bundle import Bundle as Bundle
 from jaxdl.export.bundle import load_bundle as load_bundle
+from jaxdl.export.bundle import make_bundle as make_bundle
 from jaxdl.export.bundle import open_model as open_model
 from jaxdl.export.bundle import save_bundle as save_bundle
 from jaxdl.export.from_run import describe_run as describe_run

@@ -36,9 +36,9 @@ from jaxdl.export.model_card import ClassResult, results_by_class, write_card
 from jaxdl.export.preprocessing import Preprocessing
 from jaxdl.interop._transfer import transfer
 from jaxdl.interop.weight_files import read_variables, write_variables
+from jaxdl.models._description import MODEL_FILE, PROGRAM_FILE, export_network
 from jaxdl.models._spec import FORM as MODEL_FORM
 from jaxdl.models._spec import is_known, model_from_json
-from jaxdl.train._description import MODEL_FILE, PROGRAM_FILE, export_network
 from jaxdl.types import Array, Network, PyTree
 
 FORMAT = "jaxdl bundle"
@@ -99,7 +99,7 @@ class Bundle:
             raise ValueError("a bundle needs a model or its forward pass.")
         return lambda variables, inputs: model.apply(variables, preprocessing(inputs), train=False)
 
-    def outputs(self, inputs: ArrayLike | Sequence[str], *, batch_size: int = 64) -> Any:
+    def outputs(self, inputs: ArrayLike | Sequence[str], *, batch_size: int = 64) -> PyTree:
         """The outputs of the model for raw inputs: logits, if it is a classifier.
 
         Args:
@@ -117,7 +117,7 @@ class Bundle:
         outputs = train.predict(self._apply, self.variables, array, batch_size=batch_size)
         return jax.tree.map(np.asarray, outputs)
 
-    def predict(self, inputs: ArrayLike | Sequence[str], *, batch_size: int = 64) -> Any:
+    def predict(self, inputs: ArrayLike | Sequence[str], *, batch_size: int = 64) -> PyTree:
         """The probability of each class for raw inputs; of other models the outputs.
 
         Args:
@@ -152,13 +152,13 @@ class Bundle:
         return dataclasses.replace(self, config=config)
 
 
-def make_bundle(
+def bundle_of(
     description: Mapping[str, Any],
     variables: PyTree,
     *,
     forward: Forward | None = None,
     metrics: Mapping[str, float] | None = None,
-    confusion_matrix: Any = None,
+    confusion_matrix: ArrayLike | None = None,
     step: int | None = None,
 ) -> Bundle:
     """A bundle in memory whose variables are checked against its model.
@@ -190,9 +190,9 @@ def make_bundle(
         )
     preprocessing = Preprocessing.from_json(description["preprocessing"])
     class_names = tuple(description.get("class_names", ()))
-    if forward is None:
+    if forward is None and model is not None:
         _check_model(model, preprocessing, variables, class_names)
-    else:
+    elif forward is not None:
         _check_forward(forward, preprocessing, variables, class_names)
     by_class = []
     if confusion_matrix is not None and class_names:
@@ -215,20 +215,61 @@ def reserved_names() -> tuple[str, ...]:
     return (CONFIG, WEIGHTS, CARD, PROGRAM_FILE, MODEL_FILE)
 
 
-def _by_class(confusion_matrix: Any, class_names: Sequence[str]) -> list[list[Any]]:
+def _by_class(confusion_matrix: ArrayLike, class_names: Sequence[str]) -> list[list[object]]:
     return [list(each) for each in results_by_class(confusion_matrix, class_names)]
+
+
+def make_bundle(
+    model: nn.Module,
+    variables: PyTree,
+    preprocessing: Preprocessing,
+    class_names: Sequence[str] = (),
+    *,
+    data: Mapping[str, object] | None = None,
+    metrics: Mapping[str, float] | None = None,
+    confusion_matrix: ArrayLike | None = None,
+) -> Bundle:
+    """A bundle of a model in memory, whose variables are checked against the model.
+
+    Args:
+        model: any Linen module. One that is not a class of ``jaxdl.models`` is exported to
+            StableHLO.
+        variables: of the model, floating point in any precision.
+        preprocessing: from raw inputs to the model's.
+        class_names: a name per output of a classifier.
+        data: training data, JSON values by name, for the card.
+        metrics: numbers by name, ``{"test/accuracy": 0.98}``.
+        confusion_matrix: (C, C) counts on test data, rows true; gives the results by class.
+
+    Raises:
+        ValueError: weights that are missing, unexpected or of another shape; another number of
+            class names than of outputs.
+
+    >>> import jax
+    >>> from jaxdl import models
+    >>> model = models.MLP((4, 2))
+    >>> variables = model.init(jax.random.key(0), jnp.zeros((1, 3, 3, 1)))
+    >>> rule = Preprocessing((3, 3, 1), mean=(0.5,), std=(0.25,))
+    >>> bundle = make_bundle(model, variables, rule, ["cat", "dog"])
+    >>> bundle.predict(np.zeros((5, 3, 3, 1), np.uint8)).shape
+    (5, 2)
+    """
+    description = describe_run(model, preprocessing, class_names, data=data)
+    forward = None
+    if not is_known(model):
+        network = Network(model, lambda batch: preprocessing(batch["image"]))
+        content = export_network(network, variables, preprocessing.shape, preprocessing.dtype)
+        forward = load_forward(content, "the forward pass")
+        description["program"] = PROGRAM_FILE
+    return bundle_of(
+        description, variables, forward=forward, metrics=metrics, confusion_matrix=confusion_matrix
+    )
 
 
 def save_bundle(
     path: Path | str,
-    model: nn.Module | Bundle,
-    variables: PyTree = None,
+    bundle: Bundle,
     *,
-    preprocessing: Preprocessing | None = None,
-    class_names: Sequence[str] = (),
-    data: Mapping[str, Any] | None = None,
-    metrics: Mapping[str, float] | None = None,
-    confusion_matrix: Any = None,
     title: str = "",
     intended_use: str = "",
     limits: str = "",
@@ -237,41 +278,20 @@ def save_bundle(
 
     Args:
         path: new or empty folder.
-        model: Linen module, called as ``model(x, train=False)``; or a :class:`Bundle`, which needs
-            nothing else.
-        variables: of the model.
-        preprocessing: from raw inputs to the model's.
-        class_names: a name per output of a classifier.
-        data: training data, JSON values by name, for the card.
-        metrics: numbers by name, ``{"test/accuracy": 0.98}``.
-        confusion_matrix: (C, C) counts on test data, rows true; gives the results by class.
-        title, intended_use, limits: sentences for the card.
+        bundle: of :func:`make_bundle` or :func:`open_model`.
+        title, intended_use, limits: sentences for the model card.
 
     Raises:
-        ValueError: see :func:`make_bundle`; or a folder that is not empty.
+        ValueError: a folder that is not empty.
 
     >>> import tempfile, jax, jaxdl
-    >>> from jaxdl import models
-    >>> model, folder = models.MLP((4, 2)), tempfile.mkdtemp() + "/bundle"
+    >>> from jaxdl import export, models
+    >>> model, path = models.MLP((4, 2)), tempfile.mkdtemp() + "/bundle"
     >>> variables = model.init(jax.random.key(0), jnp.zeros((1, 3, 3, 1)))
-    >>> rule = Preprocessing((3, 3, 1), mean=(0.5,), std=(0.25,))
-    >>> save_bundle(folder, model, variables, preprocessing=rule, class_names=["cat", "dog"])
-    >>> jaxdl.load_bundle(folder).predict(np.zeros((5, 3, 3, 1), np.uint8)).shape
+    >>> save_bundle(path, make_bundle(model, variables, export.Preprocessing((3, 3, 1))))
+    >>> jaxdl.load_bundle(path).outputs(np.zeros((5, 3, 3, 1), np.uint8)).shape
     (5, 2)
     """
-    if isinstance(model, Bundle):
-        bundle = model
-    elif preprocessing is None or variables is None:
-        raise ValueError("save_bundle needs the model's variables and its preprocessing=.")
-    else:
-        bundle = _bundle_of(
-            model,
-            variables,
-            preprocessing,
-            describe_run(model, preprocessing, class_names, data=data),
-            metrics,
-            confusion_matrix,
-        )
     path = Path(path)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ValueError(f"{path} exists already; choose a new folder for the bundle.")
@@ -281,25 +301,6 @@ def save_bundle(
         _write_parts(bundle, temporary, title, intended_use, limits)
         if path.exists():
             path.rmdir()
-
-
-def _bundle_of(
-    model: nn.Module,
-    variables: PyTree,
-    preprocessing: Preprocessing,
-    description: dict[str, Any],
-    metrics: Mapping[str, float] | None,
-    confusion_matrix: Any,
-) -> Bundle:
-    forward = None
-    if not is_known(model):
-        network = Network(model, lambda batch: preprocessing(batch["image"]))
-        content = export_network(network, variables, preprocessing.shape, preprocessing.dtype)
-        forward = load_forward(content, "the forward pass")
-        description = {**description, "program": PROGRAM_FILE}
-    return make_bundle(
-        description, variables, forward=forward, metrics=metrics, confusion_matrix=confusion_matrix
-    )
 
 
 def _write_parts(bundle: Bundle, folder: Path, title: str, intended_use: str, limits: str) -> None:
@@ -365,7 +366,7 @@ def load_bundle(path: Path | str) -> Bundle:
     forward = None
     if config.get("program"):
         forward = load_forward((path / PROGRAM_FILE).read_bytes(), path / PROGRAM_FILE)
-    bundle = make_bundle(config, read_variables(weights), forward=forward)
+    bundle = bundle_of(config, read_variables(weights), forward=forward)
     return dataclasses.replace(bundle, config=config)
 
 
@@ -384,7 +385,7 @@ def open_model(path: Path | str, *, which: str | None = None) -> Bundle:
     if not (is_described(path) or (path / "checkpoints").is_dir()):
         return load_bundle(path)
     run = read_run(path, which=which)
-    return make_bundle(
+    return bundle_of(
         run.description,
         run.variables,
         forward=run.forward,
@@ -395,7 +396,7 @@ def open_model(path: Path | str, *, which: str | None = None) -> Bundle:
 
 
 def _check_model(
-    model: Any, preprocessing: Preprocessing, variables: PyTree, class_names: Sequence[str]
+    model: nn.Module, preprocessing: Preprocessing, variables: PyTree, class_names: Sequence[str]
 ) -> None:
     def start(key: Array) -> tuple[PyTree, PyTree]:
         raw = jnp.zeros((1, *preprocessing.shape), preprocessing.dtype)
@@ -429,7 +430,9 @@ def _check_forward(
     _check_class_names(getattr(forward.outputs, "shape", None), class_names)
 
 
-def _check_weights(what: str, expected: Mapping[str, Any], variables: PyTree) -> None:
+def _check_weights(
+    what: str, expected: Mapping[str, Array | jax.ShapeDtypeStruct], variables: PyTree
+) -> None:
     found = tree.named_leaves(variables)
     lines = tree.differences(
         {name: str(list(leaf.shape)) for name, leaf in expected.items()},
@@ -443,7 +446,7 @@ def _check_weights(what: str, expected: Mapping[str, Any], variables: PyTree) ->
             raise ValueError(f"{name} holds {leaf.dtype}, expected floating point.")
 
 
-def _check_class_names(shape: tuple[Any, ...] | None, class_names: Sequence[str]) -> None:
+def _check_class_names(shape: tuple[object, ...] | None, class_names: Sequence[str]) -> None:
     if class_names and (shape is None or shape[1:] != (len(class_names),)):
         raise ValueError(
             f"there are {len(class_names)} class names, but the model's output has shape {shape}; "

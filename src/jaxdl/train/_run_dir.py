@@ -65,7 +65,7 @@ class RunFolder:
         resume: continue the run in the folder, if there is one.
         fingerprint: JSON values that a resumed run must share (batch size, order key, …).
         config: dataclass instance for ``config.json``, or None.
-        describe: writes ``model.json`` into the folder; see :mod:`jaxdl.train._description`.
+        describe: writes ``model.json`` into the folder; see :mod:`jaxdl.models._description`.
         say: prints a line for each hyperparameter that a resumed run changes.
 
     Attributes:

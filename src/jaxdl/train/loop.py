@@ -18,6 +18,7 @@ import numpy as np
 from jaxdl import _checks, optim, tree
 from jaxdl import config as configs
 from jaxdl.data.collate import epoch_order, num_batches, take
+from jaxdl.models._description import write_description
 from jaxdl.train._batches import (
     MAX_CHUNK,
     Arrays,
@@ -27,7 +28,6 @@ from jaxdl.train._batches import (
     make_batches,
     ragged_batch,
 )
-from jaxdl.train._description import write_description
 from jaxdl.train._plan import (
     Data,
     EvalData,
