@@ -1,4 +1,4 @@
-"""How fast do GANs train? The book's loop of one image a step, and steps of DCGAN.
+"""Speed of GANs: the loop of one image per step of Rashid's book, and steps of DCGAN.
 
     python experiments/benchmarks/gan_speed.py --out gan_speed.json
     python experiments/benchmarks/gan_speed.py --seconds 0.5 --rounds 2
@@ -8,7 +8,7 @@ Prints one Markdown table; about three minutes on two CPU cores, of which half i
     book    the improved MNIST GAN, 784-200-1 and 100-200-784, cross entropy, Adam 1e-4, one image a
             step: PyTorch as the notebook writes it (a module for each player with its own train
             method, a Dataset item, new targets and seeds every step, loss.item() every ten) beside
-            jaxdl.train.run's compiled loop with the film off, in images a second
+            jaxdl.train.run's compiled loop without snapshots, in images a second
     dcgan   64x64x3 pixels, features 64, one update of both players on a batch: PyTorch's tutorial,
             eager and by torch.compile, beside jax.jit(train.make_gan_step(...)), in milliseconds
 
@@ -67,13 +67,11 @@ def book_jaxdl(images: np.ndarray) -> Run:
     """The loop on the device that train.run uses for arrays: order, batch, step."""
     nets = (models.DenseGenerator(), models.DenseDiscriminator(output_activation=nn.sigmoid))
     txs = (optim.adam(1e-4), optim.adam(1e-4))
-    loss = adversarial.on_probabilities()
-    step = train.make_gan_step(
-        *nets, *txs, loss, preprocess=transforms.to_float, separate_updates=True
-    )
+    players = train.Players(*nets, *txs, adversarial.on_probabilities())
+    step = train.make_gan_step(players, preprocess=transforms.to_float, separate_updates=True)
     arrays = jax.device_put({"image": images})
     key = jax.random.key(1)
-    holder = [train.init_gan_state(*nets, *txs, jax.random.key(0))]
+    holder = [train.init_gan_state(players, jax.random.key(0))]
 
     @jax.jit
     def steps(state: Any, arrays: Any, number: Any) -> Any:
@@ -182,9 +180,9 @@ def dcgan_jaxdl(cfg: Config) -> Run:
         models.DCGANDiscriminator(cfg.features),
     )
     txs = (optim.adam(2e-4, b1=0.5), optim.adam(2e-4, b1=0.5))
-    loss = adversarial.non_saturating()
-    step = train.make_gan_step(*nets, *txs, loss, fresh_noise=False)
-    state = jax.jit(lambda key: train.init_gan_state(*nets, *txs, key))(jax.random.key(0))
+    players = train.Players(*nets, *txs, adversarial.non_saturating())
+    step = train.make_gan_step(players, fresh_noise=False)
+    state = jax.jit(lambda key: train.init_gan_state(players, key))(jax.random.key(0))
     batch = {"image": jnp.asarray(images_of(cfg))}
     compiled = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
     holder = [state]
