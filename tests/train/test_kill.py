@@ -43,7 +43,7 @@ import sys
 import jax
 from jaxdl import data, losses, metrics, models, optim, train
 
-digits = data.digits()
+digits = data.load("digits")
 half = {name: array[::2] for name, array in digits.test.items()}
 model = models.MLP((64, 10), dropout_rate=0.2)
 tx = optim.recipe(optim.adam, 1e-3, accumulate=3, ema=0.99)
