@@ -25,7 +25,7 @@ def forget_what_was_compiled():
 
 @pytest.fixture(scope="module")
 def quick_compilation():
-    """Programs are hardly optimised: for tests that compile much, compute little, and whose
+    """Programs are hardly optimized: for tests that compile much, compute little, and whose
     assertions do not hang on last bits. A file asks for it by ``pytest.mark.usefixtures``."""
     jax.config.update("jax_disable_most_optimizations", True)
     yield

@@ -4,9 +4,9 @@
     python experiments/benchmarks/augment_speed.py --chains cifar --rounds 3
 
 Chains on 256 images of 32×32×3, uint8 in, float32 out: "geometry" is a random resized crop to 32
-and a random flip; "cifar" adds colour jitter (0.4, 0.4, 0.4, hue 0.1) and a rotation of up to 15
+and a random flip; "cifar" adds color jitter (0.4, 0.4, 0.4, hue 0.1) and a rotation of up to 15
 degrees, bilinear; "trivial" is TrivialAugment and a flip, without a counterpart here. All end in
-ImageNet's normalisation. Beside ``jax.jit(jax.vmap(augment))`` stands what a PyTorch DataLoader's
+ImageNet's normalization. Beside ``jax.jit(jax.vmap(augment))`` stands what a PyTorch DataLoader's
 workers do: Pillow's operations of the same names with torchvision's parameters, one image after
 the other, in one process and in a pool of ``--processes``, which get uint8 and send float32 back.
 All alternate in every round; the table shows the quickest. Needs no PyTorch. Under three minutes on

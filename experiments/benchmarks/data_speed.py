@@ -6,7 +6,7 @@ DIR holds the folder fashion_mnist of IDX files and cifar10/train/CLASS/*.jpg; w
 generated. Some two minutes on two quiet CPU cores; prints one Markdown table. PyTorch's rows need
 `pip install torch==2.13.0`.
 
-Both sides hand over normalised float32 batches of 64 in a new random order every epoch, ready for a
+Both sides hand over normalized float32 batches of 64 in a new random order every epoch, ready for a
 model: torch's as its tutorials write it (a Dataset that converts item by item, worker processes
 that stay alive), jaxdl's with the conversion on the device. The JPEG rows decode, cut a random
 rectangle out, resize it to 32x32 and flip it: torch with Pillow as torchvision does, jaxdl with

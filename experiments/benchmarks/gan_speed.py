@@ -114,7 +114,7 @@ def book_torch(images: np.ndarray) -> Run:
                 torch.nn.Sigmoid(),
             )
             self.loss_function = torch.nn.BCELoss()
-            self.optimiser = torch.optim.Adam(self.parameters(), lr=0.0001)
+            self.optimizer = torch.optim.Adam(self.parameters(), lr=0.0001)
             self.counter = 0
             self.progress: list[float] = []
 
@@ -126,9 +126,9 @@ def book_torch(images: np.ndarray) -> Run:
             self.counter += 1
             if self.counter % 10 == 0:
                 self.progress.append(loss.item())
-            self.optimiser.zero_grad()
+            self.optimizer.zero_grad()
             loss.backward()
-            self.optimiser.step()
+            self.optimizer.step()
 
     class Generator(torch.nn.Module):
         def __init__(self) -> None:
@@ -140,7 +140,7 @@ def book_torch(images: np.ndarray) -> Run:
                 torch.nn.Linear(200, 784),
                 torch.nn.Sigmoid(),
             )
-            self.optimiser = torch.optim.Adam(self.parameters(), lr=0.0001)
+            self.optimizer = torch.optim.Adam(self.parameters(), lr=0.0001)
             self.counter = 0
             self.progress: list[float] = []
 
@@ -153,9 +153,9 @@ def book_torch(images: np.ndarray) -> Run:
             self.counter += 1
             if self.counter % 10 == 0:
                 self.progress.append(loss.item())
-            self.optimiser.zero_grad()
+            self.optimizer.zero_grad()
             loss.backward()
-            self.optimiser.step()
+            self.optimizer.step()
 
     torch.manual_seed(0)
     dataset, judge, maker = MnistDataset(), Discriminator(), Generator()

@@ -15,7 +15,7 @@ the ragged last batch, float32, training loss of every epoch, and loss and accur
 test set after it. Numbers of weights and updates are compared, test accuracies too.
 
     torch tutorial  Dataset with a transform for each item, DataLoader, loss.item() every batch
-    torch by hand   tensors on the device, normalised once, randperm, nothing read within an epoch
+    torch by hand   tensors on the device, normalized once, randperm, nothing read within an epoch
     torch compile   the same with torch.compile(mode="reduce-overhead"): CUDA graphs, or fused C++
     jax by hand     jit and scan over an epoch, Optax, none of jaxdl.train
     fit             jaxdl.train.fit, one call for all epochs
@@ -369,7 +369,7 @@ def make_model(workload: Workload) -> nn.Module:
 def prepare_jax_by_hand(workload: Workload, cfg: Config) -> Variant:
     """The barest loop: no masks, no state but weights and optimizer, a last batch of its own size.
 
-    Tried: images normalised beforehand and a gather of the whole epoch; both move more memory and
+    Tried: images normalized beforehand and a gather of the whole epoch; both move more memory and
     were no quicker.
     """
     model = make_model(workload)

@@ -78,9 +78,9 @@ def test_the_clouds_have_their_centres_and_spread():
     points = synthetic.two_gaussians(key(), 5000, mean=2.0, std=0.5, shift=1.0, num_features=3)
     x, label = np.asarray(points["input"]), np.asarray(points["label"])
     np.testing.assert_array_equal(label, [0] * 5000 + [1] * 5000)
-    for index, centre in ((0, 3.0), (1, -1.0)):
+    for index, center in ((0, 3.0), (1, -1.0)):
         cloud = x[label == index]
-        np.testing.assert_allclose(cloud.mean(axis=0), centre, atol=4 * 0.5 / np.sqrt(5000))
+        np.testing.assert_allclose(cloud.mean(axis=0), center, atol=4 * 0.5 / np.sqrt(5000))
         np.testing.assert_allclose(np.cov(cloud.T), 0.25 * np.eye(3), atol=0.02)
 
 

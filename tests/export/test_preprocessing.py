@@ -31,7 +31,7 @@ def test_texts_become_tokens_by_a_vocabulary_that_travels_with_it():
     words = ("<pad>", "<unk>", "a", "fine film", "fine", "film")
     rule = export.Preprocessing((5,), "int32", vocabulary=words, bigrams=True)
     assert export.Preprocessing.from_json(json.loads(json.dumps(rule.to_json()))) == rule
-    # words, then pairs of neighbours; of five tokens only
+    # words, then pairs of neighbors; of five tokens only
     expected = [[2, 4, 5, 1, 3], [0] * 5]
     for texts in (["A fine FILM", ""], np.array(["A fine FILM", ""])):
         np.testing.assert_array_equal(rule.check(texts), expected)

@@ -153,7 +153,7 @@ def test_truncated_and_flipped_files_give_an_error_and_never_other_weights(name,
         if found is None:
             assert str(path) in reason
             continue
-        # padding, times, or a checksum's neighbour that nobody reads
+        # padding, times, or a checksum's neighbor that nobody reads
         for key, array in expected.items():
             np.testing.assert_array_equal(found[key], array)
 

@@ -26,7 +26,7 @@ BOX = (3, 2, 7, 9)
 
 
 def inverse(degrees=0.0, translate=(0.0, 0.0), scale=1.0, shear=(0.0, 0.0), center=(0.0, 0.0)):
-    """The rows of the 2×3 matrix from new to old places about a point in centred pixels."""
+    """The rows of the 2×3 matrix from new to old places about a point in centered pixels."""
     turn, x, y = math.radians(degrees), math.radians(shear[0]), math.radians(shear[1])
     # The forward map as a product of the elementary ones, inverted as a whole.
     rotation = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])

@@ -134,7 +134,7 @@ def pad_sequences(
     Raises:
         ValueError: no sequences, different trailing shapes, a sequence beyond the last boundary.
 
-    Counterpart: ``torch.nn.utils.rnn.pad_sequence(batch_first=True)``, which has no mask and no
+    Source: ``torch.nn.utils.rnn.pad_sequence(batch_first=True)``, which has no mask and no
     boundaries.
 
     >>> padded, mask = pad_sequences([[1, 2, 3], [4]], boundaries=(4, 8))

@@ -73,7 +73,7 @@ def random_split(
     Raises:
         ValueError: lengths that do not fit, or no such array.
 
-    Counterpart: ``torch.utils.data.random_split``; ``sklearn.model_selection.train_test_split``.
+    Source: ``torch.utils.data.random_split``; ``sklearn.model_selection.train_test_split``.
 
     >>> parts = random_split({"x": np.arange(10)}, [0.8, 0.2], 0)
     >>> [len(part["x"]) for part in parts], sorted(np.concatenate([p["x"] for p in parts]))[:3]
@@ -118,7 +118,7 @@ def k_fold(
     Raises:
         ValueError: k out of range; with ``stratify``, more folds than examples of any class.
 
-    Counterpart: ``sklearn.model_selection.KFold`` and ``StratifiedKFold``: without a key the same
+    Source: ``sklearn.model_selection.KFold`` and ``StratifiedKFold``: without a key the same
     folds.
 
     >>> [fold[1]["x"].tolist() for fold in k_fold({"x": np.arange(5)}, 2)]

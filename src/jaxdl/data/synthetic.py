@@ -78,13 +78,13 @@ def two_gaussians(
 ) -> dict[str, Array]:
     """Two round clouds: class 0 about shift + mean in every feature, class 1 about shift − mean.
 
-    With the default numbers the centres are 4.8 standard deviations apart, and the best possible
+    With the default numbers the center are 4.8 standard deviations apart, and the best possible
     rule, a straight line half-way, is right for 99.2 % of such points.
 
     Args:
         key: PRNG key.
         num_per_class: N, points a class.
-        mean, shift: of the centres.
+        mean, shift: of the center.
         std: standard deviation of every feature.
         num_features: F.
 
@@ -99,9 +99,9 @@ def two_gaussians(
     check_count(num_per_class=num_per_class, num_features=num_features)
     _check_noise(std=std)
     label = jnp.repeat(jnp.arange(2, dtype=jnp.int32), num_per_class)
-    centre = (shift + mean * (1 - 2 * label)).reshape(-1, 1)
+    center = (shift + mean * (1 - 2 * label)).reshape(-1, 1)
     noise = std * jax.random.normal(key, (2 * num_per_class, num_features))
-    return {"input": centre + noise, "label": label}
+    return {"input": center + noise, "label": label}
 
 
 def toy_points() -> tuple[dict[str, Array], dict[str, Array]]:

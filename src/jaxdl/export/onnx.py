@@ -70,11 +70,11 @@ def write_onnx(
         entry.key, entry.value = name, value if isinstance(value, str) else json.dumps(value)
     try:
         onnx.checker.check_model(content, full_check=True)
-        serialised = content.SerializeToString()
+        serialized = content.SerializeToString()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(
-            serialised, options, providers=["CPUExecutionProvider"]
+            serialized, options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # each library has kinds of its own
         raise ValueError(
@@ -88,7 +88,7 @@ def write_onnx(
     )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, serialised)
+    write_bytes(path, serialized)
     return found
 
 

@@ -61,7 +61,7 @@ def entries(variables: PyTree, known: Collection[str] = ()) -> list[Entry]:
 
     Args:
         variables: concrete or from ``jax.eval_shape``, or bare parameters.
-        known: names that PyTorch may have, normalised; decides whether an attention's projections
+        known: names that PyTorch may have, normalized; decides whether an attention's projections
             are stacked or apart.
     """
     leaves = tree.named_leaves(variables)

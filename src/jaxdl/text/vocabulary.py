@@ -45,7 +45,7 @@ def characters(text: str) -> list[str]:
 
 
 def add_bigrams(tokens: Sequence[str]) -> list[str]:
-    """Words, then every pair of neighbours: what tells "not good" from "good" without order.
+    """Words, then every pair of neighbors: what tells "not good" from "good" without order.
 
     Source: Joulin et al. 2016, Bag of tricks for efficient text classification, section 2.
 

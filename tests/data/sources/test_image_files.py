@@ -98,10 +98,10 @@ def test_a_folder_of_classes_is_a_source(folder):
     assert labels_of(source).tolist() == [0, 0, 0, 1, 1, 1]
     with pytest.raises(IndexError, match=r"index 6 .* 6 examples"):
         source[6]
-    grey = data.sources.image_source(folder / "train", mode="L", size=(2, 2))
-    assert grey.__getitems__([0, 1])["image"].shape == (2, 2, 2, 1)
+    gray = data.sources.image_source(folder / "train", mode="L", size=(2, 2))
+    assert gray.__getitems__([0, 1])["image"].shape == (2, 2, 2, 1)
     expected = Image.open(folder / "train/ant/0.png").convert("L").resize((2, 2), 2)
-    np.testing.assert_array_equal(grey[0]["image"][..., 0], np.asarray(expected))
+    np.testing.assert_array_equal(gray[0]["image"][..., 0], np.asarray(expected))
 
 
 def test_a_folder_without_classes_has_no_labels(folder):
