@@ -13,8 +13,8 @@ SOURCE = Path(jaxdl.__file__).parent
 # A module or package may import those before it and nothing after. Inside a package the order is
 # free, as long as there is no circle.
 ORDER = (  # noqa: SIM905
-    "_extras _pytorch_names _lazy _text _versions _files types _dependence _checks _machine tree "
-    "_loading nn _program losses metrics optim text models transforms data checkpoint tensorboard "
+    "_extras _pytorch_names _lazy _text _versions _files _lock types _dependence _checks _machine "
+    "tree _loading nn _program losses metrics optim text models transforms data checkpoint tensorboard "
     "plots config train sweep generative interop export cli __main__"
 ).split()
 

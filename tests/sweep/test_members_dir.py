@@ -24,8 +24,8 @@ from PIL import Image
 from tensorboard.plugins.hparams import metadata
 
 from jaxdl import checkpoint, optim, sweep, train, tree
+from jaxdl._lock import locked
 from jaxdl.sweep import _execute, _members_dir
-from jaxdl.train._lock import locked
 from jaxdl.types import TrainState
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -16,12 +16,12 @@ import numpy as np
 from jaxdl import config as configs
 from jaxdl import plots, tensorboard
 from jaxdl._files import read_json, replacing, write_json
+from jaxdl._lock import locked
 from jaxdl.sweep._execute import Group, Layout
 from jaxdl.sweep.result import JSON, Criterion, Member, SweepResult, as_json
 from jaxdl.sweep.space import Setting
 from jaxdl.tensorboard.hparams import flatten
 from jaxdl.tensorboard.writer import check_tag
-from jaxdl.train._lock import locked
 from jaxdl.train._progress import Row
 from jaxdl.train._run_dir import RunFolder, to_json, write_lines
 from jaxdl.types import Array, PyTree

@@ -119,6 +119,14 @@ def is_interactive() -> bool:
     return hasattr(sys, "ps1")
 
 
+def write_line(text: str) -> None:
+    """Writes a line to the standard output at once, above any bar."""
+    from tqdm import tqdm
+
+    tqdm.write(text)
+    sys.stdout.flush()
+
+
 # Displays
 
 
@@ -230,7 +238,7 @@ class FileDisplay(Display):
         self._clock.advance(stacked)
 
     def line(self, text: str) -> None:
-        print(text, flush=True)
+        write_line(text)
         self._printed = time.monotonic()
 
     def close(self) -> None:

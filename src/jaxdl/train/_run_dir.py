@@ -16,7 +16,7 @@ import jax
 from jaxdl import checkpoint, metrics, optim, tensorboard, tree
 from jaxdl import config as configs
 from jaxdl._files import write_text
-from jaxdl.train._lock import FolderInUse, locked
+from jaxdl._lock import FolderInUse, locked
 from jaxdl.train._progress import Row, Unfinished
 from jaxdl.types import Metrics, PyTree
 

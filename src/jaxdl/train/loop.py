@@ -28,7 +28,17 @@ from jaxdl.train._batches import (
     make_batches,
     ragged_batch,
 )
-from jaxdl.train._plan import (
+from jaxdl.train._progress import (
+    Monitor,
+    Progress,
+    Row,
+    catch_signals,
+    check_monitor,
+    is_interactive,
+    write_line,
+)
+from jaxdl.train._run_dir import EpochEnd, Interrupted, RunFolder
+from jaxdl.train._setup import (
     Data,
     EvalData,
     Evaluation,
@@ -38,15 +48,6 @@ from jaxdl.train._plan import (
     make_monitor,
     prepare_evaluation,
 )
-from jaxdl.train._progress import (
-    Monitor,
-    Progress,
-    Row,
-    catch_signals,
-    check_monitor,
-    is_interactive,
-)
-from jaxdl.train._run_dir import EpochEnd, Interrupted, RunFolder
 from jaxdl.train.debug import find_non_finite
 from jaxdl.train.evaluation import (
     EVAL_BATCH_SIZE,
@@ -415,7 +416,7 @@ def _interrupt(loop: _Loop) -> None:
     if number != signal.SIGINT or not is_interactive():
         raise Interrupted(f"{message}; resume it from {workdir}" if workdir else message, number)
     advice = f"resume=True continues {workdir}" if workdir else "pass it to run to continue"
-    print(f"{message}: this is the state so far; {advice}.")
+    write_line(f"{message}: this is the state so far; {advice}.")
 
 
 def _typed(state: PyTree) -> PyTree:
