@@ -14,8 +14,8 @@ SOURCE = Path(jaxdl.__file__).parent
 # free, as long as there is no circle.
 ORDER = (  # noqa: SIM905
     "_extras _pytorch_names _lazy _text _versions _files _lock types _dependence _checks _machine "
-    "tree _loading nn _program losses metrics optim text models transforms data checkpoint tensorboard "
-    "plots config train sweep generative interop export cli __main__"
+    "tree _loading nn _program losses metrics optim text models transforms data checkpoint "
+    "tensorboard plots config train sweep generative interop export cli __main__"
 ).split()
 
 FAMILIES = {"models", "data.sources"}  # one family or one format per file

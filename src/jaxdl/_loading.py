@@ -16,7 +16,7 @@ Leaf = TypeVar("Leaf")
 
 
 def fill(target: PyTree, loaded: Mapping[str, Array | np.ndarray]) -> PyTree:
-    """The target with loaded leaves in place of its own; the other leaves stay.
+    """The target with its leaves replaced by loaded ones; the other leaves stay.
 
     Args:
         target: pytree of arrays or of ``jax.ShapeDtypeStruct``.
@@ -33,7 +33,7 @@ def fill(target: PyTree, loaded: Mapping[str, Array | np.ndarray]) -> PyTree:
         name = leaf_name(path)
         if name not in loaded and isinstance(leaf, jax.ShapeDtypeStruct):
             raise ValueError(
-                f"{name} is not loaded and has no value of its own: give the variables of "
+                f"{name} is not loaded and has no initial value: give the variables of "
                 "model.init, not of jax.eval_shape."
             )
         return loaded.get(name, leaf)

@@ -63,7 +63,7 @@ class TrainState:
 
 
 class LossFn(Protocol):
-    """A loss function of your own: what :func:`jaxdl.train.make_step` and ``make_eval`` take.
+    """A loss function, the argument of :func:`jaxdl.train.make_step` and ``make_eval``.
 
     It is called as ``loss_fn(params, model_state, batch, key=key, train=train)`` and returns
     ``(loss, (model_state, metrics))``:
@@ -104,7 +104,8 @@ class LossFn(Protocol):
 
     def __call__(
         self, params: PyTree, model_state: PyTree, batch: Batch, *, key: Array, train: bool
-    ) -> tuple[Array, tuple[PyTree, Metrics]]: ...
+    ) -> tuple[Array, tuple[PyTree, Metrics]]:
+        """The loss, shape (), with the new model state and the metrics."""
 
 
 UpdateFn = Callable[[PyTree, Batch], tuple[PyTree, Metrics]]
@@ -186,7 +187,7 @@ class Loss:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Step:
-    """One update, with functions for those who look inside; called like its ``update``.
+    """One update, with optional parts for inspection; called like its ``update``.
 
     A bare function is a step too. To change the update of a step and keep the rest, use
     ``dataclasses.replace(step, update=...)``. Steps are compared and hashed by identity.

@@ -165,7 +165,7 @@ def remove_unfinished(folder: Path, step: int) -> None:
 def check_stored(folder: Path, num_leaves: int) -> None:
     """Raises an error unless a saved tree has all leaves and its files are of the right size.
 
-    Reads only the index of the arrays, which has a checksum of its own.
+    Reads only the index of the arrays, which has a separate checksum.
 
     Args:
         folder: written by Orbax, its path plain.

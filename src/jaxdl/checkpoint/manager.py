@@ -34,12 +34,12 @@ from jaxdl.types import PyTree
 class CheckpointManager:
     """Checkpoints of whole states in a folder, one sub-folder per step.
 
-    Saving is asynchronous: a thread writes while training goes on. A checkpoint is read back, its
+    Saving is asynchronous: a thread writes while training continues. A checkpoint is read back, its
     index and the sizes of its files, before an older one is deleted. What a killed process left
     half-written is removed on opening.
 
     Args:
-        directory: the folder; created if needed.
+        path: the folder; created if needed.
         keep: number of checkpoints to keep, the newest.
 
     Attributes:
@@ -61,12 +61,12 @@ class CheckpointManager:
     (3, {'loss': 0.5})
     """
 
-    def __init__(self, directory: Path | str, *, keep: int):
+    def __init__(self, path: Path | str, *, keep: int):
         import orbax.checkpoint as ocp
 
         if keep < 1:
             raise ValueError(f"keep must be at least 1, got {keep}.")
-        self.directory = Path(directory).absolute()
+        self.directory = Path(path).absolute()
         self._keep = keep
         self.directory.mkdir(parents=True, exist_ok=True)
         # several processes save together, so each in its main thread; Orbax's own thread writes

@@ -83,6 +83,7 @@ class BatchReader:
         self._plans: dict[int, list[np.ndarray]] = {}
 
     def __call__(self, number: int) -> Example:
+        """The batch of this number, counted through all epochs."""
         epoch, index = divmod(number, self.num_batches)
         plan = self._plan(epoch)
         indices = plan[index]

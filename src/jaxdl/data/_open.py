@@ -223,7 +223,7 @@ def _from_tfds(
 
 
 def _folder(folder: Path, split: str, options: Options) -> Source:
-    """A split in a folder: of IDX files, in a folder of its own, in files, or images."""
+    """A split in a folder: of IDX files, in a separate folder, in files, or images."""
     if has_idx_files(folder):
         return _idx(folder, split, options)
     if "labels" in options:

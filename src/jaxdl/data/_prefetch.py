@@ -237,6 +237,7 @@ class _Begin:
         self.function = function
 
     def __call__(self, index: int, _: int) -> None:
+        """Prepares a worker process."""
         # Ctrl-C reaches the whole process group; the main process ends its workers.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -179,6 +179,7 @@ class PadCollate:
     pad_left: bool = False
 
     def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+        """Examples with sequences (T_i, ...) to arrays (B, T, ...)."""
         batch = stack_examples(
             [{n: x for n, x in one.items() if n not in self.names} for one in examples]
         )

@@ -40,7 +40,7 @@ class Loader:
     """Batches of a source: shuffled, sampled, read ahead by workers, padded, sharded.
 
     Each ``for batch in loader`` is one epoch, and the next loop the next one.
-    ``loader.epoch(number, start)`` begins anywhere: batch k of epoch e is the same batch on every
+    ``loader.epoch(epoch, start)`` begins anywhere: batch k of epoch e is the same batch on every
     way to it, with any number of workers. A batch is a dictionary of NumPy arrays (B, ...).
 
     If B does not divide the number of examples, the last batch of an epoch is smaller, as in
@@ -253,11 +253,11 @@ class Loader:
                 return next(batches)
         return self._reader()(0)
 
-    def epoch(self, number: int, start: int = 0, *, num_epochs: int = 1) -> "LoaderIterator":
-        """The batches from batch ``start`` of epoch ``number`` on.
+    def epoch(self, epoch: int, start: int = 0, *, num_epochs: int = 1) -> "LoaderIterator":
+        """The batches from batch ``start`` of epoch ``epoch`` on.
 
         Args:
-            number: of the epoch, from 0.
+            epoch: number of the epoch, from 0.
             start: of the batch in it, from 0.
             num_epochs: epochs to read, with the same workers.
 
@@ -265,7 +265,7 @@ class Loader:
             an iterator with a position; close it, or use it in a ``with`` statement, if the loop
             may end early.
         """
-        return LoaderIterator(self, number, start, num_epochs)
+        return LoaderIterator(self, epoch, start, num_epochs)
 
     def __iter__(self) -> "LoaderIterator":
         number: int = self.__dict__["_next_epoch"]

@@ -127,7 +127,7 @@ def toy_points() -> tuple[dict[str, Array], dict[str, Array]]:
 def dirichlet_argmax(
     key: Array, num_examples: int = 100, num_features: int = 10, *, concentration: float = 1.0
 ) -> dict[str, Array]:
-    """Random distributions over the features, labelled by their largest entry.
+    """Random distributions over the features, labeled by their largest entry.
 
     Args:
         key: PRNG key.

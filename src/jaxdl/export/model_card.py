@@ -159,7 +159,7 @@ def _limits(config: Mapping[str, Any], results: Sequence[ClassResult], given: st
     preprocessing = config["preprocessing"]
     if preprocessing.get("resize") == "stretch" and len(preprocessing["shape"]) == 3:
         lines.append("Images of another size are stretched, which distorts other aspect ratios.")
-    lines.append("The results are those on the test split of its own data, not on other data.")
+    lines.append("The results are those on the test split of the training data, not on other data.")
     return lines
 
 

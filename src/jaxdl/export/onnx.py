@@ -76,7 +76,7 @@ def write_onnx(
         session = onnxruntime.InferenceSession(
             serialized, options, providers=["CPUExecutionProvider"]
         )
-    except Exception as error:  # each library has kinds of its own
+    except Exception as error:  # each library raises different kinds
         raise ValueError(
             f"what jax2onnx made is not valid ONNX: {_reason(error)}. Export to StableHLO."
         ) from error

@@ -92,7 +92,7 @@ def entries(variables: PyTree, known: Collection[str] = ()) -> list[Entry]:
 
 
 def to_torch(entry: Entry, arrays: Mapping[str, Any]) -> np.ndarray:
-    """PyTorch's array, a copy of its own, from the leaves by name."""
+    """A copy of PyTorch's array, from the leaves by name."""
     parts = []
     for part in entry.parts:
         array = np.asarray(arrays[part.leaf])

@@ -202,7 +202,7 @@ def _load_into(
     for leaf, source in loaded.loaded.items():
         layer, name = leaf.rsplit("/", 1)[0].partition("/")[2], sources[source]
         if name.rpartition(".")[2].startswith("in_proj_"):
-            layer = layer.rpartition("/")[0]  # PyTorch has no layer of its own for it
+            layer = layer.rpartition("/")[0]  # PyTorch has no separate layer for it
         layers[layer] = name.rpartition(".")[0]
     return layers | ({"output": ""} if whole else {})
 

@@ -124,7 +124,7 @@ def _train(tokenizer: Any, texts: Iterable[str], trainer: Any) -> Any:
 
 
 def encode_texts(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[np.ndarray]:
-    """Texts as token indices, each of its own length, encoded in parallel.
+    """Texts as token indices, of different lengths, encoded in parallel.
 
     ``jaxdl.data.pad_sequences`` makes one array and its mask of them; ``np.concatenate`` and
     :class:`~jaxdl.data.sources.Windows` a corpus.
@@ -151,18 +151,18 @@ def load_tokenizer(path: str | os.PathLike[str]) -> "Tokenizer":
     """Reads a tokenizer from JSON, one of Hugging Face's (``tokenizer.json``) too.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: a missing file.
         ValueError: it is not a tokenizer's; the message names it.
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {str(path)!r}; expected a tokenizer in JSON.")
+        raise FileNotFoundError(f"file not found: {path} (expected a tokenizer in JSON).")
     try:
         return import_tokenizers().Tokenizer.from_file(os.fspath(path))
     except ImportError:
         raise
     except Exception as error:  # the library raises nothing more exact
-        raise ValueError(f"{path} is no tokenizer in JSON: {error}.") from error
+        raise ValueError(f"{path} is not a tokenizer in JSON: {error}.") from error
 
 
 def import_tokenizers() -> Any:

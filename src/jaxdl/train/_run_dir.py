@@ -49,9 +49,9 @@ class Interrupted(KeyboardInterrupt):
         exit_status: 130 after Ctrl-C, 143 after SIGTERM, as shells count.
     """
 
-    def __init__(self, message: str = "stopped", number: int = signal.SIGINT):
+    def __init__(self, message: str = "stopped", signal_number: int = signal.SIGINT):
         super().__init__(message)
-        self.exit_status = 128 + int(number)
+        self.exit_status = 128 + int(signal_number)
 
 
 class RunFolder:

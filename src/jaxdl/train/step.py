@@ -46,7 +46,7 @@ Result = tuple[Array, tuple[PyTree, Metrics]]
 """Loss, new model state and metrics."""
 
 Mixed = tuple[Array, Array]
-"""Partner (B,) of every example, and the weight of its own target."""
+"""Partner (B,) of every example, and the weight of the example's target."""
 
 SOWN = "losses"
 """The collection of the losses that a model sows."""

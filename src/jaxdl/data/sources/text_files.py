@@ -218,6 +218,7 @@ class _Cut:
     stride: int
 
     def __call__(self, arrays: Mapping[str, Array], indices: Array) -> dict[str, Array]:
+        """Windows (B, block_size) of tokens, and their targets, shifted by one."""
         places = (indices * self.stride)[:, None] + jnp.arange(self.block_size + 1)[None]
         window = arrays["token"][places].astype(jnp.int32)
         return {"input": window[:, :-1], "target": window[:, 1:]}
