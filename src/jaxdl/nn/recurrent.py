@@ -298,7 +298,7 @@ class LSTM(_Recurrent):
 
     Source: ``torch.nn.LSTM(batch_first=True)``; with ``lengths`` it equals PyTorch's between
     ``pack_padded_sequence`` and ``pad_packed_sequence(total_length=T)``. Kernels are its weights
-    transposed. There is no forward mode (``jax.jvp``) through it.
+    transposed. Forward mode (``jax.jvp``) is not supported.
 
     >>> lstm, x = LSTM(64), jnp.zeros((2, 5, 28))
     >>> variables = lstm.init(jax.random.key(0), x)
