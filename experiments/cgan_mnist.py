@@ -40,10 +40,10 @@ class Config(config.Run):
     condition: Literal["projection", "concatenate"] = "projection"
     """How dcgan's discriminator gets the label."""
     num_samples: int = 10_000
-    """Generated images to measure at the end; 0 for none."""
+    """Generated images to measure at the end, at least 40; 0 for none."""
 
 
-def make_players(cfg: Config, shape: tuple[int, ...], num_classes: int, num_steps: int) -> Players:
+def make_players(cfg: Config, shape: Any, num_classes: int, num_steps: int) -> Players:
     if cfg.players == "book":
         generator = models.DenseGenerator((200,), shape, num_classes=num_classes)
         discriminator = models.DenseDiscriminator((200,), num_classes, output_activation=nn.sigmoid)

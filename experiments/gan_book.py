@@ -41,11 +41,12 @@ class Config(config.Run):
     alone: bool = False
     """Train only the discriminator, against uniform noise."""
     num_samples: int = 10_000
-    """Generated images to measure at the end; 0 for none."""
+    """Generated images to measure at the end, at least 40; 0 for none."""
 
 
 def make_players(cfg: Config, shape: tuple[int, ...]) -> Players:
     """Two networks of one hidden layer, with a sigmoid at their ends."""
+    noise: Any
     if cfg.players == "first":
         options: Any = {"activation": nn.sigmoid, "layer_norm": False}
         generator = models.DenseGenerator((200,), shape, 1, **options)
@@ -83,13 +84,13 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     workdir = cfg.workdir or config.new_run_dir(f"gan_book_{cfg.players}_{cfg.data}")
     dataset, reference = data.load(cfg.data, cfg.data_dir), None
     if cfg.num_samples and not cfg.alone:
-        options = {"num_images": cfg.num_samples, "cache_dir": "runs/classifiers"}
+        options: Any = {"num_images": cfg.num_samples, "cache_dir": "runs/classifiers"}
         reference = generative.make_reference(dataset, **options)
     snapshots, history = train(dataclasses.replace(cfg, workdir=workdir), dataset, reference)
     images, num_steps = dataset.train["image"], int(snapshots.step)
     players = make_players(cfg, images.shape[1:])
     ideal = 0.25 if cfg.players == "first" else math.log(2)
-    options: Any = {"num_steps": num_steps, "ideal": ideal, "title": f"{cfg.players} {cfg.data}"}
+    options = {"num_steps": num_steps, "ideal": ideal, "title": f"{cfg.players} {cfg.data}"}
     generative.save_pictures(workdir, players, snapshots, images, **options)
     generative.save_latent_pictures(workdir, players, snapshots.gan, jax.random.key(cfg.seed))
     real, fake = (history[-1][f"train/{name}_output"] for name in ("real", "fake"))

@@ -54,7 +54,7 @@ def load_images(cfg: Config) -> np.ndarray:
 def make_players(cfg: Config, shape: tuple[int, ...]) -> Players:
     """Two networks with a sigmoid at their ends."""
     end: Any = {"output_activation": nn.sigmoid}
-    networks: tuple[nn.Module, nn.Module]
+    networks: Any
     if cfg.players == "dense":
         networks = (
             models.DenseGenerator((300,), shape, activation=nn.leaky_relu),
@@ -65,7 +65,8 @@ def make_players(cfg: Config, shape: tuple[int, ...]) -> Players:
         options: Any = {"activation": gelu} if cfg.players == "gelu" else {}
         networks = models.ConvGenerator(**options), models.ConvDiscriminator(**options, **end)
     tx = optim.adam(cfg.learning_rate)
-    return Players(*networks, tx, tx, adversarial.on_probabilities())
+    generator, discriminator = networks
+    return Players(generator, discriminator, tx, tx, adversarial.on_probabilities())
 
 
 def train(cfg: Config, images: np.ndarray) -> tuple[Any, list]:

@@ -52,10 +52,10 @@ class Config(config.Run):
     ema: float = 0.995
     """Decay of the generator's average."""
     num_samples: int = 10_000
-    """Generated images to measure at the end; 0 for none."""
+    """Generated images to measure at the end, at least 40; 0 for none."""
 
 
-def make_players(cfg: Config, shape: tuple[int, ...], num_steps: int) -> Players:
+def make_players(cfg: Config, shape: Any, num_steps: int) -> Players:
     """The discriminator makes three passes per pass of the generator and would win too easily."""
     rates = [optim.polynomial(rate * cfg.learning_rate, num_steps) for rate in (1.0, 0.4)]
     return Players(
@@ -92,13 +92,13 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     workdir = cfg.workdir or config.new_run_dir(f"gan_{cfg.data}")
     dataset, reference = data.load(cfg.data, cfg.data_dir), None
     if cfg.num_samples:
-        options = {"num_images": cfg.num_samples, "cache_dir": "runs/classifiers"}
+        options: Any = {"num_images": cfg.num_samples, "cache_dir": "runs/classifiers"}
         reference = generative.make_reference(dataset, **options)
     snapshots, history = train(dataclasses.replace(cfg, workdir=workdir), dataset, reference)
     images, num_steps = dataset.train["image"], int(snapshots.step)
     players = make_players(cfg, images.shape[1:], num_steps)
     title, ideal = f"DCGAN on {cfg.data}", LOSSES[cfg.loss][1]
-    options: Any = {"num_steps": num_steps, "ideal": ideal, "title": title}
+    options = {"num_steps": num_steps, "ideal": ideal, "title": title}
     generative.save_pictures(workdir, players, snapshots, images, **options)
     generative.save_latent_pictures(workdir, players, snapshots.gan, jax.random.key(cfg.seed))
     print(f"run folder: {workdir}")

@@ -71,7 +71,8 @@ def train(cfg: Config, examples: jax.Array, alone: bool = False) -> tuple[Any, l
 
 def main(cfg: Config) -> dict[str, Any]:
     """Trains the discriminator alone and then both players; returns their outputs at the end."""
-    cfg = dataclasses.replace(cfg, workdir=cfg.workdir or config.new_run_dir("gan_pattern"))
+    workdir = cfg.workdir or config.new_run_dir("gan_pattern")
+    cfg = dataclasses.replace(cfg, workdir=workdir)
     keys = jax.random.split(jax.random.key(cfg.seed + 1), 3)
     examples = data.synthetic.pattern_1010(keys[0], cfg.num_examples)["input"]
     fresh = data.synthetic.pattern_1010(keys[1], 1000)["input"]
@@ -79,10 +80,10 @@ def main(cfg: Config) -> dict[str, Any]:
     alone, num_steps = train(cfg, examples, alone=True)[0], cfg.num_epochs * cfg.num_examples
     curves = alone.loss_history(num_steps)
     figure = generative.figures.loss_curves(*curves, ideal=0.25, title="discriminator alone")
-    plots.save(figure, cfg.workdir / "alone.png")
+    plots.save(figure, workdir / "alone.png")
     discriminator, params = make_players(cfg).discriminator, alone.gan.discriminator.params
     real, noise = (
-        float(discriminator.apply({"params": params}, x).mean())
+        float(jnp.mean(discriminator.apply({"params": params}, x)))
         for x in (fresh, jax.random.uniform(keys[2], (1000, 4)))
     )
     print(f"discriminator alone: {real:.2f} for real examples, {noise:.2f} for noise")
@@ -90,12 +91,12 @@ def main(cfg: Config) -> dict[str, Any]:
     snapshots, _ = train(cfg, examples)
     options: Any = {"num_steps": num_steps, "ideal": 0.25, "title": "1010"}
     players = make_players(cfg)
-    frames = generative.save_pictures(cfg.workdir, players, snapshots, examples, **options)
+    frames = generative.save_pictures(workdir, players, snapshots, examples, **options)
     labels = ("number", f"every {num_steps // 10:,} steps")
     figure = generative.figures.rows_over_time(frames[:, 0], labels=labels, title="generator")
-    plots.save(figure, cfg.workdir / "evolution.png")
+    plots.save(figure, workdir / "evolution.png")
     made = gan.generate(players, snapshots.gan, jnp.full((1, 1), 0.5))[0]
-    print(f"generator: {np.round(np.asarray(made), 2)}, run folder: {cfg.workdir}")
+    print(f"generator: {np.round(np.asarray(made), 2)}, run folder: {workdir}")
     return {"real": real, "noise": noise, "generator": made}
 
 

@@ -16,7 +16,7 @@ Bergstra & Bengio 2012, successive halving after Jamieson & Talwalkar 2016.
 """
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -85,7 +85,7 @@ def train(cfg: Config, dataset: data.Dataset) -> sweep.SweepResult:
 
     def alone(hparams, seed):
         rate, decay = hparams.values()
-        own = {"learning_rates": (rate,), "weight_decays": (decay,), "random": None}
+        own: Any = {"learning_rates": (rate,), "weight_decays": (decay,), "random": None}
         return dataclasses.replace(cfg, **own, num_seeds=1, seed=seed)
 
     return sweep.sweep(

@@ -80,6 +80,11 @@ def test_the_hook_writes_one_row_per_epoch_and_a_last_one(tmp_path, monkeypatch,
     assert lines[-1].startswith("  60 images: Fréchet distance")
 
 
+def test_too_few_samples_are_refused_before_training(monkeypatch, reference):
+    with pytest.raises(ValueError, match="num_samples must be at least 40, got 39"):
+        make_hook(monkeypatch, reference, None, num_samples=39)
+
+
 def test_the_hook_reports_a_collapse(monkeypatch, digits, reference):
     lines = []
     images = sorted_by_class(digits, 1).repeat(9, axis=0)

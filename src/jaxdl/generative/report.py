@@ -136,9 +136,17 @@ def make_hook(
         players: the networks; conditional ones generate equal numbers of all classes.
         key: root PRNG key of the noise; the same step draws the same noise.
         num_epochs: number of epochs of the whole training.
-        num_samples: number of images at the end.
+        num_samples: number of images at the end, at least 40.
         say: prints a line.
+
+    Raises:
+        ValueError: too few images.
     """
+    if num_samples < 40:
+        raise ValueError(
+            f"num_samples must be at least 40, got {num_samples}: a tenth of them is measured "
+            "after every epoch, and recall needs four images."
+        )
 
     @functools.partial(jax.jit, static_argnums=1)
     def generate(state: GANState, number: int, labels: Array | None) -> Array:
