@@ -29,7 +29,7 @@ def test_without_flags_it_classifies_digits(tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     (workdir,) = (tmp_path / "runs").iterdir()
     assert out.rstrip().endswith(f"run folder: runs/{workdir.name}")
-    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["test/accuracy"] > 0.97
     assert rows[-1].keys() >= {
         "epoch", "step", "train/loss", "test/loss", "test/accuracy", "learning_rate",
@@ -66,7 +66,9 @@ def test_models_and_optimizers(model, optimizer, quick, tmp_path, monkeypatch):
     flags = ["--model", model, "--optimizer", optimizer, "--schedule", schedule[optimizer]]
     flags += ["--weight_decay", "1e-3", "--augment", "shift_flip"]
     call([*quick, tmp_path / "run", *flags], monkeypatch)
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert rows[1]["train/loss"] < rows[0]["train/loss"]
 
 
@@ -74,7 +76,7 @@ def test_resume_goes_on_with_the_runs_own_configuration(quick, tmp_path, monkeyp
     workdir = tmp_path / "run"
     call([*quick, workdir, "--model", "cnn", "--optimizer", "momentum"], monkeypatch)
     call(["--workdir", workdir, "--resume", "--num_epochs", "3"], monkeypatch)
-    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert json.loads((workdir / "config.json").read_text())["config"]["model"] == "cnn"
 

@@ -34,7 +34,9 @@ def test_the_better_rate_goes_on_and_learns(swept):
     saved = json.loads((folder / "best" / "config.json").read_text())["config"]
     assert saved["learning_rates"] == [1e-2]
     assert saved["hidden"] == [16]
-    rows = [json.loads(line) for line in (folder / "best" / "metrics.jsonl").open()]
+    rows = [
+        json.loads(line) for line in (folder / "best" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert rows[-1]["test/accuracy"] == pytest.approx(best)
     assert np.asarray(Image.open(folder / "heat_map.png").convert("L")).std() > 20
 

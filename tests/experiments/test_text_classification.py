@@ -48,7 +48,7 @@ def test_it_learns_bigrams_and_leaves_pictures_and_sentences(
     workdir = tmp_path / "run"
     call(flags(data_dir, workdir), monkeypatch)
     out = capsys.readouterr().out
-    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["test/accuracy"] == 1.0
     assert rows[-1]["train/loss"] < rows[0]["train/loss"]
     assert "6 dev sentences: accuracy 1.0000" in out
@@ -79,7 +79,7 @@ def test_same_seed_same_history(data_dir, tmp_path, monkeypatch):
     def rows(name):
         return [
             {k: v for k, v in json.loads(line).items() if k.startswith(("train/", "test/"))}
-            for line in (tmp_path / name / "metrics.jsonl").open()
+            for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()
         ]
 
     call(flags(data_dir, tmp_path / "a", num_epochs=2), monkeypatch)

@@ -19,7 +19,7 @@ from jaxdl.data import synthetic
 def call(script, workdir, **fields):
     """History and run folder of an experiment."""
     history = script.main(script.Config(workdir=workdir, **fields))
-    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert rows == history
     assert config.load(script.Config, workdir / "config.json").workdir == workdir
     return history
