@@ -56,9 +56,9 @@ def make_loss(model: nn.Module) -> LossFn:
             outputs: Any = model.apply({"params": params}, images, train=train)
             results = {"loss": metrics.mean(losses.squared_error(outputs, images), mask)}
         else:
-            logits, mean, log_variance = model.apply(
-                {"params": params}, images, sample=True, rngs={"dropout": key}
-            )
+            rngs = {"dropout": key}
+            outputs = model.apply({"params": params}, images, sample=True, rngs=rngs)
+            logits, mean, log_variance = outputs
             divergence = losses.kl_to_standard_normal(mean, log_variance)
             elbo = losses.negative_elbo(logits, images, mean, log_variance)
             results = {"loss": metrics.mean(elbo, mask), "kl": metrics.mean(divergence, mask)}
@@ -119,7 +119,7 @@ def draw(cfg: Config, state: TrainState, dataset: data.Dataset, workdir: Path) -
     images, labels = dataset.test["image"], dataset.test["label"]
 
     def encode(state: TrainState, x: Array) -> Array:
-        codes = model.apply({"params": state.params}, to_float(x), method="encode")
+        codes: Any = model.apply({"params": state.params}, to_float(x), method="encode")
         return codes[0] if variational else codes
 
     def decode(codes: Any) -> np.ndarray:

@@ -52,7 +52,7 @@ class Config(config.Run):
 
 
 def make_model(cfg: Config, num_classes: int) -> nn.Module:
-    makers = {
+    makers: dict[str, Any] = {
         "mlp": partial(models.MLP, (512, 512, num_classes), dropout_rate=cfg.dropout_rate),
         "cnn": partial(models.CNN, num_classes, dropout_rate=cfg.dropout_rate),
         "lenet5": partial(models.LeNet5, num_classes),
@@ -65,12 +65,13 @@ def make_model(cfg: Config, num_classes: int) -> nn.Module:
 
 def make_optimizer(cfg: Config, num_steps: int) -> optax.GradientTransformation:
     nesterov = partial(optim.sgd, momentum=0.9, nesterov=True)
-    kinds = {"sgd": optim.sgd, "momentum": nesterov, "adam": optim.adam, "adamw": optim.adamw}
-    schedules = {"cosine": optim.warmup_cosine, "one_cycle": optim.one_cycle}
-    rate = cfg.learning_rate
+    kinds: dict[str, Any] = {"adam": optim.adam, "adamw": optim.adamw}
+    kinds |= {"sgd": optim.sgd, "momentum": nesterov}
+    schedules: dict[str, Any] = {"constant": lambda rate, _: rate, "cosine": optim.warmup_cosine}
+    schedules["one_cycle"] = optim.one_cycle
     return optim.recipe(
         kinds[cfg.optimizer],
-        rate if cfg.schedule == "constant" else schedules[cfg.schedule](rate, num_steps),
+        schedules[cfg.schedule](cfg.learning_rate, num_steps),
         weight_decay=cfg.weight_decay,
         decay_vectors=False,
         clip_norm=cfg.clip_norm,

@@ -53,7 +53,7 @@ def variants(variables: PyTree) -> dict[str, PyTree]:
     }
 
 
-def compare(workdir: Path, bundle: export.Bundle, test: Batch) -> list[dict[str, Any]]:
+def compare(workdir: Path, bundle: export.Bundle, test: Any) -> list[dict[str, Any]]:
     """Writes, reads and evaluates every variant; returns one row per variant."""
     rows: list[dict[str, Any]] = []
     for name, tree in variants(bundle.variables).items():
@@ -67,11 +67,13 @@ def compare(workdir: Path, bundle: export.Bundle, test: Batch) -> list[dict[str,
 
 
 def make_eval_fn(bundle: export.Bundle) -> Any:
+    model: Any = bundle.model  # a network of jaxdl.models
+
     def eval_fn(state: PyTree, batch: Batch) -> Metrics:
         wide = quantization.dequantize(state)
         dtype = jax.tree.leaves(wide["params"])[0].dtype
         images = bundle.preprocessing(batch["image"]).astype(dtype)
-        logits = jnp.asarray(bundle.model.apply(wide, images, train=False), jnp.float32)
+        logits = jnp.asarray(model.apply(wide, images, train=False), jnp.float32)
         labels = batch["label"]
         loss, accuracy = losses.cross_entropy(logits, labels), metrics.accuracy(logits, labels)
         values = {"accuracy": accuracy, "loss": loss}

@@ -83,7 +83,7 @@ def main(cfg: Config) -> dict[str, Any]:
     plots.save(figure, workdir / "alone.png")
     discriminator, params = make_players(cfg).discriminator, alone.gan.discriminator.params
     real, noise = (
-        float(jnp.mean(discriminator.apply({"params": params}, x)))
+        float(np.mean(np.asarray(discriminator.apply({"params": params}, x))))
         for x in (fresh, jax.random.uniform(keys[2], (1000, 4)))
     )
     print(f"discriminator alone: {real:.2f} for real examples, {noise:.2f} for noise")

@@ -90,7 +90,10 @@ def make_optimizer(cfg: Config, steps_per_epoch: int) -> optax.GradientTransform
 def train(cfg: Config, dataset: data.Dataset) -> tuple[TrainState, list[dict[str, Any]]]:
     """Trains with everything on; returns the state and the history, one row per epoch."""
     images, names = dataset.train["image"], tuple(dataset.class_names)
-    inits = {"dense_init": nn.initializers.normal(0.01), "bias_init": nn.initializers.zeros}
+    inits: dict[str, Any] = {
+        "dense_init": nn.initializers.normal(0.01),
+        "bias_init": nn.initializers.zeros,
+    }
     model = models.ConvNet(
         dropout_rate=cfg.dropout_rate, conv_init=kaiming_normal("fan_out"), **inits
     )

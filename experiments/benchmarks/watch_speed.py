@@ -80,19 +80,18 @@ class Times:
 
 
 def run_jaxdl(cfg: Config, dataset: data.Dataset, *, everything: bool) -> Times:
-    hparams, times = experiment.HParams(num_epochs=cfg.num_epochs), Times()
-    watch = dataclasses.replace(
-        experiment.WATCH, hparams=dataclasses.asdict(hparams), class_names=dataset.class_names
-    )
+    times, watch = Times(), experiment.WATCH if everything else None
     with tempfile.TemporaryDirectory() as folder:
-        experiment.train_model(
-            hparams,
-            dataset,
-            Path(folder),
-            watch if everything else None,
-            hooks=(times.end_epoch,),
-            progress=False,
-        )
+        options: dict[str, Any] = {"hooks": (times.end_epoch,), "progress": False}
+        if watch is None:
+            options["watch"] = None
+        run = experiment.run
+        settings = experiment.Config(num_epochs=cfg.num_epochs, workdir=Path(folder))
+        experiment.run = lambda *args, **given: run(*args, **{**given, **options})
+        try:
+            experiment.train(settings, dataset)
+        finally:
+            experiment.run = run
         return times.finish()
 
 

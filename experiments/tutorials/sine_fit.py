@@ -104,7 +104,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     best = np.polyval(np.polyfit(x, target, cfg.degree), x)
     floor, clean_floor = (((best - y) ** 2).mean() for y in (target, clean_target))
     print(f"best polynomial: loss {floor:.5f}, against the clean sine {clean_floor:.5f}")
-    curves = {
+    curves: dict[str, Any] = {
         f"after {cfg.num_steps:,} steps: MSE {loss:.4f}": (x, predict(cfg, state, points)),
         f"best polynomial: MSE {floor:.4f}": (x, best),
         "sin 2πx": (x, clean_target),

@@ -23,7 +23,7 @@ import numpy as np
 
 from jaxdl import config, losses, metrics, models, optim, plots
 from jaxdl.data import synthetic
-from jaxdl.train import evaluate, init_state, make_eval, make_step, run, supervised
+from jaxdl.train import Watch, evaluate, init_state, make_eval, make_step, run, supervised
 from jaxdl.types import Batch, TrainState
 
 
@@ -60,7 +60,7 @@ def train(
         workdir=cfg.workdir,
         resume=cfg.resume,
         config=cfg,
-        watch=train.Watch(every=1),
+        watch=Watch(every=1),
     )
 
 
@@ -79,7 +79,8 @@ def main(cfg: Config) -> list[dict[str, Any]]:
 
     def predict(points: np.ndarray) -> Any:
         model = models.MLP((*cfg.hidden, 2))
-        return jax.nn.softmax(model.apply({"params": state.params}, jnp.asarray(points)))
+        logits: Any = model.apply({"params": state.params}, jnp.asarray(points))
+        return jax.nn.softmax(logits)
 
     points = {
         name: (data["input"], data["label"])

@@ -11,7 +11,7 @@ from typing import Any
 
 from jaxdl._text import shorten
 
-Form = type | None | tuple["Form", ...] | list["Form"] | dict[str, "Form"]
+Form = type | None | tuple["Form", ...] | list["Form"] | Mapping[str, Any]
 """Description of JSON values, see :func:`check_form`."""
 
 MAX_LEVELS = 50
@@ -200,7 +200,7 @@ def _is_a(value: object, form: Form) -> bool:
 def _describe(form: Form) -> str:
     if isinstance(form, tuple):
         return " or ".join(map(_describe, form))
-    kind = type(form) if isinstance(form, list | dict) else form
+    kind: Any = type(form) if isinstance(form, list | dict) else form
     return NAMES.get(kind, "null")
 
 

@@ -56,7 +56,7 @@ class Exported(NamedTuple):
 @contextlib.contextmanager
 def portable() -> Iterator[None]:
     """Traces functions for any device: XLA's convolutions, full float32, no paths of sources."""
-    limit = jax.config.jax_traceback_in_locations_limit
+    limit = getattr(jax.config, "jax_traceback_in_locations_limit")  # noqa: B009
     jax.config.update("jax_traceback_in_locations_limit", 0)
     try:
         with prefer_implementation("lax"), jax.default_matmul_precision("highest"):

@@ -179,7 +179,8 @@ def check_stored(folder: Path, num_leaves: int) -> None:
     described = len(json.loads((folder / "_METADATA").read_bytes())["tree_metadata"])
     store = ts.KvStore.open({"driver": "file", "path": f"{folder}{os.sep}"}).result()
     nodes = [ts.ocdbt.dump(store).result()["versions"][-1]["root"]["location"]]
-    found, ends = 0, defaultdict(int)
+    found = 0
+    ends: defaultdict[str, int] = defaultdict(int)
     while nodes:
         for entry in ts.ocdbt.dump(store, nodes.pop()).result()["entries"]:
             if "location" in entry:

@@ -182,7 +182,7 @@ def average(
         if info.step >= newest_step:
             newest, newest_step = values, info.step
     for name, sums in total.items():
-        newest[name] = (sums / len(groups)).astype(newest[name].dtype)
+        newest[name] = jnp.asarray((sums / len(groups)).astype(newest[name].dtype))
     return jax.device_put(tree.nested(newest))
 
 

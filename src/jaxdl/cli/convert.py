@@ -74,7 +74,8 @@ def run(options: argparse.Namespace) -> int:
     start = next(start for start in INPUT_SHAPES if name.startswith(start))
     shape = tuple(options.input_shape or INPUT_SHAPES[start])
     if options.torch_module:
-        module, reason = import_function(options.torch_module), ""
+        module: Any = import_function(options.torch_module)
+        reason = ""
     else:
         module, reason = verify.torchvision_model(name, fields, shape)
     report = verify.convert(
@@ -126,7 +127,7 @@ def find_model(name: str) -> tuple[str, Callable[..., Any]]:
         with contextlib.suppress(ImportError, AttributeError):
             made = getattr(importlib.import_module(f"jaxdl.models.{module}"), attribute)
             return attribute, made
-    by_name = {each.lower(): each for each in models.__all__ if each[:1].isupper()}
+    by_name = {each.lower(): each for each in dir(models) if each[:1].isupper()}
     found = by_name.get(name.replace("_", "").lower())
     if found is None:
         raise ValueError(f"model not found: {name!r} (expected one of {', '.join(by_name)}).")

@@ -109,7 +109,7 @@ def _write_bundle(options: argparse.Namespace, bundle: "Bundle", out: Path) -> N
     save_bundle(out, bundle, intended_use=options.intended_use, limits=options.limits)
 
 
-def _test_data(name: str, folder: Path | str | None) -> "tuple[np.ndarray, np.ndarray]":
+def _test_data(name: str, folder: Path | str | None) -> "tuple[np.ndarray | list[str], np.ndarray]":
     """Raw inputs and labels of the test split of a data set."""
     from jaxdl import data
 

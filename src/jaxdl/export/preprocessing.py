@@ -242,7 +242,10 @@ class Preprocessing:
             raise ValueError(
                 f"preprocessing: unknown field {unknown[0]!r}; expected one of {', '.join(known)}."
             )
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**fields)
 
 
 def _color_note(info: ImageInfo, channels: int) -> str:

@@ -147,7 +147,7 @@ def _read_legacy(file: io.BufferedReader, num_bytes: int) -> object:
         count = int.from_bytes(file.read(8), "little")
         if count * (dtype.itemsize if dtype else 1) != data.size:
             raise ValueError(f"the storage {key[:200]!r} does not have the size in the pickle.")
-        if file.readinto(memoryview(data)) != data.size:
+        if file.readinto(data.data) != data.size:
             raise ValueError("it ends within a storage.")
     return content
 

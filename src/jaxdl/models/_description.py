@@ -108,7 +108,8 @@ def export_network(
 
     def apply(variables: PyTree, inputs: Array) -> PyTree:
         model_state = {name: values for name, values in variables.items() if name != "params"}
-        state = TrainState(None, variables["params"], model_state, None, None)
+        unused: Any = None
+        state = TrainState(unused, variables["params"], model_state, None, unused)
         return network.outputs(state, {network.image: inputs.astype(dtype)})
 
     return export_forward(apply, variables, shape, raw_dtype(dtype))
@@ -130,7 +131,7 @@ def raw_dtype(dtype: DTypeLike) -> str:
 
 def _class_names(label: Any, outputs: PyTree, names: Sequence[str]) -> list[str]:
     """A name per output of a classifier, its number if unknown; none for other models."""
-    shape = getattr(outputs, "shape", ())
+    shape: tuple[int, ...] = getattr(outputs, "shape", ())
     is_class = label is not None and jnp.issubdtype(label.dtype, jnp.integer) and label.ndim == 1
     if len(shape) != 2 or not is_class or shape[1] < 2:
         return []

@@ -157,7 +157,9 @@ def samples(
     >>> len(figure.axes)
     3
     """
-    source = ArraySource(data) if isinstance(data, Mapping) else data
+    if isinstance(data, Mapping):
+        data = ArraySource({name: np.asarray(array) for name, array in data.items()})
+    source: Source = data
     if "image" not in source.spec:
         raise ValueError(f"the data has no 'image', only {', '.join(map(repr, source.spec))}.")
     number = min(num_examples, len(source))

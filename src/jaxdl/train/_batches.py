@@ -539,7 +539,9 @@ class StreamedBatches:
         self.num_epochs, self.fingerprint = num_epochs, fingerprint
         self.num_batches, self.num_examples = len(loader), loader.num_examples
         self._first = self.loader.first_batch()
-        if self.loader.has_mask and not respects_mask(step.update, state, self._first):
+        if self.loader.has_mask and not respects_mask(
+            step.update, state, dict[str, Any](self._first)
+        ):
             self.loader = loader.replace(pad_last=False)
             self._first = self.loader.first_batch()
         _checks.check_data(self._first, ignore_label=step.ignore_label)
@@ -629,7 +631,7 @@ def sum_over_loader(eval_step: EvalStep, state: PyTree, loader: Loader) -> Metri
     return metrics.sum_over_steps(stack(results), sums) if results else sums
 
 
-def _evaluation_batches(eval_step: EvalStep, state: PyTree, loader: Loader) -> Iterator[Batch]:
+def _evaluation_batches(eval_step: EvalStep, state: PyTree, loader: Loader) -> Any:
     """Yields the batches of epoch 0, the last one unpadded if the function would count padding."""
 
     def stream(loader: Loader) -> Any:

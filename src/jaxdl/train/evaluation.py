@@ -72,7 +72,7 @@ def evaluate_checked(
 ) -> dict[str, Any]:
     """:func:`evaluate` of data that :func:`prepare` gave; also what ``run`` calls every epoch."""
     if isinstance(data, Loader):
-        results = metrics.result(sum_over_loader(eval_step, state, data))
+        results = metrics.result(sum_over_loader(eval_step, state, data) or {})
     else:
         scan = program(_make_scan, eval_step.fn, static_argnums=2)
         stacked = scan(state, dict(data), batch_size)
@@ -84,7 +84,7 @@ def evaluate_checked(
         elif network is not None:
             with padded(data).epoch(0) as batches:
                 for batch in batches:
-                    check_classes(network, state, batch)
+                    check_classes(network, state, dict[str, Any](batch))
     return results
 
 
