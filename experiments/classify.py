@@ -38,7 +38,6 @@ class Config(config.Run):
     model: Literal["mlp", "cnn", "lenet5", "mnist_cnn", "lstm", "resnet18"] = "mlp"
     """mlp is 784-512-512-10; lstm reads an image row by row."""
     optimizer: Literal["sgd", "momentum", "adam", "adamw"] = "adam"
-    """Plain SGD, SGD with Nesterov momentum 0.9, Adam or AdamW."""
     learning_rate: float = 1e-3
     """Peak learning rate."""
     schedule: Literal["constant", "cosine", "one_cycle"] = "constant"
