@@ -316,6 +316,7 @@ def test_a_config_file_repeats_a_run_in_another_folder(tmp_path):
         config.parse(Run, ["--config", str(path), "--workdir", str(tmp_path), "--resume"])
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_ends_quietly():
     program = PROGRAM.replace(
         'warnings.warn("careful")\n    raise ValueError(f"seed {cfg.seed} is bad")',

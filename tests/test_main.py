@@ -89,6 +89,7 @@ def test_an_unknown_command_is_refused_with_the_known_ones(capsys):
     assert "doctor" in message.replace("docter", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["--help", "doctor"])
 def test_a_closed_pipe_ends_quietly(command):
     reader, writer = os.pipe()
@@ -104,6 +105,7 @@ def test_a_closed_pipe_ends_quietly(command):
 # The doctor, from outside
 
 
+@pytest.mark.slow
 def test_the_doctor_finds_nothing_wrong_here():
     done = run("doctor", CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 0, done.stdout
@@ -113,6 +115,7 @@ def test_the_doctor_finds_nothing_wrong_here():
     assert "PROBLEM" not in done.stdout
 
 
+@pytest.mark.slow
 def test_the_doctor_names_a_platform_that_is_not_there():
     done = run("doctor", JAX_PLATFORMS="abacus")
     assert done.returncode == 1

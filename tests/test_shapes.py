@@ -38,6 +38,7 @@ def test_doctests_hold_with_checked_shapes(root):
     assert int(result.stdout.split()[-2]) > 0
 
 
+@pytest.mark.slow
 def test_a_wrong_shape_is_found():
     pytest.importorskip("beartype")
     code = """

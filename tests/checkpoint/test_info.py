@@ -79,6 +79,7 @@ def attempt(step_folder):
         return None, str(error)
 
 
+@pytest.mark.slow
 def test_weights_of_a_damaged_checkpoint_are_an_error_or_right(folder):
     generator = np.random.default_rng(0)
     step_folder, expected = folder / "2", variables_of(2)

@@ -43,6 +43,7 @@ def raw(leaf):
 # Leaves
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "leaf",
     [
@@ -116,6 +117,7 @@ def test_leaves_that_cannot_be_restored_are_refused_by_name(tmp_path, leaf, mess
 # Paths
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -200,6 +202,7 @@ def describe_another(folder):
     (folder / "content/metadata").write_bytes((folder.parent / "2/content/metadata").read_bytes())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [

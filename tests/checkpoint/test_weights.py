@@ -322,6 +322,7 @@ def in_a_process(call, devices):
     run_with_devices(devices, f"from checkpoint import test_weights; test_weights.{call}")
 
 
+@pytest.mark.slow
 def test_what_was_saved_on_eight_devices_is_restored_on_four_and_on_one(tmp_path):
     in_a_process(f"save_wide({str(tmp_path)!r})", 8)
     in_a_process(f"check_restored({str(tmp_path)!r}, 4)", 4)
@@ -331,6 +332,7 @@ def test_what_was_saved_on_eight_devices_is_restored_on_four_and_on_one(tmp_path
 # Best and last
 
 
+@pytest.mark.slow
 def test_after_fifty_epochs_the_best_and_the_last_two_are_left(tmp_path):
     """The metric is least at epoch 37 and comes near it once more, at epoch 45."""
     losses = np.abs(np.arange(51) - 37.0) + 1.0

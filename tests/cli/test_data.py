@@ -15,6 +15,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 def test_a_set_of_images(tmp_path, capsys):
     assert run("digits", "--split", "test", "--num_examples", 8, "--out", tmp_path / "new") == 0
     lines = capsys.readouterr().out.splitlines()
@@ -30,6 +31,7 @@ def test_a_set_of_images(tmp_path, capsys):
         assert pixels.std() > 10  # not blank
 
 
+@pytest.mark.slow
 def test_folders_and_tables_and_texts(tmp_path, capsys):
     generator = np.random.default_rng(0)
     for name in ("cat", "dog"):

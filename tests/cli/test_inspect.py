@@ -28,6 +28,7 @@ def line_of(text, name):
     return line.split()
 
 
+@pytest.mark.slow
 def test_a_run_shows_model_step_metrics_and_tree(run, capsys):
     folder, state, history, _ = run
     shown = inspect(capsys, folder, "--checkpoint", "last")

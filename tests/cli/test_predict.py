@@ -29,6 +29,7 @@ def save(array, path, mode="L", size=None):
     (image if size is None else image.resize(size)).save(path)
 
 
+@pytest.mark.slow
 def test_a_folder_of_images_becomes_a_table_and_a_picture(bundle, tmp_path, capsys):
     test = digits().test
     for index in range(12):

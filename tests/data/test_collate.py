@@ -26,6 +26,7 @@ def make_data(number):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "batch_size", "rows", "last"), SIZES)
 def test_number_of_batches_and_size_of_the_last(number, batch_size, rows, last):
     assert num_batches(number, batch_size) == rows

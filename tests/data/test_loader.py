@@ -66,6 +66,7 @@ def test_lists_mappings_and_iterables_are_sources():
     assert len(data.Loader(counted.source, batch_size=5, epoch_size=99)) == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 1, 2])
 @pytest.mark.parametrize("drop_last", [False, True])
 def test_an_epoch_loses_and_doubles_no_index(num_workers, drop_last):

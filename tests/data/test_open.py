@@ -309,6 +309,7 @@ def test_options_go_to_the_reader(tmp_path):
         data.open("digits", size=(8, 8))
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data")
 def test_the_real_sets():

@@ -44,6 +44,7 @@ def nothing_is_left():
     return not multiprocessing.active_children() and not MEMORY.left()
 
 
+@pytest.mark.slow
 def test_processes_give_the_batches_and_the_error_of_one_and_leave_nothing():
     options = {"shuffle": True, "key": 3}
     bad = int(data.RandomSampler(30, key=3).order(0)[21])
@@ -63,6 +64,7 @@ def test_processes_give_the_batches_and_the_error_of_one_and_leave_nothing():
     assert nothing_is_left()
 
 
+@pytest.mark.slow
 def test_a_loop_that_is_left_leaves_no_process():
     batches = data.Loader(Numbers(40), num_workers=1, **OPTIONS).epoch(0, start=7)
     assert next(batches)["x"][0, 0] == 28
@@ -135,6 +137,7 @@ def test_a_worker_that_does_not_begin_is_an_error(function, error, message):
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.slow
 def test_a_script_without_a_main_guard_is_told(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
@@ -152,6 +155,7 @@ def test_a_script_without_a_main_guard_is_told(tmp_path):
     assert "array([1]" in result.stdout
 
 
+@pytest.mark.slow
 def test_two_processes_see_the_batches_of_one():
     with socket.socket() as probe:
         probe.bind(("localhost", 0))

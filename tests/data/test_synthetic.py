@@ -14,6 +14,7 @@ def key():
     return jax.random.key(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "shapes"),
     [

@@ -9,6 +9,7 @@ from jaxdl import data, export
 from jaxdl.__main__ import main
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["vae", "autoencoder"])
 def test_learns_and_draws(tmp_path, model, capsys):
     cfg = autoencode.Config(

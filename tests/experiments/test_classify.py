@@ -23,6 +23,7 @@ def call(arguments, monkeypatch):
     config.main(classify.main, classify.Config, description=classify.__doc__)
 
 
+@pytest.mark.slow
 def test_without_flags_it_classifies_digits(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     call([], monkeypatch)
@@ -59,6 +60,7 @@ def quick():
     return ["--data", "digits", "--num_epochs", "2", "--workdir"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adamw"])
 def test_models_and_optimizers(model, optimizer, quick, tmp_path, monkeypatch):
@@ -72,6 +74,7 @@ def test_models_and_optimizers(model, optimizer, quick, tmp_path, monkeypatch):
     assert rows[1]["train/loss"] < rows[0]["train/loss"]
 
 
+@pytest.mark.slow
 def test_resume_goes_on_with_the_runs_own_configuration(quick, tmp_path, monkeypatch):
     workdir = tmp_path / "run"
     call([*quick, workdir, "--model", "cnn", "--optimizer", "momentum"], monkeypatch)
@@ -98,6 +101,7 @@ def test_a_mistyped_flag_is_named_with_what_was_expected(flags, message, monkeyp
     assert message in printed.err + printed.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -123,6 +127,7 @@ def test_a_mistake_is_one_line_that_says_what_to_do(flags, message, tmp_path, mo
         assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_resuming_with_another_model_names_the_flag(quick, tmp_path, monkeypatch, capsys):
     call([*quick, tmp_path / "run"], monkeypatch)
     before = (tmp_path / "run" / "config.json").read_bytes()
@@ -132,6 +137,7 @@ def test_resuming_with_another_model_names_the_flag(quick, tmp_path, monkeypatch
     assert (tmp_path / "run" / "config.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     command = [sys.executable, SCRIPT, "--num_epochs", "3000", "--workdir", tmp_path / "run"]
     process = subprocess.Popen(

@@ -18,6 +18,7 @@ def results(tmp_path_factory):
     return {row["weights"]: row for row in rows}, folder / "out"
 
 
+@pytest.mark.slow
 def test_half_precision_and_int8_are_smaller_and_cost_little(results):
     rows, _ = results
     first = rows["float32"]

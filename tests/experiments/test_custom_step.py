@@ -48,6 +48,7 @@ def test_without_a_climb_it_is_plain_descent():
     np.testing.assert_array_equal(state.params["w"], plain.params["w"])
 
 
+@pytest.mark.slow
 def test_the_experiment_learns_and_resumes(tmp_path):
     cfg = custom_step.Config(num_epochs=6, batch_size=32, workdir=tmp_path / "a")
     whole, history = custom_step.train(cfg, SMALL)

@@ -7,6 +7,7 @@ import fine_tune
 from jaxdl import export, optim, tree
 
 
+@pytest.mark.slow
 def test_three_ways_are_compared(tmp_path):
     cfg = fine_tune.Config(
         source_epochs=1, target_epochs=6, num_target=40, workdir=tmp_path / "runs"
@@ -25,6 +26,7 @@ def test_three_ways_are_compared(tmp_path):
     assert [int(name[-1]) for name in bundle.class_names] == [5, 6, 7, 8, 9]
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_stays_to_the_last_bit(tmp_path):
     cfg = fine_tune.Config()
     source = fine_tune.load(cfg, "digits", 0)

@@ -10,6 +10,7 @@ import pytest
 from jaxdl import optim
 
 
+@pytest.mark.slow
 def test_the_game_goes_the_way_of_the_book():
     """Appendix D: the first three steps, the radius, its growth, and the last point."""
     path = gan_game.train(gan_game.Config(), *gan_game.with_optax(optim.sgd(0.1)))
@@ -35,6 +36,7 @@ def test_other_updates_circle_or_reach_the_equilibrium(tmp_path):
     assert (tmp_path / "game.png").is_file()
 
 
+@pytest.mark.slow
 def test_pixels_are_drawn_with_their_probabilities(tmp_path):
     row = gan_pixels.main(gan_pixels.Config(workdir=tmp_path))
     assert 0 < row["largest difference"] < 0.3
@@ -50,6 +52,7 @@ def test_a_discriminator_that_cannot_distinguish_has_the_ideal_loss(tmp_path):
     assert (tmp_path / "ideal.png").is_file()
 
 
+@pytest.mark.slow
 def test_modes_are_counted():
     centers = gan_ring.centers()
     np.testing.assert_allclose(np.linalg.norm(centers, axis=1), 2.0)

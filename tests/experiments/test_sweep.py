@@ -25,6 +25,7 @@ def swept(tmp_path_factory):
     return sweep.main(cfg), cfg.workdir
 
 
+@pytest.mark.slow
 def test_the_better_rate_goes_on_and_learns(swept):
     result, folder = swept
     assert list(result.num_epochs) == [1, 1, 1, 1, 3, 3, 3, 3]

@@ -42,6 +42,7 @@ def flags(data_dir, workdir, **options):
     return ["--data_dir", data_dir, "--workdir", workdir, *listed]
 
 
+@pytest.mark.slow
 def test_it_learns_bigrams_and_leaves_pictures_and_sentences(
     data_dir, tmp_path, monkeypatch, capsys
 ):
@@ -75,6 +76,7 @@ def test_it_learns_bigrams_and_leaves_pictures_and_sentences(
     assert bad.split()[1] == "negative"
 
 
+@pytest.mark.slow
 def test_same_seed_same_history(data_dir, tmp_path, monkeypatch):
     def rows(name):
         return [
@@ -88,6 +90,7 @@ def test_same_seed_same_history(data_dir, tmp_path, monkeypatch):
     assert rows("a") == rows("b") != rows("c")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -36,6 +36,7 @@ def assert_picture(path, *colors):
 # Linear regression
 
 
+@pytest.mark.slow
 def test_linear_regression_stops_at_the_first_check_below_one(tmp_path, capsys):
     history = call(linear_regression, tmp_path / "run")
     loss = [row["train/loss"] for row in history]
@@ -49,6 +50,7 @@ def test_linear_regression_stops_at_the_first_check_below_one(tmp_path, capsys):
     assert_picture(tmp_path / "run" / "fit.png", "#0072B2", "#D55E00", "#333333")
 
 
+@pytest.mark.slow
 def test_linear_regression_ends_on_the_least_squares_line(tmp_path, capsys):
     history = call(linear_regression, tmp_path / "run", stop_below=0.0, seed=3)
     data_key = jax.random.split(jax.random.key(3), 4)[0]
@@ -77,6 +79,7 @@ def test_linear_regression_with_too_high_a_rate_says_so(tmp_path, monkeypatch, c
 # Logistic regression
 
 
+@pytest.mark.slow
 def test_logistic_regression_stops_above_99_percent(tmp_path):
     history = call(logistic_regression, tmp_path / "run")
     accuracy = [row["train/accuracy"] for row in history]
@@ -89,6 +92,7 @@ def test_logistic_regression_stops_above_99_percent(tmp_path):
     assert (tmp_path / "run" / "learning_curves.png").exists()
 
 
+@pytest.mark.slow
 def test_logistic_regression_of_clouds_that_no_line_parts_ends_with_its_steps(tmp_path):
     history = call(logistic_regression, tmp_path / "run", seed=3, max_steps=400)
     assert len(history) == 400
@@ -129,6 +133,7 @@ def test_sine_fit_counts_its_steps_to_the_last(tmp_path):
 # Toy network
 
 
+@pytest.mark.slow
 def test_the_toy_network_separates_its_points(tmp_path, capsys):
     history = call(toy_network, tmp_path / "run")
     assert [row["step"] for row in history] == [3, 6, 9]  # three steps see all five points

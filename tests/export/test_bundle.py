@@ -50,6 +50,7 @@ def test_a_bundle_gives_what_the_model_gives(saved):
         np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.slow
 def test_it_runs_in_one_line_in_another_process(saved, tmp_path):
     path, *_ = saved
     moved = path.rename(tmp_path / "elsewhere")

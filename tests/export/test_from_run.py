@@ -20,6 +20,7 @@ def trained(tmp_path_factory):
     return folder, *make_run(folder, ema=0.9)
 
 
+@pytest.mark.slow
 def test_a_run_becomes_a_bundle_with_the_weights_that_were_evaluated(trained):
     folder, state, history, description = trained
     run = read_run(folder, which="last")

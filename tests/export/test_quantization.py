@@ -71,6 +71,7 @@ def test_what_is_not_finite_cannot_be_quantised(bad):
         quantization.quantize({"kernel": KERNEL}, "weight")
 
 
+@pytest.mark.slow
 def test_a_quantised_network_is_saved_loaded_and_runs_compiled_from_int8(cnn, tmp_path):
     model, variables, x = cnn
     small = quantization.quantize(variables)

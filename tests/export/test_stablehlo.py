@@ -44,6 +44,7 @@ def written(tmp_path_factory):
     return path, function
 
 
+@pytest.mark.slow
 def test_a_recurrent_network_takes_raw_images_of_any_batch(tmp_path):
     function = classifier(models.RecurrentClassifier(4, "gru", 6, 5))
     difference = write_stablehlo(tmp_path / "a", function, (12, 12, 1), info={"classes": ["x"]})
@@ -59,6 +60,7 @@ def test_a_recurrent_network_takes_raw_images_of_any_batch(tmp_path):
         exported.call(IMAGES.astype(np.float32))
 
 
+@pytest.mark.slow
 def test_gradients_of_the_pixels_are_kept(written):
     path, function = written
     call, pixels = load_exported(path).module.call, jnp.asarray(IMAGES / np.float32(255))
@@ -71,6 +73,7 @@ def test_gradients_of_the_pixels_are_kept(written):
         write_stablehlo(path, function, (12, 12, 1), gradients=True)
 
 
+@pytest.mark.slow
 def test_jax_alone_reads_the_file(written):
     """Three lines of the module's docstring, in a process that cannot import jaxdl."""
     path, function = written

@@ -16,6 +16,7 @@ from jaxdl.train import Players
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
+@pytest.mark.slow
 def test_real_images_are_near_and_noise_is_far(digits, reference):
     images = digits.train["image"][:360] / np.float32(255)
     labels = digits.train["label"][:360]

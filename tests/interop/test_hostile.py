@@ -71,6 +71,7 @@ def victim_of(folder):
     return folder / "victim"
 
 
+@pytest.mark.slow
 def test_nothing_is_run_or_opened_and_memory_is_bounded(everything):
     folder, results = everything
     assert len(results) > 1600

@@ -70,6 +70,7 @@ def as_transformers(variables):
     return spell(result, TO_VIT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", [{}, TO_FIVE], ids=["transformers 4", "transformers 5"])
 def test_a_vit_is_read_under_both_spellings(table, tmp_path):
     model, size = make_classifier(VIT)

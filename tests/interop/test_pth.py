@@ -139,6 +139,7 @@ def test_what_holds_no_plain_weights_says_what_to_do(name, words):
         read_weights(FIXTURES / name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["state_dict.pth", "views.pth"])
 def test_truncated_and_flipped_files_give_an_error_and_never_other_weights(name, tmp_path):
     whole, path = (FIXTURES / name).read_bytes(), tmp_path / name
@@ -483,6 +484,7 @@ def repeated(function, arguments):
     return function + b"q\x00" + arguments + b"q\x01](" + call * 10_000 + b"e"
 
 
+@pytest.mark.slow
 def test_memory_and_time_stay_bounded(tmp_path):
     bombs = [
         doubling(200),  # 2**200 tuples if anybody walked them

@@ -93,6 +93,7 @@ def test_the_way_back_is_bitwise_by_our_spelling_and_by_theirs():
         assert theirs[name].flags.writeable
 
 
+@pytest.mark.slow
 def test_linens_attention_is_stacked_or_apart():
     attention = linen.MultiHeadDotProductAttention(num_heads=2, qkv_features=4)
     target = {"params": {"attn": attention.init(jax.random.key(0), jnp.zeros((1, 5, 6)))["params"]}}

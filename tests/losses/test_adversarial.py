@@ -45,6 +45,7 @@ def test_values_and_gradients_equal_pytorchs(name):
         compare(f"GAN loss {name}", gradient, arrays[f"{player}_gradient"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradients_are_those_of_the_values(name):
     outputs = 2 * draw("check", (4, 3))

@@ -124,6 +124,7 @@ def split(inputs):
     return [x for x in inputs if is_float(x)], [x for x in inputs if not is_float(x)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradients_are_those_of_finite_differences(name):
     floats, others = split(LOSSES[name][1:])
@@ -131,6 +132,7 @@ def test_gradients_are_those_of_finite_differences(name):
     check_grads(function, floats, 1, modes=["rev"], atol=1e-2, rtol=1e-2, eps=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_mask_equals_slice(name):
     """Padding of 1e4 under a mask leaves the mean and its gradient as they are without it."""
@@ -146,6 +148,7 @@ def test_mask_equals_slice(name):
         np.testing.assert_allclose(ours[:4], theirs, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_extreme_scores_have_finite_losses_and_gradients(name, sign):
@@ -159,6 +162,7 @@ def test_extreme_scores_have_finite_losses_and_gradients(name, sign):
     assert all(jnp.isfinite(gradient).all() for gradient in gradients)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_bfloat16_is_computed_in_float32(name):
     """The only error is the rounding of the inputs."""
@@ -231,6 +235,7 @@ def test_every_case_from_torch_is_compared():
     assert CASES.keys() == PARITY.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PARITY)
 def test_values_and_gradients_equal_torchs(name):
     case = {key: jnp.asarray(array) for key, array in CASES[name].items()}

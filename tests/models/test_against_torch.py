@@ -78,6 +78,7 @@ def draw_variables(case, x):
     return params_from_torch(state, target) | constants
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", MODELS)
 def test_outputs_gradients_and_statistics(case):
     expected, x = CASES[case], draw(f"{case}/inputs", INPUTS[case])

@@ -27,6 +27,7 @@ def variables_of(model, *inputs):
 # Sizes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("generator", "discriminator", "shape", "counts"),
     [
@@ -187,6 +188,7 @@ def test_names_are_those_of_the_notebooks_and_the_tutorial():
     assert found == norms | {f"main.{i}.weight" for i in (0, 3, 6, 9, 12)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "activation"), [("leaky", None), ("gelu", GELU)])
 def test_the_books_convolutional_nets_equal_pytorchs(case, activation):
     options = {} if activation is None else {"activation": activation}
@@ -306,6 +308,7 @@ def test_a_concatenated_label_is_a_map_of_its_own():
     np.testing.assert_allclose(maps[0, 1, 1, 0], kernel[:, :, 2, 0].sum(), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_projection_adds_the_product_of_embedding_and_maps():
     model = models.DCGANDiscriminator(2, "none", num_classes=3)
     x, label = jnp.asarray(draw("x", (2, 8, 8, 1))), jnp.array([2, 0])

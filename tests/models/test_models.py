@@ -16,6 +16,7 @@ from jaxdl.models.convnet import StridedConvNet
 from jaxdl.nn import initializers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "shape", "params", "statistics"),
     [
@@ -80,6 +81,7 @@ def test_number_of_parameters_of_each_layer(model, shape, params):
     assert len(jax.tree.leaves(layers)) == 2 * len(params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [
@@ -118,6 +120,7 @@ DROPOUT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DROPOUT)
 def test_dropout_is_on_in_training_only(name):
     model, x = DROPOUT[name], draw(2, 10, 10, 1)
@@ -138,6 +141,7 @@ def test_dropout_is_on_in_training_only(name):
     np.testing.assert_array_equal(evaluated, same)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_dtype_of_the_computation_leaves_parameters_and_statistics_in_float32(name):
     model, x = SMALL[name].clone(dtype=jnp.bfloat16), jnp.zeros((2, 12, 12, 1))
@@ -196,6 +200,7 @@ def test_what_does_not_fit_is_refused(model, shape, message):
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *shape)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "last"),
     [
@@ -286,6 +291,7 @@ def test_initializers_can_be_chosen():
     assert (params["layer1_1"]["bias"] == 0).all()
 
 
+@pytest.mark.slow
 def test_vgg_and_vit_start_as_torchvisions():
     x = jnp.zeros((1, 8, 8, 3))
     vgg = quick_jit(models.VGG((1,), 4, width=8, hidden=32).init)(jax.random.key(0), x)["params"]
@@ -305,6 +311,7 @@ def test_vgg_and_vit_start_as_torchvisions():
     assert (vit["heads_head"]["kernel"] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [

@@ -20,6 +20,7 @@ def test_resnets_features_are_the_means_of_its_last_stage():
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_resnet_starts_from_kaiming_and_perhaps_from_its_shortcuts():
     model = models.ResNet((1,), models.resnet.Bottleneck, 3, stem="cifar", width=16)
     x = draw(1, 4, 4, 3)

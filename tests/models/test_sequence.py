@@ -45,6 +45,7 @@ def in_pytorchs_order(params, cell):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 def test_values_gradients_and_statistics_are_pytorchs(cell):
     arrays, model = CASES[f"row classifier {cell}"], small(cell)
@@ -89,6 +90,7 @@ def test_parameters_are_as_many_as_pytorchs(cell, expected):
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["batch_stats"])) == 128
 
 
+@pytest.mark.slow
 def test_an_image_is_a_sequence_of_its_rows():
     model, images = small("lstm"), draw(2, 3, 4, 2)
     variables = model.init(jax.random.key(0), images)
@@ -98,6 +100,7 @@ def test_an_image_is_a_sequence_of_its_rows():
     assert np.abs(model.apply(variables, images) - model.apply(variables, rows[:, ::-1])).max() > 0
 
 
+@pytest.mark.slow
 def test_masked_examples_count_neither_in_the_statistics_nor_in_the_other_outputs():
     model, x = small("gru"), draw(5, 3, 4)
     variables = model.init(jax.random.key(0), x)
@@ -109,6 +112,7 @@ def test_masked_examples_count_neither_in_the_statistics_nor_in_the_other_output
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), padded_state, state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 def test_it_overfits_32_examples_in_one_trace_and_under_vmap_over_seeds(cell):
     model = RecurrentClassifier(4, cell, 16, 16, dropout_rates=(0.0, 0.0))
@@ -133,6 +137,7 @@ def test_it_overfits_32_examples_in_one_trace_and_under_vmap_over_seeds(cell):
     assert len(traces) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 def test_bfloat16_and_a_batch_of_one(cell):
     model, x = small(cell, dtype=jnp.bfloat16), draw(1, 3, 4)
@@ -144,6 +149,7 @@ def test_bfloat16_and_a_batch_of_one(cell):
     np.testing.assert_allclose(np.asarray(outputs, np.float32), exact, atol=0.05)
 
 
+@pytest.mark.slow
 def test_dropout_is_drawn_in_training_only():
     model, x = small("lstm", dropout_rates=(0.5, 0.5)), draw(6, 3, 4)
     variables = model.init(jax.random.key(0), x)
@@ -245,6 +251,7 @@ def test_word_dropout_leaves_words_out_of_the_mean_in_training_only():
     assert model.apply(variables, tokens)[0, 0] == 0.5
 
 
+@pytest.mark.slow
 def test_it_overfits_32_texts_in_one_trace_and_leaves_the_padding_row_at_zero():
     generator = np.random.default_rng(0)
     tokens = generator.integers(0, 50, (32, 6)).astype(np.int32)

@@ -70,6 +70,7 @@ def member(stacked, index):
 
 
 # the network with max-pooling learns as LeNet5 and the convolutional ones with pooling do
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name != "lenet_max_pool"])
 def test_overfits_32_examples_in_one_trace_and_under_vmap_as_alone(name):
     model, tx, step, batch = make_parts(name)
@@ -105,6 +106,7 @@ def test_overfits_32_examples_in_one_trace_and_under_vmap_as_alone(name):
     assert num_traces == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_bfloat16_is_close_and_one_example_is_enough(name):
     model, shape = FAMILIES[name]
@@ -130,6 +132,7 @@ def test_bfloat16_is_close_and_one_example_is_enough(name):
         assert jnp.isfinite(train_one).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "shape"),
     [
@@ -166,6 +169,7 @@ def test_a_step_in_half_precision_is_close_to_one_in_float32(model, shape):
         assert error < tolerance, (precision, error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [tutorial.FixedWeightMLP(6), tutorial.NestedMLP((5, 4), 6)],
@@ -195,6 +199,7 @@ def test_networks_of_one_number_under_vmap_and_in_bfloat16_with_their_gradient(m
     )
 
 
+@pytest.mark.slow
 def test_functional_cnn_overfits_and_works_under_vmap_and_in_bfloat16():
     x = jnp.asarray(RNG.integers(0, 2, (16, 20, 20, 1)), jnp.float32)
     labels = jnp.arange(16) % 4

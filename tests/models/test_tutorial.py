@@ -153,6 +153,7 @@ def start(params, tx):
     return TrainState(jnp.zeros((), jnp.int32), params, {}, tx.init(params), jax.random.key(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_member_of_a_sweep_over_seeds_trains_as_alone(name):
     data, tx = data_of(name), optim.sgd(0.01, momentum=0.9)

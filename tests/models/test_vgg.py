@@ -2,11 +2,13 @@
 
 import jax
 import numpy as np
+import pytest
 from helpers.small_models import convolve, dense, draw, draw_variables, intermediates, pool
 
 from jaxdl import models
 
 
+@pytest.mark.slow
 def test_vgg16_has_the_taps_of_the_papers():
     model, x = models.VGG16(3, width=2, hidden=6), draw(1, 32, 32, 3)
     variables = draw_variables(model, x)

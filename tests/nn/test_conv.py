@@ -70,6 +70,7 @@ SPREAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SPREAD)
 def test_values_and_gradients_are_pytorchs(case):
     arrays, options = CASES[case], SPREAD[case]

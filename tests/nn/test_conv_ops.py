@@ -43,6 +43,7 @@ CONVOLUTIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "stride", "padding"), CONVOLUTIONS)
 def test_the_two_implementations_agree_in_values_and_gradients(size, stride, padding):
     @jax.jit
@@ -79,6 +80,7 @@ PAIRS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("case", [*TRANSPOSED, *PAIRS])
 def test_values_and_gradients_are_pytorchs(case, implementation):
@@ -145,6 +147,7 @@ def test_a_batch_of_kernels_equals_each_kernel_alone():
         np.testing.assert_allclose(outputs, alone(images, kernel), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize(("pool", "stride", "padding"), [(2, 1, 0), (2, 2, "SAME"), (3, (1, 2), 1)])
 def test_pooling_with_the_convolution_is_pooling_after_it(implementation, pool, stride, padding):

@@ -21,6 +21,7 @@ def gradient(embed, indices, table=TABLE):
     return jax.grad(lambda t: embed.apply({"params": {"embedding": t}}, indices).sum())(table)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", cases_embedding.OPTIONS)
 def test_values_and_gradients_are_pytorchs(name):
     arrays = CASES[f"embedding {name}"]

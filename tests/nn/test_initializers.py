@@ -97,6 +97,7 @@ SCALED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCALED)
 def test_deviation_and_bounds_are_those_of_torchs_formulas(name):
     init, shape, deviation = SCALED[name]

@@ -81,6 +81,7 @@ def test_bilinear_values_and_gradients_are_pytorchs():
     compare("bilinear, gradients", pull_back(2 * outputs), expected)
 
 
+@pytest.mark.slow
 def test_bilinear_by_hand():
     kernel = jnp.array([[[1.0, 0.0], [2.0, 1.0]], [[0.0, 3.0], [0.0, 0.0]]])  # W[i, j, k]
     params = {"kernel": kernel, "bias": jnp.array([10.0, 20.0])}
@@ -139,6 +140,7 @@ def test_pooling_gives_unit_vectors_whatever_the_scale_and_the_order_of_the_pixe
     np.testing.assert_allclose(bilinear_pool(100 * maps), bilinear_pool(10 * maps), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16])
 def test_pooling_of_zeros_is_zero_with_a_finite_gradient(dtype):
     zeros = jnp.zeros((1, 2, 2, 3), dtype)
@@ -147,6 +149,7 @@ def test_pooling_of_zeros_is_zero_with_a_finite_gradient(dtype):
     assert jnp.isfinite(jax.grad(lambda x: bilinear_pool(x).sum())(zeros)).all()
 
 
+@pytest.mark.slow
 def test_check_grads_of_both():
     x1, x2 = draw(2, 3), draw(2, 4)
     variables = Bilinear(2).init(jax.random.key(0), x1, x2)

@@ -65,6 +65,7 @@ def test_integers_are_normalized_in_float32():
     np.testing.assert_array_equal(outputs, train(NORM, pixels.astype(np.float32))[0])
 
 
+@pytest.mark.slow
 def test_batch_norm_three_steps_and_an_evaluation():
     arrays = read_cases("layers")["batch_norm"]
     norm = nn.BatchNorm()

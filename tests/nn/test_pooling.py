@@ -39,6 +39,7 @@ POOLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", POOLS)
 def test_values_and_gradients_are_pytorchs(case):
     arrays = CASES[case]

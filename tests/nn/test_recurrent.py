@@ -42,6 +42,7 @@ def unflatten(vector, like):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", cases_recurrent.LAYERS)
 def test_values_and_gradients_are_pytorchs(case):
     cell, layers, both, with_lengths = cases_recurrent.LAYERS[case]
@@ -164,6 +165,7 @@ def module(request):
     return request.param(4, bidirectional=True)
 
 
+@pytest.mark.slow
 def test_lengths_equal_each_sequence_alone(module):
     x = draw(3, 5, 4)
     variables = init(module, x)
@@ -178,6 +180,7 @@ def test_lengths_equal_each_sequence_alone(module):
             np.testing.assert_allclose(ours[:, row], theirs[:, 0], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_stands_in_the_padding_changes_nothing_and_gets_no_gradient(module):
     x = draw(3, 5, 4)
     variables = init(module, x)
@@ -224,6 +227,7 @@ def test_the_backward_direction_is_the_forward_one_of_the_reversed_sequence():
     np.testing.assert_allclose(h[1], last[0], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", CELLS)
 def test_gradients_numerically_twice_over(module):
     x, lengths = draw(2, 3, 2), jnp.array([3, 2])

@@ -46,6 +46,7 @@ def test_every_part_moves_at_its_own_rate():
     assert optim.learning_rates(state) == {"learning_rate/head": 0.5, "learning_rate/rest": 1.0}
 
 
+@pytest.mark.slow
 def test_the_rate_of_every_part_is_read_as_it_changes():
     halving = optim.exponential(1.0, 0.5)
     tx = optim.recipe(optim.adam, halving, parts={"head": ("^head", 1e-2)}, ema=0.9, accumulate=2)
@@ -53,6 +54,7 @@ def test_the_rate_of_every_part_is_read_as_it_changes():
     assert optim.learning_rates(state) == {"learning_rate/head": 0.01, "learning_rate/rest": 0.25}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make", [optim.sgd, optim.adam, optim.adamw, optim.rmsprop, optim.lamb, optim.lion, optim.muon]
 )

@@ -25,6 +25,7 @@ def make_training(tx, loss=losses.cross_entropy, model=None):
     return train.make_step(loss_fn, tx), state, seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_computes_in_it_and_keeps_float32(dtype):
     half, state, seen = make_training(optim.recipe(optim.sgd, 0.1, precision=dtype))

@@ -35,6 +35,7 @@ SCHEDULES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_schedule(name):
     """To the last bits of float32: one part in two million of the largest rate."""

@@ -92,6 +92,7 @@ def test_the_grid_rounds_its_rows_up(number, columns, rows):
     assert figure.axes[-1].get_gridspec().get_geometry() == expected
 
 
+@pytest.mark.slow
 def test_the_grid_shows_the_pixels():
     images = np.linspace(0, 1, 2 * 5 * 4 * 3).reshape(2, 5, 4, 3).astype(np.float32)
     figure = plots.image_grid(images, titles=["a", "$b$"], title_colors=["red", "black"])

@@ -33,6 +33,7 @@ HISTORY = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "size"),
     [
@@ -79,6 +80,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
         plots.save(figure, tmp_path / "picture.jpg")
 
 
+@pytest.mark.slow
 def test_threads_draw_the_same_picture(tmp_path):
     def draw(name):
         plots.save(plots.confusion_matrix(np.eye(3), ["a", "b", "c"]), tmp_path / name)
@@ -92,6 +94,7 @@ def test_threads_draw_the_same_picture(tmp_path):
     assert len({(tmp_path / name).read_bytes() for name in names}) == 1
 
 
+@pytest.mark.slow
 def test_importing_plots_does_not_import_matplotlib_and_drawing_not_pyplot():
     code = """
 import sys, numpy

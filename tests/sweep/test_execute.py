@@ -17,6 +17,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 run_sweep = functools.partial(sweep.sweep, shrink, progress=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", [[{}], sweep.grid(width=[2, 3])])
 @pytest.mark.parametrize("halving", [None, (1, 2)])
 def test_seeds_without_a_traced_hyperparameter(space, halving):
@@ -78,6 +79,7 @@ def two_devices():
     return run_with_devices(2, script).splitlines()
 
 
+@pytest.mark.slow
 def test_the_loop_trains_one_member_on_every_device(two_devices):
     assert "None loop 2 2 2 2 2 2 2 2 2 2 2" in two_devices
 
@@ -119,6 +121,7 @@ def test_max_bytes_limits_the_program():
         sweep.sweep(least_squares, space, DATA, max_bytes=300, **options)
 
 
+@pytest.mark.slow
 def test_members_sharded_over_eight_devices_equal_their_solo_runs():
     script = """
         import jax, numpy as np

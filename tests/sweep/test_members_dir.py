@@ -50,6 +50,7 @@ def order(key, hparams):
     return 4, 6, jax.random.fold_in(key, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [True, False])
 def test_run_resumes_the_best_member_if_it_was_given_the_order(tmp_path, known):
     result = sweep.sweep(
@@ -136,6 +137,7 @@ def test_what_cannot_be_written_is_refused_before_training(options, message, tmp
     assert called == []
 
 
+@pytest.mark.slow
 def test_tensorboard_reads_hyperparameters_and_curves_of_every_member(swept):
     result, folder = swept
     folders = sorted((folder / "members").iterdir())
@@ -287,6 +289,7 @@ def test_a_process_killed_and_resumed_equals_uninterrupted(tmp_path, halving):
     assert_same_results(resume(tmp_path / "run", halving=halving), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -311,6 +314,7 @@ def test_a_folder_in_use_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_damaged_member_is_named(tmp_path):
     resume(tmp_path / "run")
     path = next((tmp_path / "run" / "members").glob("3_*")) / "result.npz"
@@ -351,6 +355,7 @@ def test_ctrl_c_says_how_to_resume(tmp_path, monkeypatch):
         resume(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_run_resumes_the_best_members_folder(swept, solo):
     result, folder = swept
     hparams, seed = result.hparams[result.best], int(result.seeds[result.best])

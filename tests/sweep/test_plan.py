@@ -16,6 +16,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 run_sweep = functools.partial(sweep.sweep, train_one, data=DATA, progress=False)
 
 
+@pytest.mark.slow
 def test_hyperparameters_that_determine_shapes_are_compiled_separately():
     space = sweep.grid(batch_size=[4, 10], learning_rate=[0.05, 0.1])
     with pytest.raises(

@@ -13,6 +13,7 @@ from jaxdl import losses, optim, sweep, tree
 run_sweep = functools.partial(sweep.sweep, train_one, data=DATA, progress=False)
 
 
+@pytest.mark.slow
 def test_every_member_equals_its_solo_run(swept, solo):
     result, _ = swept
     assert result.method == "vmap"
@@ -49,6 +50,7 @@ def test_a_member_that_diverges_is_reported_and_affects_no_other(swept):
     np.testing.assert_array_equal(result.history["test/loss"][:8], again.history["test/loss"][:8])
 
 
+@pytest.mark.slow
 def test_the_loop_is_bitwise_the_solo_run(solo):
     result = run_sweep(SPACE[:3], seeds=(7,), method="loop", keep="all")
     assert (result.method, result.chunk_size) == ("loop", 1)
@@ -59,6 +61,7 @@ def test_the_loop_is_bitwise_the_solo_run(solo):
         assert max(tree.max_difference(state.params, result.states[member].params).values()) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["vmap", "loop"])
 def test_halving_survivors_are_bitwise_those_never_stopped(method, solo):
     space = sweep.grid(learning_rate=[1e-4, 0.3, 1e-3, 0.1], weight_decay=[0.0])
@@ -86,6 +89,7 @@ def test_halving_survivors_are_bitwise_those_never_stopped(method, solo):
             np.testing.assert_allclose(halved.history[name][member], curve, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_scalars_of_optimizer_and_loss_can_be_swept():
     smooth = {"b1": 0.8, "b2": 0.99, "eps": 1e-6}
     given = {"weight_decay": 0.1, "momentum": 0.5, "label_smoothing": 0.2, "clip_norm": 0.5}

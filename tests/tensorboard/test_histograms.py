@@ -67,6 +67,7 @@ def test_buckets_counted_on_the_device_are_numpys():
     np.testing.assert_allclose(buckets.total_squares, np.square(values).sum(), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "counts", "edges", "num_not_finite"),
     [

@@ -22,6 +22,7 @@ def decode(directory, tag="image"):
     return event.step, pixels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_bytes_come_back_as_they_were(channels, tmp_path):
     image = RNG.integers(0, 256, (5, 7, channels)).astype(np.uint8)

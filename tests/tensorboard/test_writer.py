@@ -223,6 +223,7 @@ def test_a_thread_that_dies_while_the_queue_is_full_is_not_waited_for(tmp_path):
             write_on(writer)
 
 
+@pytest.mark.slow
 def test_tensorboardx_is_imported_with_the_first_writer():
     code = "import sys, jaxdl, jaxdl.tensorboard; sys.exit('tensorboardX' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -32,6 +32,7 @@ def trained(model, tx):
     return loss_fn, state
 
 
+@pytest.mark.slow
 def test_statistics_are_the_means_over_batches_of_the_averaged_model():
     loss_fn, state = trained(Small(), optim.ema(optim.sgd(0.5), 0.6))
     arrays = {"x": X, "y": Y}

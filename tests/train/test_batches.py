@@ -33,6 +33,7 @@ def whole(parts):
     return run(parts, make_loader())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_workers_do_not_change_the_weights(parts, whole, num_workers):
     assert_same_run(run(parts, make_loader(num_workers=num_workers)), whole)
@@ -169,6 +170,7 @@ def is_running(pid):
         return False
 
 
+@pytest.mark.slow
 def test_killed_with_worker_processes_it_resumes_to_the_same_weights(parts, whole, tmp_path):
     memory = NameSharedMemory(f"k{os.getpid()}")
     process = subprocess.Popen([sys.executable, SCRIPT, tmp_path, memory.name])
@@ -192,6 +194,7 @@ def test_killed_with_worker_processes_it_resumes_to_the_same_weights(parts, whol
     assert_same_run(run(parts, make_loader(num_workers=1), workdir=tmp_path, resume=True), whole)
 
 
+@pytest.mark.slow
 def test_nan_is_located_in_a_streamed_batch(parts, tmp_path):
     step, eval_fn, state = parts
 
@@ -257,6 +260,7 @@ def test_arrays_need_a_batch_size_and_a_key(parts):
         run(parts, Images().arrays(), batch_size=16)
 
 
+@pytest.mark.slow
 def test_resuming_with_another_order_is_refused(parts, tmp_path):
     run(parts, make_loader(), num_epochs=1, workdir=tmp_path)
     with pytest.raises(ValueError, match="trained with order"):

@@ -51,6 +51,7 @@ BATCH = {"x": jnp.asarray(np.random.default_rng(0).normal(size=(6, 4)), jnp.floa
          "label": jnp.zeros(6, jnp.int32)}  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "options", "sentence"),
     [
@@ -66,6 +67,7 @@ def test_the_first_that_is_not_finite_is_named(model, options, sentence):
     assert sentence in first_non_finite(step, state, BATCH)
 
 
+@pytest.mark.slow
 def test_a_run_names_layer_step_and_batch(tmp_path):
     """Only example 17 is too large for the layer that takes an exponential."""
 
@@ -103,6 +105,7 @@ def test_a_run_names_layer_step_and_batch(tmp_path):
     assert f"at step {place}, batch {place} of the epoch" in message
 
 
+@pytest.mark.slow
 def test_modules_inside_a_loop_are_seen_too():
     model = linen.RNN(linen.SimpleCell(2))
 
@@ -122,6 +125,7 @@ def run(step, state, **options):
     return train.run(step, state, data, **settings | options)
 
 
+@pytest.mark.slow
 def test_a_trace_holds_the_steps_that_were_asked_for_by_number(tmp_path):
     step, state = make_step(Net(), tx=optim.adam(1e-3))
     traced, _ = run(step, state, workdir=tmp_path, watch=train.Watch(profile=(4, 7)))

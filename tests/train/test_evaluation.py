@@ -36,6 +36,7 @@ def evaluation(fashion_mnist):
     return train.make_eval(loss_fn), state, fashion_mnist.test, expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 10_000, 10**9])
 def test_metrics_are_those_of_float64_for_any_batch_size(evaluation, batch_size):
     eval_fn, state, test, expected = evaluation

@@ -414,6 +414,7 @@ def test_the_generators_average_is_the_mean_of_its_weights():
     assert abs(averaged - gan.generate(players, state, noise)).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_samples_do_not_depend_on_the_batch_size_but_batch_statistics_do():
     step, state, players = setup()
     state, _ = quick_jit(step)(state, make_data(6))
@@ -508,6 +509,7 @@ def mirror(key, image):
     return jnp.where(jax.random.bernoulli(key), image[:, ::-1], image)
 
 
+@pytest.mark.slow
 def test_killed_in_an_epoch_and_resumed_equals_uninterrupted(tmp_path):
     """Averages, norms, dropout, augmentation, a resting generator; the last batch is ragged."""
     calls, deadly = [], [None]
@@ -542,6 +544,7 @@ def test_killed_in_an_epoch_and_resumed_equals_uninterrupted(tmp_path):
     assert all(math.isfinite(x) for row in without_times(history) for x in row.values())
 
 
+@pytest.mark.slow
 def test_seeds_train_together_as_each_alone():
     tx = (optim.ema(optim.adam(0.01), 0.9), optim.adam(0.02))
     players = Players(Generator(), Discriminator(), *tx, adversarial.hinge())

@@ -55,6 +55,7 @@ def uninterrupted(parts):
     return run(parts)
 
 
+@pytest.mark.slow
 def test_run_is_fit_bit_for_bit(parts, uninterrupted):
     step, eval_fn, state = parts
     state, history = train.fit(
@@ -73,6 +74,7 @@ def test_run_is_fit_bit_for_bit(parts, uninterrupted):
         np.testing.assert_allclose(values, expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_fit_goes_on_with_the_epoch_that_the_state_is_at(parts):
     step, _, state = parts
     options = {"batch_size": 16, "key": jax.random.key(1)}
@@ -82,6 +84,7 @@ def test_fit_goes_on_with_the_epoch_that_the_state_is_at(parts):
     assert_same(whole, rest)
 
 
+@pytest.mark.slow
 def test_fit_vmapped_over_seeds_is_each_seed_alone():
     model, tx = models.MLP((8, 2)), optim.sgd(0.1)
     step = train.make_step(train.supervised(model, losses.squared_error, targets="target"), tx)
@@ -103,6 +106,7 @@ def test_fit_vmapped_over_seeds_is_each_seed_alone():
     np.testing.assert_allclose(history["train/loss"][1], alone_history["train/loss"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_epoch_is_a_python_loop_over_slices(parts):
     """Also for the ragged last batch: its padding changes nothing."""
     step, _, state = parts
@@ -132,6 +136,7 @@ def test_the_callers_state_stays_valid(parts):
     )
 
 
+@pytest.mark.slow
 def test_the_step_is_traced_and_compiled_once(parts):
     step, _, state = parts
     traces = []
@@ -177,6 +182,7 @@ class LaxNet(nn.Module):
         return nn.Dense(2)(nn.relu(nn.Conv(4, (3, 3))(x)).reshape(x.shape[0], -1))
 
 
+@pytest.mark.slow
 def test_lax_convolutions_are_stepped_on_cpu_with_the_same_result(monkeypatch):
     parts = setup(LaxNet(), optim.adam(1e-3))
     calls = []
@@ -195,6 +201,7 @@ def test_lax_convolutions_are_stepped_on_cpu_with_the_same_result(monkeypatch):
     assert history[-1]["train/loss"] == pytest.approx(looped_history[-1]["train/loss"], rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 7, 25, 1000])
 def test_evaluation_does_not_depend_on_the_batch_size(parts, batch_size):
     _, eval_fn, state = parts
@@ -217,6 +224,7 @@ def read_rows(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_run_folder_holds_rows_events_and_both_checkpoints(parts, tmp_path):
     state, history = run(parts, num_epochs=6, workdir=tmp_path, save_every_seconds=0)
     assert read_rows(tmp_path) == history
@@ -231,6 +239,7 @@ def test_a_run_folder_holds_rows_events_and_both_checkpoints(parts, tmp_path):
         assert_same(manager.restore(state)[0], state)
 
 
+@pytest.mark.slow
 def test_resumed_after_an_epoch_equals_uninterrupted(parts, uninterrupted, tmp_path):
     def interrupt(event):
         if event.row["epoch"] == 2:
@@ -295,6 +304,7 @@ def test_more_epochs_can_be_asked_of_a_finished_run(parts, uninterrupted, tmp_pa
         run(parts, num_epochs=2, workdir=tmp_path, resume=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -309,6 +319,7 @@ def test_resuming_with_another_order_is_refused(parts, tmp_path, change, message
         run(parts, workdir=tmp_path, resume=True, **change)
 
 
+@pytest.mark.slow
 def test_resuming_with_another_model_or_optimizer_is_refused(parts, tmp_path):
     run(parts, num_epochs=1, workdir=tmp_path)
     before = (tmp_path / "metrics.jsonl").read_text()
@@ -352,6 +363,7 @@ def explode_at(parts, number):
     return dataclasses.replace(step, update=step_fn), eval_fn, state
 
 
+@pytest.mark.slow
 def test_a_weight_that_breaks_is_found_and_the_state_before_it_kept(parts, tmp_path):
     broken = explode_at(parts, 8)
     message = (
@@ -371,6 +383,7 @@ def test_a_weight_that_breaks_is_found_and_the_state_before_it_kept(parts, tmp_p
     assert [row["epoch"] for row in history] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_loss_that_diverges_is_named():
     parts = setup(models.MLP((8, 2)), optax.sgd(1e20))
     with pytest.raises(FloatingPointError, match=r"accuracy|loss stopped being finite at step \d"):

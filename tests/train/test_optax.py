@@ -27,6 +27,7 @@ def train_losses(tx, num_epochs=8, **options):
     return [row["train/loss"] for row in history]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "tx",
     [
@@ -46,6 +47,7 @@ def test_transformations_that_read_the_loss_train(tx):
     assert values[-1] < 0.8 * values[0]
 
 
+@pytest.mark.slow
 def test_lbfgs_equals_a_loop_written_for_optax():
     tx = optax.lbfgs()
     step, state = make_parts(tx)

@@ -278,6 +278,7 @@ with catch_signals() as caught:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_acts_at_once(number):
     command = [sys.executable, "-c", PROGRAM, str(int(number))]

@@ -11,6 +11,7 @@ import classify
 from jaxdl import losses, models, optim, train, transforms
 
 
+@pytest.mark.slow
 def test_the_first_200_losses_are_pytorchs(reference_set):
     """Same initial weights, same batches: equal to 1e-4, on every set with a fixture."""
     name, dataset, fixture = reference_set
@@ -37,6 +38,7 @@ def test_the_first_200_losses_are_pytorchs(reference_set):
     assert fixture["losses"][-1] < 0.98 * fixture["losses"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not (SHARED_DATA / "fashion_mnist").is_dir(), reason="needs ../shared/data/fashion_mnist"
 )

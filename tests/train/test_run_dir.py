@@ -203,6 +203,7 @@ NAMES = ("lr[0.1]", "[!a]", "a\\b", "**", "a*b?", "{x,y}", "~x", "-x", " x ", "Ã
 MORE_NAMES = ("new\nline", "100%", "$HOME", "a:b", "x#y", "a:/b", os.fsdecode(b"latin-\xe4"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES + MORE_NAMES)
 def test_any_name_of_a_folder_works(tmp_path, name):
     workdir = tmp_path / name

@@ -76,6 +76,7 @@ def test_the_root_key_is_not_the_one_that_drew_the_weights():
     np.testing.assert_array_equal(data[0], data[2])
 
 
+@pytest.mark.slow
 def test_states_of_several_seeds_equal_each_seed_alone_and_train_together():
     model, tx = models.MLP((6, 3)), optim.sgd(0.1)
     loss_fn = train.supervised(model, losses.cross_entropy, preprocess=scale)
@@ -106,6 +107,7 @@ def padded(batch, number):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [models.MLP((6, 3)), SMALL_CNN.clone(dropout_rate=0.0)])
 def test_gradient_state_and_metrics_under_a_mask_equal_those_of_the_slice(model):
     loss_fn, _, state = make_parts(model, optax.sgd(1.0))
@@ -150,6 +152,7 @@ def test_the_key_of_a_step_is_the_root_key_folded_with_the_step():
     )
 
 
+@pytest.mark.slow
 def test_dropout_repeats_from_the_same_state_and_differs_between_steps(parts):
     _, _, step, state = parts
     after, values = step(state, BATCH)
@@ -178,6 +181,7 @@ def test_training_updates_the_statistics_and_evaluation_uses_them_without_dropou
     assert metrics.result(values) == metrics.result(later)
 
 
+@pytest.mark.slow
 def test_a_step_moves_against_its_gradient(parts):
     _, loss_fn, step, state = parts
     after, _ = step(state, BATCH)
@@ -298,6 +302,7 @@ def test_a_loss_that_is_not_per_example_is_refused(loss, shape):
 # Learning
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [
@@ -411,6 +416,7 @@ def quadratic(params, model_state, batch, *, key, train):
     return value.total / value.count, (model_state, {"loss": value})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lbfgs", "polyak_sgd", "reduce_on_plateau"])
 def test_optimizers_get_the_loss_and_its_function(name):
     tx = {

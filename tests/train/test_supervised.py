@@ -27,6 +27,7 @@ def evaluate(loss_fn, state, batch, key=2, train_mode=False):
     )
 
 
+@pytest.mark.slow
 def test_ignored_labels_are_slices_left_out():
     _, loss_fn, state = make(metrics={"accuracy": metrics.accuracy})
     rows = jnp.array([0, 1, 2, 4])
@@ -149,6 +150,7 @@ def plateau_training():
     )
 
 
+@pytest.mark.slow
 def test_run_and_fit_lower_the_rate_on_a_plateau_and_agree(tmp_path):
     """The loss moves by less than half, so every epoch after the first halves the rate."""
     step, state, data, common = plateau_training()
@@ -181,6 +183,7 @@ def test_a_plateau_wants_a_metric():
 INTEGERS = [jnp.int8, jnp.int16, jnp.int32, jnp.uint8, jnp.uint16, jnp.uint32]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", INTEGERS, ids=lambda dtype: dtype.__name__)
 @pytest.mark.parametrize("ignored", [-1, 100, 255])
 def test_labels_of_every_integer_dtype_are_ignored(dtype, ignored):
@@ -327,6 +330,7 @@ TABLE = {
 }
 
 
+@pytest.mark.slow
 def test_several_inputs_and_targets_by_name():
     loss_fn = train.supervised(
         Both(),
@@ -417,6 +421,7 @@ class Sowing(nn.Module):
         return x @ kernel
 
 
+@pytest.mark.slow
 def test_sown_losses_are_trained_but_are_not_state():
     loss_fn = train.supervised(Sowing(), losses.cross_entropy, inputs="row", targets="class")
     tx = optim.sgd(1.0)

@@ -93,6 +93,7 @@ def watched(parts, tmp_path_factory):
 STEPS = [0, 4, 8, 9, 13, 17]  # two epochs of nine batches
 
 
+@pytest.mark.slow
 def test_watching_changes_no_bit_of_the_training(plain, watched):
     assert_same(plain[0], watched[1][0])
     for a, b in zip(plain[1], watched[1][1], strict=True):
@@ -140,6 +141,7 @@ def test_the_projector_gets_vectors_labels_and_images_of_every_epoch(watched):
         assert (folder / "sprite.png").exists()
 
 
+@pytest.mark.slow
 def test_statistics_are_what_numpy_makes_of_the_same_step(parts):
     step, _, state = parts
     batch = {name: jnp.asarray(array[:8]) for name, array in TRAIN.items()}
@@ -184,6 +186,7 @@ def test_filling_is_not_in_the_statistics_of_activations(parts):
     )
 
 
+@pytest.mark.slow
 def test_weights_that_are_all_0_have_no_update_ratio(tmp_path):
     tiny = train.Watch(every=1, update_ratios=True)
     run_tiny(tmp_path, 3, tiny, num_epochs=1, bias_init=linen.initializers.zeros)
@@ -214,6 +217,7 @@ def test_the_output_of_the_model_has_a_tag_of_its_own():
     assert set(found["activations"]) == set(found["feature_maps"])
 
 
+@pytest.mark.slow
 def test_few_examples_that_count_are_shown_as_far_as_they_go(parts, tmp_path):
     mask = np.zeros(22, np.float32)
     mask[[3, 5, 11]] = 1
@@ -273,6 +277,7 @@ def test_the_survey_counts_every_example_and_finds_the_worst(parts, plain):
     np.testing.assert_allclose(vectors, hidden, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", [6, 9])
 def test_a_resumed_run_keeps_the_cadence_and_repeats_no_point(
     parts, watched, tmp_path, monkeypatch, stop_at
@@ -318,6 +323,7 @@ def run_tiny(workdir, number, watch, *, bias_init=None, **options):
     return train.run(step, state, examples, workdir=workdir, watch=watch, **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "every"), [(6, 1), (1, 50), (6, 2)])
 def test_looks_do_not_keep_a_run_from_being_saved(tmp_path, monkeypatch, number, every):
     monkeypatch.setattr(loop, "_next_chunk", lambda chunk, seconds: 1)
@@ -330,6 +336,7 @@ def test_looks_do_not_keep_a_run_from_being_saved(tmp_path, monkeypatch, number,
     assert saved == [step for step in range(1, 13) if every != 2 or step % 2 or step == 12]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "last"), [(937, 9333), (938, 9342)])
 def test_190_points_in_ten_epochs_of_mnist(tmp_path, number, last):
     """Checkable output 71, with as many batches of one example as MNIST has of 64."""
@@ -342,6 +349,7 @@ def test_190_points_in_ten_epochs_of_mnist(tmp_path, number, last):
     assert len(points["gradient_norm/Dense_0/kernel"]) == 190
 
 
+@pytest.mark.slow
 def test_a_loader_that_streams_is_watched_at_the_same_batches(parts, tmp_path):
     step, eval_fn, state = parts
     loader = data.Loader(
@@ -355,6 +363,7 @@ def test_a_loader_that_streams_is_watched_at_the_same_batches(parts, tmp_path):
     assert [step for step, _ in scalars(tmp_path)["gradient_norm/global"]] == STEPS
 
 
+@pytest.mark.slow
 def test_a_gan_shows_histograms_norms_and_metrics_of_both_players(tmp_path):
     class Generator(linen.Module):
         num_latents: int = 2
@@ -477,6 +486,7 @@ def test_an_error_in_the_thread_that_writes_stops_the_run(parts, tmp_path, monke
         run(parts, workdir=tmp_path, watch=train.Watch(every=4, parameters=True))
 
 
+@pytest.mark.slow
 def test_projections_on_a_plane():
     vectors = RNG.normal(size=(40, 6)) * [5, 3, 1, 0.1, 0.1, 0.1]
     from sklearn.decomposition import PCA

@@ -164,6 +164,7 @@ def test_jitter_without_arguments_changes_nothing():
     assert transforms.color_jitter()(jax.random.key(0), image) is image
 
 
+@pytest.mark.slow
 def test_jitter_applies_its_changes_in_every_order():
     factors = {"brightness": 1.7, "contrast": 0.4, "saturation": 2.5, "hue": 0.2}
     adjusts = {
@@ -248,6 +249,7 @@ def test_color_errors(call, message):
 # Mixing
 
 
+@pytest.mark.slow
 def test_mixup_blends_and_cutmix_pastes():
     images = jax.random.uniform(jax.random.key(0), (5, 16, 12, 2))
     blended = jax.jit(transforms.mixup(0.5))

@@ -33,6 +33,7 @@ def test_random_apply_keeps_its_probability():
     assert set(np.unique(drawn)) == {0, 255}
 
 
+@pytest.mark.slow
 def test_random_choice_keeps_its_weights():
     options = [transforms.fixed(transforms.affine, translate=(i, 0)) for i in range(3)]
     image = jnp.array([1.0, 0, 0]).reshape(1, 3, 1)

@@ -21,6 +21,7 @@ IMAGE = CASES["inputs"]["image"]
 # Affine maps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
 @pytest.mark.parametrize("name", AFFINES)
 def test_affine_and_its_gradient_are_those_of_grid_sample(name, interpolation):

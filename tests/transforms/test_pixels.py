@@ -77,6 +77,7 @@ ROUNDED = ("affine", "jitter", "blur", "resized crop")  # sums, in whatever orde
 # What holds for every augmentation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", IMAGES)
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_vmap_equals_loop_equals_jit(name, dtype):

@@ -126,6 +126,7 @@ def possible(table):
     return np.asarray(results, np.int32).reshape(len(numbers), -1)
 
 
+@pytest.mark.slow
 def test_trivial_augment_draws_operation_magnitude_and_sign_evenly():
     flat = possible(trivial_augment_table(2))
     augment = jax.jit(jax.vmap(transforms.trivial_augment(2, fill=5), (0, None)))
@@ -152,6 +153,7 @@ def test_rand_augment_applies_operations_of_one_magnitude():
     np.testing.assert_array_equal(none, IMAGE)
 
 
+@pytest.mark.slow
 def test_rand_augment_of_two_is_repeatable_and_differs_by_image():
     augment = jax.jit(jax.vmap(transforms.rand_augment(), (0, None)))
     first = augment(jax.random.split(jax.random.key(1), 8), IMAGE[..., :1])

@@ -36,6 +36,7 @@ def levels(a, b):
 # Resizing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", PIL_METHODS)
 @pytest.mark.parametrize("name", SIZES)
 def test_resize_is_that_of_pytorch_and_of_pillow(name, method):
@@ -67,6 +68,7 @@ def test_resize_of_a_batch_and_by_much():
         assert levels(ours, theirs).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["bilinear", "bicubic"])
 def test_resized_crop_counts_no_pixel_outside_the_box(method):
     # The box as numbers, and traced: the same result.
@@ -104,6 +106,7 @@ def test_random_box_falls_back_to_the_middle():
         assert [int(x) for x in drawn] == box
 
 
+@pytest.mark.slow
 def test_random_resized_crop_of_everything_is_resize():
     whole = transforms.random_resized_crop((20, 25), scale=(1.0, 1.0), ratio=(1.25, 1.25))
     ours = jax.jit(whole)(jax.random.key(0), PHOTO)

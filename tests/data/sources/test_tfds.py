@@ -79,6 +79,7 @@ def names_below(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
+@pytest.mark.slow
 def test_prepares_from_manual_dir_without_a_network(tmp_path, small_official_set, no_network):
     root = tmp_path / "new" / "tfds"
     dataset = load_tfds("fashion_mnist", data_dir=root, manual_dir=small_official_set)
@@ -291,6 +292,7 @@ def test_unknown_name():
         data.load("cifar100")
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @real_data
 def test_fashion_mnist_equals_its_idx_files(tmp_path):
