@@ -42,7 +42,6 @@ class Config(config.Run):
     max_tokens: int = 128
     """Longer sentences are truncated; n words have 2n - 1 tokens with bigrams."""
     features: int = 64
-    """Length of an embedding."""
     word_dropout_rate: float = 0.3
     """Fraction of a sentence's words left out in training."""
     learning_rate: float = 3e-3

@@ -33,4 +33,4 @@ def test_learns_and_draws(tmp_path, model, capsys):
     error = np.mean((found - images / 255) ** 2)
     assert error < 0.9 * np.mean((images.mean(0) / 255 - images / 255) ** 2)
     assert main(["predict", str(tmp_path / "run"), "image.png"]) == 1
-    assert "is no classifier: it has no class names" in capsys.readouterr().err
+    assert "is not a classifier: it has no class names" in capsys.readouterr().err

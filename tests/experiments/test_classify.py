@@ -107,7 +107,7 @@ def test_a_mistyped_flag_is_named_with_what_was_expected(flags, message, monkeyp
     [
         (["--batch_size", "0"], "batch_size must lie in 1 to 1437"),
         (["--batch_size", "5000"], "batch_size must lie in 1 to 1437"),
-        (["--data", "mnist", "--data_dir", "nowhere"], "data_dir 'nowhere' does not hold 'mnist'"),
+        (["--data", "mnist", "--data_dir", "nowhere"], "no data 'mnist' in 'nowhere'"),
         (["--dropout_rate", "1.5"], "dropout_rate must lie in 0 to 1"),
         (["--optimizer", "sgd", "--learning_rate", "1e6"], "stopped being finite at step"),
         (["--config", "missing.json"], "configuration file not found: missing.json"),

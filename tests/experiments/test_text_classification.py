@@ -101,7 +101,7 @@ def test_same_seed_same_history(data_dir, tmp_path, monkeypatch):
             "word_dropout_rate must lie in 0 to 1",
         ),
         (["--batch_size", "100"], "batch_size must lie in 1 to 48"),
-        (["--max_tokens", "0"], "shape must hold positive integers"),
+        (["--max_tokens", "0"], "shape must be positive integers"),
     ],
 )
 def test_a_mistake_is_one_line_that_says_what_to_do(

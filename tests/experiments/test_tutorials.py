@@ -157,7 +157,7 @@ def test_the_docstring_begins_with_a_summary_and_the_command(script):
 @pytest.mark.parametrize(
     ("script", "fields", "message"),
     [
-        (linear_regression, {"max_steps": 0}, "num_epochs must be greater than 0"),
+        (linear_regression, {"max_steps": 0}, "num_epochs must be at least 1"),
         (linear_regression, {"num_points": 0}, "num_points must be at least 1"),
         (logistic_regression, {"num_per_class": 0}, "num_per_class must be at least 1"),
         (sine_fit, {"num_steps": 0}, "num_steps must be greater than 0"),

@@ -23,7 +23,7 @@ from helpers.small_sweeps import DATA as MLP_DATA
 from PIL import Image
 from tensorboard.plugins.hparams import metadata
 
-from jaxdl import checkpoint, optim, sweep, train, tree
+from jaxdl import checkpoint, metrics, optim, sweep, train, tree
 from jaxdl._lock import locked
 from jaxdl.sweep import _execute, _members_dir
 from jaxdl.types import TrainState
@@ -35,7 +35,7 @@ DATA = {"x": np.arange(6, dtype=np.float32).reshape(6, 1)}
 
 def step(rate, state, batch):
     w = state.params - rate * (state.params - batch["x"].mean())
-    return state.replace(step=state.step + 1, params=w), {"loss": jnp.square(w)}
+    return state.replace(step=state.step + 1, params=w), {"loss": metrics.mean(jnp.square(w)[None])}
 
 
 def train_one(key, hparams, data):

@@ -377,9 +377,10 @@ def test_a_gan_shows_histograms_norms_and_metrics_of_both_players(tmp_path):
         def __call__(self, x, *, train=False):
             return linen.Dense(1)(x)[:, 0]
 
-    players = (Generator(), Discriminator(), optim.adam(1e-2), optim.adam(1e-2))
-    step = train.make_gan_step(*players, losses.adversarial.least_squares(), inputs="x")
-    state = train.init_gan_state(*players, jax.random.key(0))
+    loss = losses.adversarial.least_squares()
+    players = train.Players(Generator(), Discriminator(), optim.adam(1e-2), optim.adam(1e-2), loss)
+    step = train.make_gan_step(players, inputs="x")
+    state = train.init_gan_state(players, jax.random.key(0))
     train.run(
         step,
         state,
