@@ -67,7 +67,7 @@ def test_the_command_writes_raw_images_and_class_names(tmp_path, capsys):
     path = tmp_path / "model.onnx"
     arguments = ["export", str(tmp_path / "bundle"), "--to", "onnx", "--out", str(path)]
     assert command.main(arguments) == 0
-    assert "takes uint8 (B, 6, 5, 1), gives logits; at batch 1, 7 and 64 within" in (
+    assert "takes uint8 (B, 6, 5, 1), returns logits; at batch 1, 7 and 64 within" in (
         capsys.readouterr().out
     )
     model = onnx.load(path)
@@ -96,7 +96,7 @@ def test_what_cannot_be_converted_says_so_and_stablehlo_does_it(tmp_path):
 
 
 def test_what_differs_is_not_written(tmp_path, monkeypatch):
-    convert = onnx._convert
+    convert = onnx_export._convert
     monkeypatch.setattr(
         onnx_export,
         "_convert",
