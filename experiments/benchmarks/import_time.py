@@ -19,7 +19,7 @@ from jaxdl import config
 BASE = "import jax, flax.linen, optax"
 # every module that a training script uses, not only the lazy package
 OURS = (
-    "import jaxdl; from jaxdl import checkpoint, checks, config, data, losses, metrics, models, "
+    "import jaxdl; from jaxdl import checkpoint, config, data, losses, metrics, models, "
     "nn, optim, plots, tensorboard, train, tree"
 )
 HEAVY = ("tensorflow_datasets", "orbax.checkpoint", "matplotlib", "sklearn", "torch", "tensorflow")
