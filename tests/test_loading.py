@@ -17,7 +17,7 @@ def test_fill_replaces_loaded_leaves_and_keeps_the_others():
 
 def test_fill_refuses_a_leaf_without_a_value():
     target = jax.eval_shape(lambda: {"kernel": jnp.zeros(2), "bias": jnp.zeros(1)})
-    with pytest.raises(ValueError, match=r"bias is not loaded and has no value of its own"):
+    with pytest.raises(ValueError, match=r"bias is not loaded and has no initial value"):
         fill(target, {"kernel": jnp.ones(2)})
     filled = fill(target, {"kernel": jnp.ones(2), "bias": jnp.ones(1)})
     assert filled["bias"].tolist() == [1.0]

@@ -178,7 +178,7 @@ def test_a_larger_model_takes_what_fits_and_keeps_the_rest(run_folder):
 
 def test_partial_needs_values_for_what_is_not_loaded(run_folder):
     larger = {**variables_of(0), "more": {"x": jnp.ones(2)}}
-    with pytest.raises(ValueError, match="more/x is not loaded and has no value of its own"):
+    with pytest.raises(ValueError, match="more/x is not loaded and has no initial value"):
         checkpoint.restore_weights(run_folder, jax.eval_shape(lambda: larger), partial=True)
     with pytest.raises(ValueError, match="partial=True needs target="):
         checkpoint.restore_weights(run_folder, partial=True)

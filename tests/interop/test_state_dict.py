@@ -235,7 +235,7 @@ def test_what_only_pytorch_has_can_be_left_out():
 def test_shapes_alone_do_for_everything_and_for_nothing_less():
     target = jax.eval_shape(lambda: SMALL)
     assert params_from_torch(small(), target)["params"]["fc"]["bias"].shape == (2,)
-    with pytest.raises(ValueError, match="params/fc/bias is not loaded and has no value"):
+    with pytest.raises(ValueError, match="params/fc/bias is not loaded and has no initial value"):
         load_state_dict(small(), target, leave_out="bias")
 
 

@@ -47,9 +47,9 @@ def test_a_tokenizer_is_saved_loaded_and_sent(tmp_path, train):
     assert pickle.loads(pickle.dumps(tokenizer)).encode("lower widest").ids == expected
     assert [path.name for path in path.parent.iterdir()] == ["tokenizer.json"]
     path.write_text("{}")
-    with pytest.raises(ValueError, match=r"tokenizer\.json is no tokenizer in JSON"):
+    with pytest.raises(ValueError, match=r"tokenizer\.json is not a tokenizer in JSON"):
         text.load_tokenizer(path)
-    with pytest.raises(FileNotFoundError, match="there is no file"):
+    with pytest.raises(FileNotFoundError, match="file not found"):
         text.load_tokenizer(tmp_path / "absent.json")
 
 
