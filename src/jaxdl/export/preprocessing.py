@@ -162,8 +162,8 @@ class Preprocessing:
     def _encode(self, texts: np.ndarray) -> np.ndarray:
         if not self.vocabulary:
             raise ValueError(
-                f"expected {self.dtype} inputs of shape {('B', *self.shape)}, got text, and there "
-                "is no vocabulary: pass token indices, or give Preprocessing a vocabulary."
+                f"expected {self.dtype} inputs of shape {('B', *self.shape)}, got text, and "
+                "there is no vocabulary: pass token indices, or give Preprocessing a vocabulary."
             )
         if texts.ndim != 1:
             raise ValueError(f"expected a list of texts, got {str(texts)[:60]!r}: pass [text].")
