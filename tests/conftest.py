@@ -2,8 +2,14 @@
 
 import os
 
+from helpers import compilation
+
 # The tests are about one CPU device, unless one starts a process of its own.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# They compile much and compute little, so programs are hardly optimized, in child processes too.
+# JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS= pytest ... tests what users run.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault("XLA_FLAGS", compilation.quick_flags())
 
 from pathlib import Path
 
@@ -24,12 +30,16 @@ def forget_what_was_compiled():
 
 
 @pytest.fixture(scope="module")
-def quick_compilation():
-    """Programs are hardly optimized: for tests that compile much, compute little, and whose
-    assertions do not hang on last bits. A file asks for it by ``pytest.mark.usefixtures``."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+def optimized():
+    """Programs as users compile them, here and in child processes: for tests that compute much.
+    A file asks for it by ``pytest.mark.usefixtures``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
+        jax.config.update("jax_disable_most_optimizations", False)
+        yield
+    jax.config.update(
+        "jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
+    )
 
 
 @pytest.fixture(scope="session")

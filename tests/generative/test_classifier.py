@@ -6,8 +6,6 @@ import pytest
 from jaxdl import tree
 from jaxdl.generative.classifier import classify
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_a_trained_classifier_is_loaded_from_its_cache(classifier, reference):
     again = reference.classifier

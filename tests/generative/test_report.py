@@ -13,8 +13,6 @@ from jaxdl.generative import report
 from jaxdl.losses import adversarial
 from jaxdl.train import Players
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.mark.slow
 def test_real_images_are_near_and_noise_is_far(digits, reference):

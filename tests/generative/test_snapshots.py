@@ -11,8 +11,6 @@ from jaxdl.losses import adversarial
 from jaxdl.models import tutorial
 from jaxdl.train import Players, gan
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NOISE = jax.random.normal(jax.random.key(1), (6, 3))
 
 

@@ -11,8 +11,9 @@ TESTS = Path(__file__).parents[1]
 
 def run_with_devices(number, script):
     """Runs a program, which can import the files of the tests; returns what it printed."""
+    flags = os.environ.get("XLA_FLAGS", "")
     environ = os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={number}",
+        "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={number}",
         "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),
         "JAX_PLATFORMS": "cpu",
     }

@@ -12,8 +12,6 @@ from helpers.small_sweeps import DATA, check_members, least_squares, shrink
 from jaxdl import sweep
 from jaxdl.sweep import _sweep
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 run_sweep = functools.partial(sweep.sweep, shrink, progress=False)
 
 

@@ -28,8 +28,6 @@ from jaxdl._lock import locked
 from jaxdl.sweep import _execute, _members_dir
 from jaxdl.types import TrainState
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 DATA = {"x": np.arange(6, dtype=np.float32).reshape(6, 1)}
 
 
@@ -264,8 +262,7 @@ def test_killed_at_any_file_and_resumed_equals_uninterrupted(tmp_path, monkeypat
 @pytest.mark.parametrize("halving", [None, (1, 3)])
 def test_a_process_killed_and_resumed_equals_uninterrupted(tmp_path, halving):
     script = f"""
-        import jax, os, signal, sys
-        jax.config.update("jax_disable_most_optimizations", True)
+        import os, signal, sys
         from helpers.small_sweeps import shrink
         from jaxdl import sweep
         from jaxdl.sweep import _execute, _members_dir

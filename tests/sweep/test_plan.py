@@ -11,8 +11,6 @@ from helpers.small_sweeps import DATA, SPACE, shrink, train_one
 from jaxdl import models, sweep
 from jaxdl.sweep import _plan
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 run_sweep = functools.partial(sweep.sweep, train_one, data=DATA, progress=False)
 
 

@@ -2,7 +2,7 @@
 
 Dropout, BatchNorm, shuffling, augmentation and Adam are on; a second run evaluates two sets,
 accumulates gradients and restores its best state. JAXDL_KILLS sets how often each is killed
-(default 3).
+(default 2).
 """
 
 import contextlib
@@ -21,8 +21,10 @@ from helpers.same import without_times
 
 from jaxdl import checkpoint
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 ROOT = Path(__file__).resolve().parents[2]
-KILLS = int(os.environ.get("JAXDL_KILLS", "3"))
+KILLS = int(os.environ.get("JAXDL_KILLS", "2"))
 
 
 def cnn(workdir):
@@ -56,7 +58,7 @@ state, _ = train.run(
     train.make_step(loss_fn, tx),
     state,
     digits.train,
-    num_epochs=60,
+    num_epochs=30,
     batch_size=64,
     key=1,
     eval_fn=train.make_eval(loss_fn, averaged=True),
@@ -88,14 +90,23 @@ def last_checkpoint(workdir):
 
 
 def start(command):
-    """A process that has compiled its step and begins to train, or found nothing left to do."""
+    """A process that has compiled its step and begins to train, or found nothing left to do.
+
+    All processes of a test share their compiled programs.
+    """
+    folder = Path(command[-2] if command[-1] == "--resume" else command[-1]).parent
+    environ = {
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "programs"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        cwd=Path(command[-2] if command[-1] == "--resume" else command[-1]).parent,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        cwd=folder,
+        env=os.environ | environ,
     )
     lines = []
     for line in process.stdout:

@@ -1,7 +1,7 @@
 """Every option of recipe and every wrapper, saved, restored and continued: the same bits.
 
 Each optimizer trains a small network with dropout for three epochs of five batches. The state is
-saved in the middle of the second epoch, restored into a new initial state, and trained on by a new
+saved in the middle of the second epoch, restored into the initial state, and trained on by a new
 step.
 """
 
@@ -106,11 +106,14 @@ def make_tx(name):
 
 
 def make_parts(name):
-    """Compiled step, loss function and initial state, all new."""
+    """Network, loss function, transformation and compiled step, all new."""
     model, tx = models.MLP((6, 3), dropout_rate=0.3), make_tx(name)
     loss_fn = train.supervised(model, losses.cross_entropy)
-    init = jax.jit(lambda key: train.init_state(model, tx, key, DATA["image"][:1]))
-    return jax.jit(train.make_step(loss_fn, tx)), loss_fn, init(jax.random.key(0))
+    return model, loss_fn, tx, jax.jit(train.make_step(loss_fn, tx))
+
+
+def start(model, tx):
+    return jax.jit(lambda: train.init_state(model, tx, 0, DATA["image"][:1]))()
 
 
 def advance(step, state, start, stop):
@@ -129,20 +132,21 @@ def advance(step, state, start, stop):
 
 def check(name, folder):
     total = NUM_EPOCHS * NUM_BATCHES
-    step, _, state = make_parts(name)
+    model, _, tx, step = make_parts(name)
+    state = start(model, tx)
     saved = advance(step, state, 0, SAVED_AT)
     with checkpoint.CheckpointManager(folder, keep=1) as manager:
         manager.save(saved)
     expected = advance(step, saved, SAVED_AT, total)
 
-    step, _, fresh = make_parts(name)
+    *_, new_step = make_parts(name)
     with checkpoint.CheckpointManager(folder, keep=1) as manager:
-        restored, _ = manager.restore(fresh)
+        restored, _ = manager.restore(state)
     assert_same(restored, saved)
     assert jax.tree.structure(restored) == jax.tree.structure(saved)
-    state = advance(step, restored, SAVED_AT, total)
-    assert_same(state, expected)
-    assert largest_difference(state.params, fresh.params) > 0
+    resumed = advance(new_step, restored, SAVED_AT, total)
+    assert_same(resumed, expected)
+    assert largest_difference(resumed.params, state.params) > 0
 
 
 def mark_slow(names, quick):
@@ -179,10 +183,10 @@ def test_options_together_resume_bitwise(name, tmp_path):
 )
 def test_a_run_that_was_stopped_resumes_bitwise(name, tmp_path):
     def run(workdir, **options):
-        step, loss_fn, state = make_parts(name)
+        model, loss_fn, tx, step = make_parts(name)
         return train.run(
             step,
-            state,
+            start(model, tx),
             DATA,
             num_epochs=NUM_EPOCHS,
             batch_size=BATCH_SIZE,
