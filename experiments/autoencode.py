@@ -21,8 +21,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from sklearn.decomposition import PCA
 
-from jaxdl import config, data, export, losses, metrics, models, optim, plots, tensorboard
+from jaxdl import config, data, export, losses, metrics, models, optim, plots
 from jaxdl.train import init_state, make_eval, make_step, predict, run
 from jaxdl.transforms import to_float
 from jaxdl.types import Array, Batch, LossFn, TrainState
@@ -130,7 +131,7 @@ def draw(cfg: Config, state: TrainState, dataset: data.Dataset, workdir: Path) -
     pairs = [images[:16].astype(np.float32) / 255, decode(codes[:16])]
     rows = [pairs[part][start : start + 8] for start in (0, 8) for part in (0, 1)]
     plots.save(plots.image_grid(np.concatenate(rows)), workdir / "reconstructions.png")
-    shown = codes[:2000] if cfg.num_latents == 2 else tensorboard.pca(codes[:2000])
+    shown = codes[:2000] if cfg.num_latents == 2 else PCA(2).fit_transform(codes[:2000])
     figure = plots.class_map(shown, labels[:2000], dataset.class_names, title="codes by class")
     plots.save(figure, workdir / "latents.png")
     if variational:

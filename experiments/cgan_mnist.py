@@ -91,11 +91,11 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     images, num_steps = dataset.train["image"], int(snapshots.step)
     players = make_players(cfg, images.shape[1:], len(dataset.class_names), num_steps)
     options = {"num_steps": num_steps, "ideal": math.log(2), "title": f"cGAN on {cfg.data}"}
-    generative.save_pictures(workdir, players, snapshots, images, **options)
+    generative.figures.save_pictures(workdir, players, snapshots, images, **options)
     number: Any = players.num_classes
     noise = jnp.repeat(jax.random.normal(jax.random.key(cfg.seed), (10, 100)), number, axis=0)
     made = gan.generate(players, snapshots.gan, noise, jnp.arange(10 * number) % number)
-    generative.save_grid(players.to_unit(made), workdir / "classes.png", num_columns=number)
+    generative.figures.save_grid(players.to_unit(made), workdir / "classes.png", num_columns=number)
     print(f"run folder: {workdir}")
     return history
 

@@ -91,8 +91,10 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     players = make_players(cfg, images.shape[1:])
     ideal = 0.25 if cfg.players == "first" else math.log(2)
     options = {"num_steps": num_steps, "ideal": ideal, "title": f"{cfg.players} {cfg.data}"}
-    generative.save_pictures(workdir, players, snapshots, images, **options)
-    generative.save_latent_pictures(workdir, players, snapshots.gan, jax.random.key(cfg.seed))
+    generative.figures.save_pictures(workdir, players, snapshots, images, **options)
+    generative.figures.save_latent_pictures(
+        workdir, players, snapshots.gan, jax.random.key(cfg.seed)
+    )
     real, fake = (history[-1][f"train/{name}_output"] for name in ("real", "fake"))
     print(
         f"discriminator: {real:.4g} for real images, {fake:.4g} for others\nrun folder: {workdir}"

@@ -91,13 +91,15 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     snapshots, history = train(dataclasses.replace(cfg, workdir=workdir, batch_size=size), images)
     num_steps, ideal = int(snapshots.step), math.log(2)
     players = make_players(cfg, num_steps)
-    generative.save_pictures(
+    generative.figures.save_pictures(
         workdir, players, snapshots, images, num_steps=num_steps, ideal=ideal, title="DCGAN"
     )
-    generative.save_latent_pictures(workdir, players, snapshots.gan, jax.random.key(cfg.seed))
+    generative.figures.save_latent_pictures(
+        workdir, players, snapshots.gan, jax.random.key(cfg.seed)
+    )
     chosen = np.linspace(0, len(images) - 1, 64).astype(int)
     scale = max(1, round(56 / cfg.size))
-    generative.save_grid(images[chosen], workdir / "real.png", num_columns=8, scale=scale)
+    generative.figures.save_grid(images[chosen], workdir / "real.png", num_columns=8, scale=scale)
     print(f"run folder: {workdir}")
     return history
 

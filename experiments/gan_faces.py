@@ -89,12 +89,12 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     images = load_images(cfg)
     workdir = cfg.workdir or config.new_run_dir(f"gan_faces_{cfg.players}")
     snapshots, history = train(dataclasses.replace(cfg, workdir=workdir), images)
-    generative.save_pictures(
+    generative.figures.save_pictures(
         workdir, make_players(cfg, images.shape[1:]), snapshots, images,
         num_steps=int(snapshots.step), ideal=math.log(2), title=f"the book's {cfg.players} GAN",
     )  # fmt: skip
     chosen = np.linspace(0, len(images) - 1, 64).astype(int)
-    generative.save_grid(images[chosen], workdir / "real.png", num_columns=8, scale=1)
+    generative.figures.save_grid(images[chosen], workdir / "real.png", num_columns=8, scale=1)
     print(f"run folder: {workdir}")
     return history
 

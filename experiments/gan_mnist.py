@@ -99,8 +99,10 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     players = make_players(cfg, images.shape[1:], num_steps)
     title, ideal = f"DCGAN on {cfg.data}", LOSSES[cfg.loss][1]
     options = {"num_steps": num_steps, "ideal": ideal, "title": title}
-    generative.save_pictures(workdir, players, snapshots, images, **options)
-    generative.save_latent_pictures(workdir, players, snapshots.gan, jax.random.key(cfg.seed))
+    generative.figures.save_pictures(workdir, players, snapshots, images, **options)
+    generative.figures.save_latent_pictures(
+        workdir, players, snapshots.gan, jax.random.key(cfg.seed)
+    )
     print(f"run folder: {workdir}")
     return history
 

@@ -91,7 +91,7 @@ def main(cfg: Config) -> dict[str, Any]:
     snapshots, _ = train(cfg, examples)
     options: Any = {"num_steps": num_steps, "ideal": 0.25, "title": "1010"}
     players = make_players(cfg)
-    frames = generative.save_pictures(workdir, players, snapshots, examples, **options)
+    frames = generative.figures.save_pictures(workdir, players, snapshots, examples, **options)
     labels = ("number", f"every {num_steps // 10:,} steps")
     figure = generative.figures.rows_over_time(frames[:, 0], labels=labels, title="generator")
     plots.save(figure, workdir / "evolution.png")

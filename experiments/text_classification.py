@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import config, data, export, losses, metrics, models, optim, plots, text
+from jaxdl.text.vocabulary import add_bigrams
 from jaxdl.train import init_state, make_eval, make_step, run, supervised
 from jaxdl.types import TrainState
 
@@ -57,7 +58,7 @@ class Config(config.Run):
 def train(cfg: Config, splits: Splits) -> tuple[TrainState, list[dict[str, Any]]]:
     """Trains the model; returns the state and the history, one row per epoch."""
     words = [text.tokenize(sentence) for sentence in splits["train"]["text"]]
-    words = [text.add_bigrams(each) for each in words] if cfg.bigrams else words
+    words = [add_bigrams(each) for each in words] if cfg.bigrams else words
     vocabulary = tuple(text.build_vocabulary(words, min_count=cfg.min_count))
     preprocess = export.Preprocessing(
         (cfg.max_tokens,), "int32", vocabulary=vocabulary, bigrams=cfg.bigrams

@@ -27,6 +27,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from jaxdl import config, transforms
+from jaxdl.transforms.policies import IMAGENET_MEAN, IMAGENET_STD
 
 Name = Literal["geometry", "cifar", "trivial"]
 SIZE = 32
@@ -52,9 +53,7 @@ class Config:
 
 def device_chain(name: Name) -> transforms._image.Augment:
     """The chain as an augmentation of one image."""
-    normalize = transforms.fixed(
-        transforms.normalize(transforms.IMAGENET_MEAN, transforms.IMAGENET_STD)
-    )
+    normalize = transforms.fixed(transforms.normalize(IMAGENET_MEAN, IMAGENET_STD))
     if name == "trivial":
         return transforms.compose(transforms.trivial_augment(), transforms.random_flip(), normalize)
     crop = [transforms.random_resized_crop(SIZE), transforms.random_flip()]
@@ -83,8 +82,8 @@ def host_chain(name: Name, image: np.ndarray, generator: np.random.Generator) ->
     return (values - MEAN) / STD
 
 
-MEAN = np.array(transforms.IMAGENET_MEAN, np.float32).reshape(1, 1, 3)
-STD = np.array(transforms.IMAGENET_STD, np.float32).reshape(1, 1, 3)
+MEAN = np.array(IMAGENET_MEAN, np.float32).reshape(1, 1, 3)
+STD = np.array(IMAGENET_STD, np.float32).reshape(1, 1, 3)
 
 
 def random_box(

@@ -36,6 +36,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import config, data, losses, models, optim, train, transforms
+from jaxdl.data._prefetch import put_on_devices
+from jaxdl.data.collate import epoch_order, take
 from jaxdl.data.sources.image_files import ImageFiles
 
 BATCH_SIZE = 64
@@ -86,7 +88,7 @@ def measure(variants: dict[str, Epochs], repeats: int) -> dict[str, tuple[float,
 def stream(loader: data.Loader, finish: Callable[..., Any], num_epochs: int) -> Epochs:
     """As :func:`timed`, for one iterator over all epochs, so that workers go on."""
     with loader.epoch(0, num_epochs=num_epochs) as batches:
-        ahead, number = data.put_on_devices(batches), 0
+        ahead, number = put_on_devices(batches), 0
         while True:
             began = time.perf_counter()
             for _ in range(len(loader)):
@@ -135,11 +137,11 @@ def images_in_memory(images: np.ndarray, labels: np.ndarray, repeats: int, torch
     to_float = jax.jit(transforms.to_float)
     on_device = jax.device_put(arrays)
     rows = data.num_batches(len(images), BATCH_SIZE)
-    order = jax.jit(data.epoch_order, static_argnums=(2, 3))
+    order = jax.jit(epoch_order, static_argnums=(2, 3))
 
     @jax.jit
     def batch(arrays: Any, order: Any, index: Any) -> Any:
-        return transforms.to_float(data.take(arrays, order, index)["image"])
+        return transforms.to_float(take(arrays, order, index)["image"])
 
     @jax.jit
     def epoch(arrays: Any, order: Any) -> Any:

@@ -33,7 +33,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import config, data, models, optim, train, transforms
+from jaxdl import config, models, optim, train, transforms
+from jaxdl.data.collate import epoch_order, take
 from jaxdl.losses import adversarial
 
 Run = Callable[[int], None]
@@ -75,10 +76,10 @@ def book_jaxdl(images: np.ndarray) -> Run:
 
     @jax.jit
     def steps(state: Any, arrays: Any, number: Any) -> Any:
-        order = data.epoch_order(key, 0, len(images), 1)
+        order = epoch_order(key, 0, len(images), 1)
 
         def one(index: Any, state: Any) -> Any:
-            return step(state, data.take(arrays, order, index % len(images)))[0]
+            return step(state, take(arrays, order, index % len(images)))[0]
 
         return jax.lax.fori_loop(0, number, one, state)
 

@@ -36,7 +36,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl import config, data, plots, tensorboard
+from jaxdl import config, data, plots
+from jaxdl.tensorboard._grids import make_grid
+from jaxdl.tensorboard._projections import pca, tsne
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import mnist_tensorboard as experiment
@@ -125,7 +127,7 @@ def run_torch(cfg: Config, dataset: data.Dataset, *, by_hand: bool) -> Times:
 
     def grid(maps: Any, **options: Any) -> Any:
         """A C x H x W image of maps (N, H, W)."""
-        return tensorboard.make_grid(maps.detach().numpy()[..., None], **options)
+        return make_grid(maps.detach().numpy()[..., None], **options)
 
     torch.manual_seed(0)
     images, labels = tensors(dataset.train)
@@ -202,8 +204,8 @@ def run_torch(cfg: Config, dataset: data.Dataset, *, by_hand: bool) -> Times:
             scheduler.step()
             logits, embeddings = end_epoch()
             times.end_epoch()
-        draw(tensorboard.pca(embeddings.numpy()), "pca")
-        draw(tensorboard.tsne(embeddings.numpy()), "tsne")
+        draw(pca(embeddings.numpy()), "pca")
+        draw(tsne(embeddings.numpy()), "tsne")
         counts = np.zeros((10, 10), int)
         np.add.at(counts, (dataset.test["label"], logits.argmax(1).numpy()), 1)
         figure = plots.confusion_matrix(counts, dataset.class_names)

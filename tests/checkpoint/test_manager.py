@@ -12,6 +12,7 @@ import optax
 import pytest
 
 from jaxdl import checkpoint
+from jaxdl.checkpoint._info import StructureMismatchError
 from jaxdl.types import TrainState
 
 # Orbax leaves coroutines behind when a file is damaged
@@ -282,9 +283,7 @@ def test_what_a_killed_process_left_half_written_is_ignored_and_removed(folder, 
     ids=["parameter", "shape", "dtype", "optimizer"],
 )
 def test_another_model_or_optimizer_is_an_error_that_names_leaves(folder, target, leaves, open_at):
-    with pytest.raises(
-        checkpoint.StructureMismatchError, match="another model or optimizer"
-    ) as raised:
+    with pytest.raises(StructureMismatchError, match="another model or optimizer") as raised:
         open_at(folder).restore(target)
     for leaf in leaves:
         raised.match(leaf)

@@ -12,6 +12,7 @@ from helpers.devices import run_with_devices
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxdl import checkpoint, optim, train, tree
+from jaxdl.checkpoint._info import StructureMismatchError
 from jaxdl.metrics import mean
 from jaxdl.train.gan import GANState, PlayerState
 from jaxdl.types import TrainState
@@ -113,7 +114,7 @@ def test_a_full_state_gives_weights_in_the_form_of_a_model(run_folder):
 
 def test_a_dtype_is_converted_only_where_it_is_asked_for(run_folder):
     target = variables_of(0, jnp.bfloat16)
-    with pytest.raises(checkpoint.StructureMismatchError) as error:
+    with pytest.raises(StructureMismatchError) as error:
         checkpoint.restore_weights(run_folder, target)
     assert "to convert them, pass dtype=jnp.bfloat16" in str(error.value)
     assert "params/Dense_0/kernel: float32, the model has bfloat16" in str(error.value)

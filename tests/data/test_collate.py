@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl.data import epoch_order, num_batches, take
-from jaxdl.data.collate import sequential_order
+from jaxdl.data.collate import epoch_order, num_batches, sequential_order, take
 
 SIZES = [
     (100, 6, 17, 4),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxdl import data
+from jaxdl.data._prefetch import put_on_devices
 
 
 class Numbers(data.BaseSource):
@@ -306,19 +307,19 @@ def test_batches_are_on_the_device_ahead_of_their_use():
             taken.append(number)
             yield {"x": np.full(3, number)}
 
-    ahead = data.put_on_devices(batches(), size=2)
+    ahead = put_on_devices(batches(), size=2)
     first = next(ahead)
     assert isinstance(first["x"], jax.Array)
     assert taken == [0, 1]
     assert [int(batch["x"][0]) for batch in ahead] == [1, 2, 3, 4]
     with pytest.raises(ValueError, match="'x' holds strings"):
-        next(data.put_on_devices([{"x": np.array(["a"])}]))
+        next(put_on_devices([{"x": np.array(["a"])}]))
 
 
 def test_batches_are_spread_over_a_mesh():
     mesh = jax.make_mesh((1,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
     loader = data.Loader(Numbers(4), batch_size=2)
-    batches = list(data.put_on_devices(loader, sharding=sharding))
+    batches = list(put_on_devices(loader, sharding=sharding))
     assert batches[1]["x"].sharding == sharding
     assert batches[1]["x"].tolist() == [2, 3]

@@ -12,6 +12,7 @@ from PIL import Image
 
 from jaxdl import data
 from jaxdl.data.combine import labels_of
+from jaxdl.data.statistics import summarize
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 28, 28), dtype=np.uint8)
@@ -315,7 +316,7 @@ def test_options_go_to_the_reader(tmp_path):
 def test_the_real_sets():
     fashion = data.open("fashion_mnist", data_dir=DATA)
     assert len(fashion) == 60_000
-    summary = data.summarize(fashion, max_examples=60_000)
+    summary = summarize(fashion, max_examples=60_000)
     np.testing.assert_allclose(summary["arrays"]["image"]["mean"], [0.28604], atol=5e-6)
     np.testing.assert_allclose(summary["arrays"]["image"]["std"], [0.35302], atol=5e-6)
     assert summary["classes"] == dict.fromkeys(range(10), 6000)

@@ -17,7 +17,8 @@ from jaxdl import models
 from jaxdl._program import pack, read_header
 from jaxdl.export import Preprocessing, load_exported, stablehlo, write_onnx, write_stablehlo
 from jaxdl.export import onnx as onnx_export
-from jaxdl.nn import convolution, prefer_implementation
+from jaxdl.nn import convolution
+from jaxdl.nn._conv_ops import prefer_implementation
 
 DAMAGED = r"is damaged|is not a StableHLO file of jaxdl, or it is truncated"
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 12, 12, 1)).astype(np.uint8)

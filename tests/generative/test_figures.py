@@ -16,14 +16,16 @@ from jaxdl.train import Players
 def test_grids_and_animations_hold_the_pixels(tmp_path):
     images = np.zeros((5, 3, 4, 1))
     images[1] = 1.0
-    generative.save_grid(images, tmp_path / "grid.png", num_columns=2, scale=3)
+    generative.figures.save_grid(images, tmp_path / "grid.png", num_columns=2, scale=3)
     pixels = np.asarray(Image.open(tmp_path / "grid.png"))
     # three rows and two columns of images with one pixel of padding, times three
     assert pixels.shape == (3 * (3 * 4 + 1), 3 * (2 * 5 + 1))
     assert (pixels == 255).sum() == 9 * 3 * 4
     assert (pixels[3:12, 18:30] == 255).all()
     frames = np.stack([images, 1 - images])
-    generative.save_animation(frames, tmp_path / "film.gif", num_columns=5, scale=1, seconds=0.1)
+    generative.figures.save_animation(
+        frames, tmp_path / "film.gif", num_columns=5, scale=1, seconds=0.1
+    )
     with Image.open(tmp_path / "film.gif") as film:
         assert film.n_frames == 2
         assert film.info["loop"] == 0
@@ -35,9 +37,9 @@ def test_grids_and_animations_hold_the_pixels(tmp_path):
 
 def test_other_suffixes_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"ending in \.png for a PNG file, got '.*grid.jpg'"):
-        generative.save_grid(np.zeros((1, 2, 2, 1)), tmp_path / "grid.jpg")
+        generative.figures.save_grid(np.zeros((1, 2, 2, 1)), tmp_path / "grid.jpg")
     with pytest.raises(ValueError, match=r"ending in \.gif"):
-        generative.save_animation(np.zeros((1, 1, 2, 2, 1)), tmp_path / "film.png")
+        generative.figures.save_animation(np.zeros((1, 1, 2, 2, 1)), tmp_path / "film.png")
 
 
 def test_loss_curves_show_the_ideal_loss():
@@ -72,7 +74,7 @@ def make_players(num_classes=None, **options):
 def test_latent_pictures_follow_the_noise(tmp_path, noise, num_classes):
     players = make_players(num_classes, noise=noise)
     state = train.init_gan_state(players, jax.random.key(0))
-    pictures = generative.save_latent_pictures(
+    pictures = generative.figures.save_latent_pictures(
         tmp_path, players, state, jax.random.key(1), label=3, num_pairs=2, num_stops=3
     )
     assert {name: len(images) for name, images in pictures.items()} == {
@@ -102,7 +104,7 @@ def test_pictures_show_the_frames_so_far(tmp_path, shape, files):
     curves = jnp.ones((6, 2))
     snapshots = Snapshots(State(), frames, curves, curves)
     examples = np.zeros((7, *shape), np.uint8)
-    returned = generative.save_pictures(
+    returned = generative.figures.save_pictures(
         tmp_path, make_players(signed=True), snapshots, examples, num_steps=6, ideal=0.25
     )
     assert {path.name for path in tmp_path.iterdir()} == files

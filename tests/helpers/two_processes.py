@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from jaxdl import data
+from jaxdl.data._prefetch import put_on_devices
 
 if __name__ == "__main__":
     port, index = sys.argv[1:]
@@ -18,5 +19,5 @@ if __name__ == "__main__":
     gather = jax.jit(lambda batch: batch, out_shardings=everywhere)
     source = data.ArraySource({"x": np.arange(22)})
     loader = data.Loader(source, batch_size=8, shuffle=True, key=6, shard="process")
-    batches = [gather(batch) for batch in data.put_on_devices(loader, sharding=sharding)]
+    batches = [gather(batch) for batch in put_on_devices(loader, sharding=sharding)]
     print(json.dumps([{name: np.asarray(x).tolist() for name, x in b.items()} for b in batches]))

@@ -8,7 +8,7 @@ import pytest
 from helpers.oracle import compare, read_cases
 
 from jaxdl import nn, tree
-from jaxdl.nn.conv import PooledConv
+from jaxdl.nn.conv import PooledConv, conv_output_size, conv_transpose_output_size
 
 RNG = np.random.default_rng(0)
 CASES = read_cases("layers")
@@ -190,7 +190,7 @@ def size_of_outputs(layer, size, kernel, *, stride=1, **options):
     ],
 )
 def test_size_after_a_convolution(size, kernel, options, expected):
-    assert nn.conv_output_size(size, kernel, **options) == expected
+    assert conv_output_size(size, kernel, **options) == expected
     assert size_of_outputs(nn.Conv, size, kernel, **options) == expected
 
 
@@ -208,30 +208,35 @@ def test_size_after_a_convolution(size, kernel, options, expected):
     ],
 )
 def test_size_after_a_transposed_convolution(size, kernel, options, expected):
-    assert nn.conv_transpose_output_size(size, kernel, **options) == expected
+    assert conv_transpose_output_size(size, kernel, **options) == expected
     assert size_of_outputs(nn.ConvTranspose, size, kernel, **options) == expected
 
 
 @pytest.mark.parametrize(
     ("function", "arguments", "options", "message"),
     [
-        (nn.conv_output_size, (4, 5), {}, "a kernel of 5 .* does not fit into 4 pixels"),
-        (nn.conv_output_size, (4, 3), {"dilation": 2}, r"3 \(dilation 2\) does not fit into 4"),
-        (nn.conv_output_size, (4, 2), {"padding": -1}, "padding must be at least 0, got -1"),
-        (nn.conv_output_size, (4, 2), {"stride": 0}, "stride must be at least 1, got 0"),
-        (nn.conv_output_size, (0, 2), {}, "size must be at least 1, got 0"),
-        (nn.conv_output_size, ((28, 28), 2), {}, r"size must be an integer, got \(28, 28\)"),
-        (nn.conv_output_size, (4, 2), {"dilation": 0}, "dilation must be at least 1"),
-        (nn.conv_transpose_output_size, (3, 0), {}, "kernel_size must be at least 1"),
+        (conv_output_size, (4, 5), {}, "a kernel of 5 .* does not fit into 4 pixels"),
         (
-            nn.conv_transpose_output_size,
+            conv_output_size,
+            (4, 3),
+            {"dilation": 2},
+            r"3 \(dilation 2\) does not fit into 4",
+        ),
+        (conv_output_size, (4, 2), {"padding": -1}, "padding must be at least 0, got -1"),
+        (conv_output_size, (4, 2), {"stride": 0}, "stride must be at least 1, got 0"),
+        (conv_output_size, (0, 2), {}, "size must be at least 1, got 0"),
+        (conv_output_size, ((28, 28), 2), {}, r"size must be an integer, got \(28, 28\)"),
+        (conv_output_size, (4, 2), {"dilation": 0}, "dilation must be at least 1"),
+        (conv_transpose_output_size, (3, 0), {}, "kernel_size must be at least 1"),
+        (
+            conv_transpose_output_size,
             (3, 2),
             {"stride": 2, "output_padding": 2},
             "output_padding must lie in 0 to 1 .* got 2",
         ),
-        (nn.conv_transpose_output_size, (3, 2), {"padding": -1}, "padding must be at least 0"),
+        (conv_transpose_output_size, (3, 2), {"padding": -1}, "padding must be at least 0"),
         (
-            nn.conv_transpose_output_size,
+            conv_transpose_output_size,
             (3, 2),
             {"padding": 2},
             "padding 2 leaves nothing of 4 pixels",

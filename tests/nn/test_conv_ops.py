@@ -8,7 +8,7 @@ from helpers.oracle import compare, read_cases
 from jax.test_util import check_grads
 
 from jaxdl import nn
-from jaxdl.nn._conv_ops import pooled_convolution
+from jaxdl.nn._conv_ops import pooled_convolution, prefer_implementation
 
 RNG = np.random.default_rng(0)
 CASES = read_cases("layers")
@@ -22,7 +22,7 @@ def draw(*shape):
 
 def with_implementation(implementation, function, *arguments, **options):
     """``function(*arguments, **options)`` and a function that pulls a cotangent back."""
-    with nn.prefer_implementation(implementation):
+    with prefer_implementation(implementation):
         return jax.vjp(lambda *arguments: function(*arguments, **options), *arguments)
 
 
@@ -117,7 +117,7 @@ def test_cpu_multiplies_unless_told_otherwise():
 
     assert "conv_general_dilated" not in primitives()
     assert "conv_general_dilated" in primitives(dilation=(1, 2))
-    with nn.prefer_implementation("lax"):
+    with prefer_implementation("lax"):
         assert "conv_general_dilated" in primitives()
     assert "conv_general_dilated" not in primitives()
 
@@ -133,7 +133,7 @@ def test_same_padding_with_stride_2_is_not_symmetric():
 def test_convolution_check_grads(implementation):
     @jax.jit
     def convolve(inputs, kernel):
-        with nn.prefer_implementation(implementation):
+        with prefer_implementation(implementation):
             return nn.convolution(inputs, kernel, stride=2, padding="SAME")
 
     check_grads(convolve, (draw(1, 4, 5, 2), draw(3, 2, 2, 2)), 1, modes=["rev"])
@@ -170,7 +170,7 @@ def test_pooling_with_the_convolution_is_pooling_after_it(implementation, pool, 
 def test_unknown_implementation_is_refused():
     with (
         pytest.raises(ValueError, match='must be "matmul" or "lax", got \'xla\''),
-        nn.prefer_implementation("xla"),
+        prefer_implementation("xla"),
     ):
         pass
 

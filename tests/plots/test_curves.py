@@ -6,6 +6,7 @@ import pytest
 
 from jaxdl import plots
 from jaxdl.plots._style import TEST
+from jaxdl.plots.curves import run_curves
 
 
 def test_curves_of_runs_share_a_panel_a_metric():
@@ -13,7 +14,7 @@ def test_curves_of_runs_share_a_panel_a_metric():
         "a": [{"epoch": 1, "test/loss": 0.9, "train/loss": 1.0}, {"epoch": 2, "test/loss": None}],
         "b": [{"epoch": 3, "test/loss": 0.5, "epoch_seconds": 2.0}],
     }
-    figure = plots.run_curves(histories)
+    figure = run_curves(histories)
     assert [axes.get_title() for axes in figure.axes] == ["test/loss", "train/loss"]
     first, second = figure.axes[0].get_lines()
     assert list(first.get_xdata()) == [1.0]
@@ -23,7 +24,7 @@ def test_curves_of_runs_share_a_panel_a_metric():
     assert only.get_label() == "a"
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
     with pytest.raises(ValueError, match="no scalar"):
-        plots.run_curves({"a": [{"epoch": 1}]})
+        run_curves({"a": [{"epoch": 1}]})
 
 
 HISTORY = [

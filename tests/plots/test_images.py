@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxdl import data, plots, transforms
+from jaxdl.plots.images import augmentations, class_balance
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (9, 4, 4, 1), dtype=np.uint8)
 
@@ -34,9 +35,7 @@ def test_samples_are_examples_with_their_class_and_none_comes_twice():
 
 
 def test_augmentations_stand_beside_the_original():
-    figure = plots.augmentations(
-        IMAGES[:2], transforms.random_flip(1.0), jax.random.key(0), num_copies=2
-    )
+    figure = augmentations(IMAGES[:2], transforms.random_flip(1.0), jax.random.key(0), num_copies=2)
     assert titles(figure) == ["original", "augmented", "", "", "", ""]
     for row in range(2):
         original, *copies = figure.axes[3 * row : 3 * row + 3]
@@ -46,14 +45,14 @@ def test_augmentations_stand_beside_the_original():
 
 
 def test_every_copy_has_its_own_key():
-    figure = plots.augmentations(
+    figure = augmentations(
         IMAGES[:1], lambda key, image: image + jax.random.bits(key, (), "uint8"), jax.random.key(0)
     )
     assert len({pixels(axes).tobytes() for axes in figure.axes}) == 8
 
 
 def test_class_balance_has_a_bar_a_class_and_split():
-    figure = plots.class_balance({"train": [3, 1500], "test": np.array([1, 0])}, ["cat", "$dog"])
+    figure = class_balance({"train": [3, 1500], "test": np.array([1, 0])}, ["cat", "$dog"])
     (axes,) = figure.axes
     assert [bar.get_width() for bar in axes.patches] == [3, 1500, 1, 0]
     assert [text.get_text() for text in axes.texts] == ["3", "1,500", "1", "0"]
@@ -61,13 +60,13 @@ def test_class_balance_has_a_bar_a_class_and_split():
     low, high = axes.get_ylim()
     assert low > high  # the first class is on top
     with pytest.raises(ValueError, match=r"counts of 'train' must have shape \(2,?\)"):
-        plots.class_balance({"train": [1, 2, 3]}, ["cat", "dog"])
+        class_balance({"train": [1, 2, 3]}, ["cat", "dog"])
     with pytest.raises(ValueError, match="no classes"):
-        plots.class_balance({}, [])
+        class_balance({}, [])
 
 
 def test_many_classes_are_drawn_without_numbers():
-    figure = plots.class_balance({"train": np.arange(200)}, [str(i) for i in range(200)])
+    figure = class_balance({"train": np.arange(200)}, [str(i) for i in range(200)])
     assert not figure.axes[0].texts
     assert len(figure.axes[0].patches) == 200
     assert figure.get_size_inches()[1] == 12  # not ever taller

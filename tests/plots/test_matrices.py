@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxdl import plots
+from jaxdl.plots.matrices import scattered_values
 
 
 def test_the_best_cell_is_framed_and_one_that_is_not_finite_says_so():
@@ -30,7 +31,7 @@ def test_a_map_without_any_finite_value_can_be_drawn(tmp_path):
 
 
 def test_scattered_settings_have_the_best_in_a_ring():
-    figure = plots.scattered_values([1e-4, 1e-2, 1.0], [0, 1, 2], [0.5, 0.1, np.nan])
+    figure = scattered_values([1e-4, 1e-2, 1.0], [0, 1, 2], [0.5, 0.1, np.nan])
     axes = figure.axes[0]
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "linear")
     cross, points, ring = axes.collections

@@ -8,6 +8,7 @@ from helpers.event_files import accumulate, scalars, values
 from tensorboard.plugins.hparams import api_pb2, metadata
 
 from jaxdl import tensorboard
+from jaxdl.tensorboard.hparams import write_hparams_end
 
 HPARAMS = {
     "learning_rate": np.float32(0.25),
@@ -72,7 +73,7 @@ def test_named_metrics_make_the_columns(tmp_path):
 )
 def test_the_end_says_how_it_went(succeeded, status, tmp_path):
     with tensorboard.open_writer(tmp_path) as writer:
-        tensorboard.write_hparams_end(writer, succeeded=succeeded)
+        write_hparams_end(writer, succeeded=succeeded)
     end = metadata.parse_session_end_info_plugin_data(parse(tmp_path)["session_end_info"])
     assert end.status == status
     assert end.end_time_secs > 1e9
@@ -89,7 +90,7 @@ def test_the_last_end_of_a_run_that_went_on_counts(tmp_path):
             tensorboard.write_hparams(writer, {"rate": 0.5})
             assert status() is None
             tensorboard.write_scalars(writer, {"loss": 0.5}, step)
-            tensorboard.write_hparams_end(writer, succeeded=succeeded)
+            write_hparams_end(writer, succeeded=succeeded)
             assert scalars(tmp_path)["loss"][-1] == (step, 0.5)  # TensorBoard comes not back to it
         assert status() == (api_pb2.STATUS_SUCCESS if succeeded else api_pb2.STATUS_FAILURE)
     assert [step for step, _ in scalars(tmp_path)["loss"]] == [0, 1, 2]

@@ -9,6 +9,7 @@ from helpers.event_files import tensor
 
 from jaxdl import tensorboard
 from jaxdl.models.convnet import ConvNet
+from jaxdl.tensorboard.markdown import write_parameter_table
 
 
 def test_a_text_comes_back_with_its_tag(tmp_path):
@@ -32,7 +33,7 @@ def test_the_parameters_of_the_convnet(tmp_path):
     key = jax.random.key(0)
     params = jax.eval_shape(ConvNet().init, key, np.zeros((1, 28, 28, 1), np.float32))["params"]
     with tensorboard.open_writer(tmp_path) as writer:
-        tensorboard.write_parameter_table(writer, "parameters", params)
+        write_parameter_table(writer, "parameters", params)
     _, array, _ = tensor(tmp_path, "parameters")
     lines = array.item().decode().splitlines()
     assert [re.sub(" +", " ", re.sub("-+", "---", line)) for line in lines] == [

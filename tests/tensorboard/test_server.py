@@ -12,6 +12,7 @@ from werkzeug.test import Client
 
 from jaxdl import tensorboard
 from jaxdl.models.convnet import ConvNet
+from jaxdl.tensorboard.hparams import write_hparams_end
 
 
 def write_run(directory, rate):
@@ -23,7 +24,7 @@ def write_run(directory, rate):
             values = {"train/loss": rate, "test/loss": rate * 2 + step, "Learning Rate": rate}
             tensorboard.write_scalars(writer, values, step)
             tensorboard.write_histogram(writer, "weights", np.arange(10.0), step)
-        tensorboard.write_hparams_end(writer)
+        write_hparams_end(writer)
         tensorboard.write_image(writer, "image", np.zeros((4, 4, 3), np.uint8), 0)
         tensorboard.write_video(writer, "film", rng.random((3, 4, 4, 1)), 0)
         tensorboard.write_audio(writer, "tone", np.zeros(10), 0)

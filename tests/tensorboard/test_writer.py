@@ -107,7 +107,7 @@ def test_flush_leaves_nothing_in_the_queue(tmp_path):
     writer = tensorboard.open_writer(tmp_path, flush_seconds=3600)
     for step in range(300):
         tensorboard.write_scalars(writer, {"loss": step / 4}, step)
-    tensorboard.flush_writer(writer)
+    writer.flush()
     assert read(tmp_path)["loss"] == [(step, step / 4) for step in range(300)]
     tensorboard.write_scalars(writer, {"loss": 1.0}, 300)
     tensorboard.close_writer(writer)
@@ -205,7 +205,7 @@ def test_a_dead_thread_is_an_error_and_never_waited_for(tmp_path):
         with pytest.raises(OSError, match=message):
             tensorboard.write_histogram(writer, "weights", np.ones(3), 1)
         with pytest.raises(OSError, match=message):
-            tensorboard.flush_writer(writer)
+            writer.flush()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

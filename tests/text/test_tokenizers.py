@@ -90,7 +90,7 @@ def test_one_text_is_not_a_corpus():
 
 def test_specials_of_a_word_vocabulary_come_first():
     specials = ("<pad>", "<unk>", "<bos>", "<eos>")
-    words = [text.whitespace("<bos> a b a <eos>")]
+    words = [["<bos>", "a", "b", "a", "<eos>"]]
     vocabulary = text.build_vocabulary(words, specials=specials, max_size=5)
     assert vocabulary == {"<pad>": 0, "<unk>": 1, "<bos>": 2, "<eos>": 3, "a": 4}
     indices = text.encode(words, vocabulary, 6)
@@ -101,8 +101,8 @@ def test_specials_of_a_word_vocabulary_come_first():
 
 
 def test_characters_as_a_vocabulary():
-    vocabulary = text.build_vocabulary([text.characters("abba")])
-    assert text.encode([text.characters("bab")], vocabulary, 4).tolist() == [[3, 2, 3, 0]]
+    vocabulary = text.build_vocabulary([list("abba")])
+    assert text.encode([list("bab")], vocabulary, 4).tolist() == [[3, 2, 3, 0]]
 
 
 @pytest.mark.data

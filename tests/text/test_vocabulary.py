@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxdl import text
+from jaxdl.text.vocabulary import add_bigrams
 
 # words
 
@@ -23,9 +24,9 @@ def test_tokenize(sentence, tokens):
 
 
 def test_bigrams_follow_the_words():
-    assert text.add_bigrams(["a", "b", "c"]) == ["a", "b", "c", "a b", "b c"]
-    assert text.add_bigrams(["a"]) == ["a"]
-    assert text.add_bigrams([]) == []
+    assert add_bigrams(["a", "b", "c"]) == ["a", "b", "c", "a b", "b c"]
+    assert add_bigrams(["a"]) == ["a"]
+    assert add_bigrams([]) == []
 
 
 TEXTS = [["b", "a", "b"], ["c", "a", "b"], ["d"]]

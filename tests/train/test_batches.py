@@ -17,6 +17,7 @@ from helpers.same import assert_same, assert_same_run, without_times
 from helpers.streaming_script import Images, NameSharedMemory, make_loader, make_parts, run
 
 from jaxdl import data, metrics, train
+from jaxdl.data._prefetch import put_on_devices
 from jaxdl.data.source import stack_examples
 from jaxdl.train import _batches, loop
 
@@ -41,7 +42,7 @@ def test_workers_do_not_change_the_weights(parts, whole, num_workers):
 
 def test_batches_that_are_transferred_ahead_give_the_same_weights(parts, whole, monkeypatch):
     """As on an accelerator."""
-    monkeypatch.setattr(_batches, "_transferred", data.put_on_devices)
+    monkeypatch.setattr(_batches, "_transferred", put_on_devices)
     assert_same_run(run(parts, make_loader(num_workers=1)), whole)
 
 

@@ -99,7 +99,7 @@ def test_a_run_names_layer_step_and_batch(tmp_path):
     message = str(error.value)
     assert "(examples 17)" in message
     assert "the output of exponential (Exponential) of Model" in message
-    from jaxdl.data import epoch_order
+    from jaxdl.data.collate import epoch_order
 
     place = np.asarray(epoch_order(key(), 0, 24, 1))[:, 0].tolist().index(17)
     assert f"at step {place}, batch {place} of the epoch" in message

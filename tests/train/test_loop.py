@@ -17,6 +17,7 @@ from helpers.same import assert_same, without_times
 from helpers.streaming_script import Images, make_parts
 
 from jaxdl import checkpoint, data, losses, models, optim, train
+from jaxdl.data.collate import epoch_order
 from jaxdl.train import _batches, loop
 from jaxdl.types import Mean
 
@@ -111,7 +112,7 @@ def test_one_epoch_is_a_python_loop_over_slices(parts):
     """Also for the ragged last batch: its padding changes nothing."""
     step, _, state = parts
     examples = make_data()
-    order = np.asarray(data.epoch_order(jax.random.key(1), 0, 70, 16)).ravel()[:70]
+    order = np.asarray(epoch_order(jax.random.key(1), 0, 70, 16)).ravel()[:70]
     one_step = jax.jit(step)
     total = 0.0
     expected = state

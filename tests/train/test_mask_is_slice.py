@@ -13,6 +13,7 @@ from helpers.same import largest_difference
 
 from jaxdl import data, losses, metrics, train
 from jaxdl import nn as layers
+from jaxdl.data.collate import epoch_order
 from jaxdl.types import TrainState
 
 DTYPES = [np.int8, np.int16, np.int32, np.uint8, np.uint16, np.uint32]
@@ -170,7 +171,7 @@ def assert_close(found, expected):
 
 
 def orders(key, batch_size=4):
-    order = np.asarray(data.epoch_order(key, 0, 11, batch_size))
+    order = np.asarray(epoch_order(key, 0, 11, batch_size))
     return [*order[:-1], order[-1][: 11 % batch_size]]
 
 

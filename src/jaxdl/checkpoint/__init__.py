@@ -8,13 +8,11 @@ a damaged file from a good one.
 from typing import TYPE_CHECKING
 
 from jaxdl._pytorch_names import explain_names
-from jaxdl.checkpoint._info import StructureMismatchError
 from jaxdl.checkpoint.manager import CheckpointManager
 from jaxdl.checkpoint.weights import average, describe, restore_weights
 
 __all__ = [
     "CheckpointManager",
-    "StructureMismatchError",
     "average",
     "describe",
     "restore_weights",

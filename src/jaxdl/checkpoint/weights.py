@@ -91,7 +91,7 @@ def restore_weights(
         averaged: restore the average of the weights that :func:`jaxdl.optim.ema` or ``swa`` kept.
 
     Returns:
-        the variables and a :class:`~jaxdl.interop.LoadReport`.
+        the variables and a :class:`~jaxdl._loading.LoadReport`.
 
     Raises:
         FileNotFoundError: no checkpoint.

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from jaxdl._files import read_json, read_json_lines
 from jaxdl._text import align_table
+from jaxdl.plots.curves import run_curves
 
 MISSING = "–"
 """Shown for a field or metric that a run does not have."""
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 
     runs = read_runs(options.runs)
     names = [each.name for each in runs]
-    figure = plots.run_curves({each.name: each.rows for each in runs})
+    figure = run_curves({each.name: each.rows for each in runs})
     different = config_differences(runs)
     if different:
         rows = [[field, *values] for field, values in different.items()]

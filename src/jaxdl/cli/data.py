@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxdl.cli._arguments import count
+from jaxdl.plots.images import augmentations, class_balance
 
 if TYPE_CHECKING:
     from jaxdl.data.source import Source
@@ -111,7 +112,7 @@ def _draw_classes(
     num_classes = max(len(names or ()), max(classes) + 1)
     counts = [classes.get(label, 0) for label in range(num_classes)]
     titles = names or [str(label) for label in range(num_classes)]
-    figure = plots.class_balance({split: counts}, titles, title=f"{title}: classes")
+    figure = class_balance({split: counts}, titles, title=f"{title}: classes")
     return plots.save(figure, out / "classes.png")
 
 
@@ -134,7 +135,7 @@ def _draw_images(
     examples = examples_of(source, rows)
     shape = examples[0]["image"].shape
     images = np.stack([one["image"] for one in examples if one["image"].shape == shape])
-    figure = plots.augmentations(images, augment, augment_key)
+    figure = augmentations(images, augment, augment_key)
     return [*written, plots.save(figure, out / "augmented.png")]
 
 

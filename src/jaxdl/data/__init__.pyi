@@ -4,12 +4,9 @@ from jaxdl.data import sources as sources
 from jaxdl.data import synthetic as synthetic
 from jaxdl.data._open import load as load
 from jaxdl.data._open import open as open
-from jaxdl.data._prefetch import put_on_devices as put_on_devices
 from jaxdl.data.collate import PadCollate as PadCollate
-from jaxdl.data.collate import epoch_order as epoch_order
 from jaxdl.data.collate import num_batches as num_batches
 from jaxdl.data.collate import pad_sequences as pad_sequences
-from jaxdl.data.collate import take as take
 from jaxdl.data.combine import concatenate as concatenate
 from jaxdl.data.combine import from_grain as from_grain
 from jaxdl.data.combine import from_iterable as from_iterable
@@ -32,4 +29,3 @@ from jaxdl.data.split import k_fold as k_fold
 from jaxdl.data.split import random_split as random_split
 from jaxdl.data.statistics import describe as describe
 from jaxdl.data.statistics import mean_and_std as mean_and_std
-from jaxdl.data.statistics import summarize as summarize

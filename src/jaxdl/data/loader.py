@@ -71,7 +71,7 @@ class Loader:
         shard: (index, count): keep this share of every batch, such that the shards' batches in a
             row are the batch of a single process; ``"process"`` for this JAX process. B counts all
             shares together, and the last batch is padded or dropped. A shard alone is a part of a
-            batch: train on all of them together, with :func:`~jaxdl.data.put_on_devices` and a
+            batch: train on all of them together, with ``put_on_devices`` and a
             sharding. ``train.run`` refuses a sharded loader, as each process would train on its own
             share without averaging.
         epoch_size: examples per epoch of an iterable source, which has no length.

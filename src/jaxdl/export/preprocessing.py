@@ -15,7 +15,7 @@ from jaxdl import text, transforms
 from jaxdl._files import Form, check_form
 from jaxdl.data.sources._decode import IMAGE_SUFFIXES, ImageInfo, image_info, read_image
 from jaxdl.data.sources._listing import walk
-from jaxdl.text.vocabulary import PADDING, UNKNOWN
+from jaxdl.text.vocabulary import PADDING, UNKNOWN, add_bigrams
 from jaxdl.types import Array
 
 FORM: dict[str, Form] = {
@@ -168,7 +168,7 @@ class Preprocessing:
         if texts.ndim != 1:
             raise ValueError(f"expected a list of texts, got {str(texts)[:60]!r}: pass [text].")
         words = [text.tokenize(each) for each in texts.tolist()]
-        words = [text.add_bigrams(each) for each in words] if self.bigrams else words
+        words = [add_bigrams(each) for each in words] if self.bigrams else words
         return text.encode(words, self._indices, self.shape[0])
 
     @functools.cached_property

@@ -2,12 +2,7 @@
 
 from jaxdl.generative import figures as figures
 from jaxdl.generative import scores as scores
-from jaxdl.generative.figures import save_animation as save_animation
-from jaxdl.generative.figures import save_grid as save_grid
-from jaxdl.generative.figures import save_latent_pictures as save_latent_pictures
-from jaxdl.generative.figures import save_pictures as save_pictures
 from jaxdl.generative.report import make_hook as make_hook
 from jaxdl.generative.report import make_reference as make_reference
 from jaxdl.generative.report import measure as measure
-from jaxdl.generative.snapshots import Snapshots as Snapshots
 from jaxdl.generative.snapshots import with_snapshots as with_snapshots

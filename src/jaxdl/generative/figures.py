@@ -17,7 +17,7 @@ from jaxdl._files import replacing, write_bytes
 from jaxdl.generative.scores import nearest_neighbors
 from jaxdl.generative.snapshots import Snapshots
 from jaxdl.plots._style import OTHERS, TEST, TRAIN, label_axes, new_figure, tidy_axes
-from jaxdl.tensorboard import make_grid
+from jaxdl.tensorboard._grids import make_grid
 from jaxdl.train.gan import GANState, Players, generate
 from jaxdl.types import Array
 

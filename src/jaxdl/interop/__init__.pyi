@@ -1,6 +1,5 @@
 """Public names of ``jaxdl.interop``; the only list of them."""
 
-from jaxdl._loading import LoadReport as LoadReport
 from jaxdl.interop.huggingface import read_classifier as read_classifier
 from jaxdl.interop.state_dict import load_state_dict as load_state_dict
 from jaxdl.interop.state_dict import params_from_torch as params_from_torch

@@ -48,8 +48,8 @@ from typing import TYPE_CHECKING
 
 from jaxdl._pytorch_names import explain_names
 from jaxdl.nn import initializers
-from jaxdl.nn._conv_ops import convolution, prefer_implementation, transposed_convolution
-from jaxdl.nn.conv import Conv, ConvTranspose, conv_output_size, conv_transpose_output_size
+from jaxdl.nn._conv_ops import convolution, transposed_convolution
+from jaxdl.nn.conv import Conv, ConvTranspose
 from jaxdl.nn.embedding import Embed
 from jaxdl.nn.linear import Bilinear, Dense, bilinear_pool, flatten
 from jaxdl.nn.norm import BatchNorm, SpectralNorm
@@ -72,14 +72,11 @@ __all__ = [
     "adaptive_max_pool",
     "avg_pool",
     "bilinear_pool",
-    "conv_output_size",
-    "conv_transpose_output_size",
     "convolution",
     "features",
     "flatten",
     "initializers",
     "max_pool",
-    "prefer_implementation",
     "shapes",
     "transposed_convolution",
 ]

@@ -316,7 +316,7 @@ def transposed_convolution(
 def transposed_length(
     size: int, kernel_size: int, stride: int, padding: int, output_padding: int, dilation: int
 ) -> int:
-    """See :func:`jaxdl.nn.conv_transpose_output_size`."""
+    """See :func:`jaxdl.nn.conv.conv_transpose_output_size`."""
     check_count(size=size, kernel_size=kernel_size, stride=stride, dilation=dilation)
     check_count(0, padding=padding, output_padding=output_padding)
     limit = max(stride, dilation)

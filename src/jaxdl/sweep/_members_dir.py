@@ -20,7 +20,7 @@ from jaxdl._lock import locked
 from jaxdl.sweep._execute import Group, Layout
 from jaxdl.sweep.result import JSON, Criterion, Member, SweepResult, as_json
 from jaxdl.sweep.space import Setting
-from jaxdl.tensorboard.hparams import flatten
+from jaxdl.tensorboard.hparams import flatten, write_hparams_end
 from jaxdl.tensorboard.writer import check_tag
 from jaxdl.train._progress import Row
 from jaxdl.train._run_dir import RunFolder, to_json, write_lines
@@ -154,7 +154,7 @@ class SweepDir:
                 for row in rows:
                     values = {name: row[name] for name in curves}
                     tensorboard.write_scalars(writer, values, row["step"])
-                tensorboard.write_hparams_end(writer, succeeded=member.diverged is None)
+                write_hparams_end(writer, succeeded=member.diverged is None)
             write_lines(temporary / "metrics.jsonl", map(to_json, rows))
             made = self.contents.config(member.hparams, member.seed)
             configs.save(made, temporary / "config.json")

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxdl import plots
 from jaxdl._text import align_table, plural
+from jaxdl.plots.matrices import scattered_values
 from jaxdl.sweep._plan import is_number
 from jaxdl.sweep.space import Setting
 from jaxdl.types import PyTree
@@ -264,9 +265,7 @@ class SweepResult:
         numeric = all(is_number(x) for name in chosen for x in values[name])
         if up and numeric and cells > 2 * len(settings):
             x, y = ([float(setting[name]) for setting in settings] for name in (across, up))
-            return plots.scattered_values(
-                x, y, means, labels=(across, up), title=title, mode=self.mode
-            )
+            return scattered_values(x, y, means, labels=(across, up), title=title, mode=self.mode)
         rows: list[int | float | str] = values[up] if up else [""]
         table = np.full((len(rows), len(values[across])), np.nan)
         pick = np.fmin if self.mode == "min" else np.fmax

@@ -8,15 +8,12 @@ tensorboardX is imported with the first writer, not before.
 from typing import TYPE_CHECKING
 
 from jaxdl._pytorch_names import explain_names
-from jaxdl.tensorboard.embeddings import pca, tsne, write_embedding
+from jaxdl.tensorboard.embeddings import write_embedding
 from jaxdl.tensorboard.graph import write_graph
 from jaxdl.tensorboard.histograms import write_histogram
-from jaxdl.tensorboard.hparams import write_hparams, write_hparams_end
-from jaxdl.tensorboard.markdown import write_parameter_table, write_table, write_text
+from jaxdl.tensorboard.hparams import write_hparams
+from jaxdl.tensorboard.markdown import write_table, write_text
 from jaxdl.tensorboard.media import (
-    feature_grid,
-    filter_grid,
-    make_grid,
     write_audio,
     write_figure,
     write_image,
@@ -24,28 +21,20 @@ from jaxdl.tensorboard.media import (
     write_video,
 )
 from jaxdl.tensorboard.scalars import write_layout, write_pr_curve
-from jaxdl.tensorboard.writer import close_writer, flush_writer, open_writer, write_scalars
+from jaxdl.tensorboard.writer import close_writer, open_writer, write_scalars
 
 __all__ = [
     "close_writer",
-    "feature_grid",
-    "filter_grid",
-    "flush_writer",
-    "make_grid",
     "open_writer",
-    "pca",
-    "tsne",
     "write_audio",
     "write_embedding",
     "write_figure",
     "write_graph",
     "write_histogram",
     "write_hparams",
-    "write_hparams_end",
     "write_image",
     "write_image_grid",
     "write_layout",
-    "write_parameter_table",
     "write_pr_curve",
     "write_scalars",
     "write_table",

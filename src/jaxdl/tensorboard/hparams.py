@@ -15,7 +15,6 @@ from jaxdl.tensorboard.writer import (
     Writer,
     check_tag,
     event_file,
-    flush_writer,
     plugin_metadata,
     write_values,
 )
@@ -90,7 +89,7 @@ def write_hparams_end(writer: Writer, *, succeeded: bool = True) -> None:
     from tensorboardX.proto.summary_pb2 import Summary
     from tensorboardX.record_writer import RecordWriter
 
-    flush_writer(writer)  # TensorBoard may turn to the new file and not come back
+    writer.flush()  # TensorBoard may turn to the new file and not come back
     status = api_pb2.STATUS_SUCCESS if succeeded else api_pb2.STATUS_FAILURE
     end = plugin_hparams_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
     value = Summary.Value(**_content("session_end_info", session_end_info=end))

@@ -68,12 +68,12 @@ def open_writer(
             "Choose another one or free some space."
         ) from error
     _flush_at_numbers(writer)
-    writer.flush = functools.partial(flush_writer, writer)
+    writer.flush = functools.partial(_flush, writer)
     writer.close = functools.partial(close_writer, writer)  # the end of `with` calls it
     return writer
 
 
-def flush_writer(writer: Writer) -> None:
+def _flush(writer: Writer) -> None:
     """Returns when everything written so far is in the file; other threads may write meanwhile.
 
     tensorboardX's own ``flush`` leaves out what still waits in the queue.

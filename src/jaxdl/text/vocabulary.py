@@ -26,24 +26,6 @@ def tokenize(text: str) -> list[str]:
     return _TOKEN.findall(text.lower())
 
 
-def whitespace(text: str) -> list[str]:
-    """Splits a text at white space; signs and case stay.
-
-    >>> whitespace("It's  best.")
-    ["It's", 'best.']
-    """
-    return text.split()
-
-
-def characters(text: str) -> list[str]:
-    """Splits a text into its characters.
-
-    >>> characters("a b")
-    ['a', ' ', 'b']
-    """
-    return list(text)
-
-
 def add_bigrams(tokens: Sequence[str]) -> list[str]:
     """Words, then every pair of neighbors: what tells "not good" from "good" without order.
 

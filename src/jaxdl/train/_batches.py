@@ -145,7 +145,7 @@ def make_batches(
     Args:
         step: the step.
         state: its state.
-        data: arrays, shuffled by :func:`jaxdl.data.epoch_order`; or a loader, whose source stays
+        data: arrays, shuffled by ``epoch_order``; or a loader, whose source stays
             on the device where :func:`resident_arrays` says so.
         batch_size: of arrays.
         key: root key of the order of arrays, or an integer seed.

@@ -33,8 +33,6 @@ from jaxdl.transforms.geometry import affine, random_affine, random_rotation, ro
 from jaxdl.transforms.mixing import cutmix, differentiable_augment, mixup
 from jaxdl.transforms.pixels import denormalize, from_pil, normalize, to_pil
 from jaxdl.transforms.policies import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     imagenet_eval,
     imagenet_train,
     rand_augment,
@@ -43,8 +41,6 @@ from jaxdl.transforms.policies import (
 from jaxdl.transforms.resizing import random_resized_crop, resize, resized_crop
 
 __all__ = [
-    "IMAGENET_MEAN",
-    "IMAGENET_STD",
     "adjust_brightness",
     "adjust_contrast",
     "adjust_hue",

@@ -13,6 +13,10 @@ import numpy as np
 
 from jaxdl import metrics, optim, plots, tensorboard
 from jaxdl.data.loader import Loader
+from jaxdl.tensorboard._grids import feature_grid, filter_grid, input_grid
+from jaxdl.tensorboard._projections import pca, tsne
+from jaxdl.tensorboard.hparams import write_hparams_end
+from jaxdl.tensorboard.markdown import write_parameter_table
 from jaxdl.train._batches import Arrays, Batches
 from jaxdl.train._run_dir import RunFolder
 from jaxdl.train.evaluation import EVAL_BATCH_SIZE
@@ -98,7 +102,7 @@ class Watcher:
             if kind is None:
                 self.flush()
         if self._watch.hparams is not None and (kind is None or issubclass(kind, Exception)):
-            tensorboard.write_hparams_end(self._folder.writer, succeeded=kind is None)
+            write_hparams_end(self._folder.writer, succeeded=kind is None)
 
     def _compile(self) -> None:
         """Begins to compile in a thread, while the training step is compiled and runs."""
@@ -255,7 +259,7 @@ class Watcher:
             options = call_options(network.model, train=False)
             variables = {"params": state.params, **state.model_state}
             tensorboard.write_graph(writer, network.model, variables, *inputs, **options)
-            tensorboard.write_parameter_table(writer, "parameters", params_of(state))
+            write_parameter_table(writer, "parameters", params_of(state))
 
     def _write_survey(self, step: int, found: Statistics) -> None:
         writer = self._folder.writer
@@ -298,7 +302,7 @@ class Watcher:
         for method in () if few else self._watch.projections:
             if method == "tsne" and len(vectors) < MIN_TSNE:
                 continue
-            plane = tensorboard.pca(vectors) if method == "pca" else tensorboard.tsne(vectors)
+            plane = pca(vectors) if method == "pca" else tsne(vectors)
             title = f"{self._watch.embeddings}, {method}"
             figure = plots.class_map(plane, classes, names, title=title)
             tensorboard.write_figure(self._folder.writer, f"embeddings/{method}", figure, step)
@@ -335,7 +339,7 @@ def write_statistics(
         for kind, values in found.items():
             if kind == "inputs":
                 if is_first:
-                    grid = tensorboard.media.input_grid(values)
+                    grid = input_grid(values)
                     tensorboard.write_image(event, kind, grid, step)
                 continue
             for name, value in values.items():
@@ -343,10 +347,10 @@ def write_statistics(
                 if isinstance(value, tensorboard.histograms.Buckets):
                     tensorboard.histograms.write_buckets(event, tag, value, step)
                 elif kind == "feature_maps":
-                    tensorboard.write_image(event, tag, tensorboard.feature_grid(value), step)
+                    tensorboard.write_image(event, tag, feature_grid(value), step)
                 elif kind == "filters":
                     if is_first:
-                        grid = tensorboard.filter_grid(value)
+                        grid = filter_grid(value)
                         tensorboard.write_image(event, tag, grid, step)
                 elif kind != "update_ratio" or not np.isnan(value):
                     scalars[tag] = value
