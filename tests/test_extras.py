@@ -1,13 +1,17 @@
 """A missing optional dependency is reported in one sentence with the extra that installs it."""
 
+import importlib.util
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from jaxdl import data, generative, plots, tensorboard, text, transforms
 from jaxdl._extras import EXTRAS
+from jaxdl.data.sources import _decode, _tfds_build
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,6 +47,12 @@ def test_every_extra_exists_and_installs_the_module():
         assert any(line.startswith(names.get(module, module)) for line in extras[extra]), module
 
 
+def test_the_core_installs_what_jax_export_needs():
+    """Every run of a model of one's own writes its program, which takes flatbuffers."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert any(line.startswith("flatbuffers") for line in project["dependencies"])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("module", USES)
 def test_a_missing_module_is_one_sentence(module):
@@ -51,3 +61,73 @@ def test_a_missing_module_is_one_sentence(module):
     last = ended.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: ")
     assert f"pip install 'jaxdl[{EXTRAS[module]}]'" in last
+
+
+@pytest.fixture
+def hide(monkeypatch):
+    """Hides a module from the check, in this process."""
+    found = importlib.util.find_spec
+
+    def hide(module):
+        monkeypatch.setattr(
+            importlib.util, "find_spec", lambda name: None if name == module else found(name)
+        )
+
+    return hide
+
+
+IMAGES = np.zeros((2, 4, 4, 3), np.uint8)
+READERS = {
+    "images": ("PIL", lambda path: _decode.read_image(path / "a.png")),
+    "the form of images": ("PIL", lambda path: _decode.image_info(path / "a.png")),
+    "square images": ("PIL", lambda path: data.sources.square_images(IMAGES, 2)),
+    "a grid": ("PIL", lambda path: generative.figures.save_grid(IMAGES, path / "a.png")),
+    "an animation": (
+        "PIL",
+        lambda path: generative.figures.save_animation(IMAGES[None], path / "a.gif"),
+    ),
+    "TFDS's builder": ("PIL", lambda path: _tfds_build._without_tensorflow(object)),
+    "TFDS's resources": (
+        "importlib_resources",
+        lambda path: _tfds_build._without_tensorflow(object),
+    ),
+    "Pillow's images": ("PIL", lambda path: transforms.to_pil(IMAGES[0])),
+    "array_record": (
+        "array_record",
+        lambda path: data.sources.ArrayRecordSource(Path(__file__)),
+    ),
+    "writing array_record": (
+        "array_record",
+        lambda path: data.sources.write_array_record(
+            data.ArraySource({"x": IMAGES}), path / "a.array_record"
+        ),
+    ),
+    "HDF5": ("h5py", lambda path: data.sources.HDF5Source(Path(__file__))),
+    "Parquet": ("pyarrow", lambda path: data.sources.ParquetSource(Path(__file__))),
+    "tokenizers": ("tokenizers", lambda path: text.train_bpe(["a"])),
+    "reading a tokenizer": ("tokenizers", lambda path: text.load_tokenizer(Path(__file__))),
+    "Grain": (
+        "grain",
+        lambda path: list(
+            data.Loader(data.ArraySource({"x": IMAGES}), batch_size=1, num_workers=1).epoch(0)
+        ),
+    ),
+    "figures": ("matplotlib", lambda path: plots.image_grid(IMAGES)),
+    "embeddings": (
+        "tensorboard",
+        lambda path: tensorboard.embeddings._add_to_config(path / "config", {}),
+    ),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_readers_name_the_extra_that_they_lack(reader, hide, tmp_path):
+    module, use = READERS[reader]
+    hide(module)
+    message = rf"^.+ needs {module}: pip install 'jaxdl\[{EXTRAS[module]}\]'\.$"
+    with pytest.raises(ImportError, match=message):
+        use(tmp_path)
+
+
+def test_every_extra_has_a_reader():
+    assert {module for module, _ in READERS.values()} == set(EXTRAS)

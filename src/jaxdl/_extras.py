@@ -5,7 +5,6 @@ import importlib.util
 EXTRAS = {
     "PIL": "data",
     "array_record": "data",
-    "flatbuffers": "export",
     "grain": "data",
     "h5py": "hdf5",
     "importlib_resources": "data",

@@ -26,7 +26,6 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from jaxdl import tree
-from jaxdl._extras import require
 from jaxdl._files import parse_json, write_bytes
 from jaxdl.nn._conv_ops import prefer_implementation
 from jaxdl.types import Array, PyTree
@@ -87,9 +86,7 @@ def export(
 
     Raises:
         ValueError: the function needs a batch size that is a number.
-        ImportError: flatbuffers is not installed.
     """
-    require("flatbuffers", "exporting to StableHLO")
     with portable():
         # a new function: JAX's cache of the caller's own keeps its traces for this machine
         jitted = jax.jit(lambda *arguments: function(*arguments))
@@ -165,7 +162,6 @@ def unpack(content: bytes, where: object) -> Exported:
         content: of :func:`pack`.
         where: its name in error messages.
     """
-    require("flatbuffers", "reading StableHLO")
     length = int.from_bytes(content[:8], "little")
     info, serialized = _parse_header(content[8 : 8 + length], length, where), content[8 + length :]
     if hashlib.sha256(serialized).hexdigest() != info["sha256"]:

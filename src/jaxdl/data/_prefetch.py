@@ -24,6 +24,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxdl._checks import check_positive
+from jaxdl._extras import require
 
 BatchT = TypeVar("BatchT")
 ItemT = TypeVar("ItemT")
@@ -166,6 +167,7 @@ def _grain_iterator(
 
 
 def _import_grain() -> ModuleType:
+    require("grain", "reading ahead")
     from absl import flags
 
     if not flags.FLAGS.is_parsed():  # Grain reads absl flags, which nothing has parsed here

@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 
 from jaxdl import plots
 from jaxdl._checks import check_positive, check_shape
+from jaxdl._extras import require
 from jaxdl._files import replacing, write_bytes
 from jaxdl.generative.scores import nearest_neighbors
 from jaxdl.generative.snapshots import Snapshots
@@ -154,6 +155,7 @@ def save_grid(
     Raises:
         ValueError: another suffix.
     """
+    require("PIL", "save_grid")
     from PIL import Image
 
     _check_suffix(path, ".png")
@@ -189,6 +191,7 @@ def save_animation(
     Raises:
         ValueError: frames of another shape, or another suffix.
     """
+    require("PIL", "save_animation")
     from PIL import Image
 
     _check_suffix(path, ".gif")

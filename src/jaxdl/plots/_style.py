@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxdl._checks import check_shape
+from jaxdl._extras import require
 from jaxdl._files import write_bytes
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def png(figure: "Figure", dpi: int = DPI) -> bytes:
 
 def new_figure(width: float, height: float) -> "Figure":
     """An empty figure, in inches, that a notebook shows without pyplot."""
+    require("matplotlib", "drawing")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")

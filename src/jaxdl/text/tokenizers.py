@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxdl._checks import check_positive
+from jaxdl._extras import require
 from jaxdl._files import write_text
 from jaxdl.text.vocabulary import PADDING, UNKNOWN
 
@@ -166,16 +167,13 @@ def load_tokenizer(path: str | os.PathLike[str]) -> "Tokenizer":
 
 
 def import_tokenizers() -> Any:
-    """The library, or an ImportError that says how to get it."""
-    try:
-        import tokenizers
-        import tokenizers.decoders
-        import tokenizers.models
-        import tokenizers.normalizers
-        import tokenizers.pre_tokenizers
-        import tokenizers.trainers
-    except ImportError as error:
-        raise ImportError(
-            "BPE and WordPiece need tokenizers: pip install 'jaxdl[text]' (or tokenizers)."
-        ) from error
+    """Imports the library, or raises ImportError naming the extra that installs it."""
+    require("tokenizers", "subword tokenization")
+    import tokenizers
+    import tokenizers.decoders
+    import tokenizers.models
+    import tokenizers.normalizers
+    import tokenizers.pre_tokenizers
+    import tokenizers.trainers
+
     return tokenizers

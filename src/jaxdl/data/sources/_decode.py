@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from jaxdl._extras import require
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -90,6 +92,7 @@ def read_image(
     Raises:
         ValueError: not an image, a damaged one, one of too many pixels or an unknown range.
     """
+    require("PIL", "reading images")
     from PIL import Image, ImageOps
 
     with _Opened(file, name, max_pixels) as image:
@@ -125,6 +128,7 @@ class _Opened:
         self.image: Image | None = None
 
     def __enter__(self) -> "Image":
+        require("PIL", "reading images")
         from PIL import Image
 
         try:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
+from jaxdl._extras import require
 from jaxdl.data.sources.image_sets import IDX_FILES, read_idx
 
 BUILT_HERE = ("mnist", "fashion_mnist", "kmnist")
@@ -97,6 +98,8 @@ def _build(name: str, builder_cls: type, data_dir: Path, manual: Path) -> None:
 
 def _without_tensorflow(base: type) -> type:
     """TFDS's builder of a set, with the steps that need TensorFlow in Python."""
+    for module in ("PIL", "array_record", "importlib_resources"):
+        require(module, "preparing a TFDS data set")
     import tensorflow_datasets as tfds
     from PIL import Image
     from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError

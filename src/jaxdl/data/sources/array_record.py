@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxdl._extras import require
 from jaxdl._files import replacing
 from jaxdl.data.source import Example, FileSource, Indices, Source, as_example, check_indices
 from jaxdl.data.sources._arrays import tidy_example
@@ -61,6 +62,7 @@ class ArrayRecordSource(FileSource):
         self._length = len(self._opened())
 
     def _open(self) -> _Reader:
+        require("array_record", "reading array_record files")
         from array_record.python.array_record_data_source import ArrayRecordDataSource
 
         try:
@@ -115,6 +117,7 @@ def write_array_record(source: Source, path: str | os.PathLike[str]) -> Path:
     Returns:
         the path.
     """
+    require("array_record", "writing array_record files")
     from array_record.python import array_record_module
     from flax import serialization
     from tqdm import tqdm

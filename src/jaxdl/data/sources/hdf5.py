@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 
+from jaxdl._extras import require
 from jaxdl.data.source import (
     ArraySource,
     Example,
@@ -390,9 +391,8 @@ def _whole_blocks(part: Path, notes: Path, head: str, names: Mapping[str, str], 
 
 
 def import_h5py() -> ModuleType:
-    """Imports h5py; the ImportError names the extra."""
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError("HDF5 needs h5py: pip install 'jaxdl[hdf5]' (or h5py).") from error
+    """Imports h5py, or raises ImportError naming the extra that installs it."""
+    require("h5py", "HDF5Source")
+    import h5py
+
     return h5py

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jaxdl._checks import check_labels
+from jaxdl._extras import require
 from jaxdl.data.combine import map_source, source_to_arrays, subset
 from jaxdl.data.source import (
     BaseSource,
@@ -286,6 +287,7 @@ def square_images(source: Source, size: int | None, *, num_images: int | None = 
 
     Source: ``torchvision.transforms``' ``CenterCrop`` of the shorter side and ``Resize``.
     """
+    require("PIL", "square_images")
     from PIL import Image
 
     def square(example: Example) -> Example:

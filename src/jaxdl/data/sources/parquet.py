@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jaxdl._extras import require
 from jaxdl.data.source import (
     Example,
     FileSource,
@@ -242,11 +243,8 @@ def _rows(chunk: "pyarrow.ListArray") -> Sequence[object]:
 
 
 def import_parquet() -> ModuleType:
-    """Imports ``pyarrow.parquet``; the ImportError names the extra."""
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ImportError(
-            "Parquet needs pyarrow: pip install 'jaxdl[parquet]' (or pyarrow)."
-        ) from error
+    """Imports ``pyarrow.parquet``, or raises ImportError naming the extra that installs it."""
+    require("pyarrow", "ParquetSource")
+    import pyarrow.parquet
+
     return pyarrow.parquet

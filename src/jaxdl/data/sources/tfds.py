@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxdl._extras import require
 from jaxdl.data.source import Example, FileSource, Indices, as_example, check_indices
 from jaxdl.data.sources._arrays import tidy_example
 from jaxdl.data.sources._listing import split_name
@@ -87,6 +88,7 @@ class TFDSSource(FileSource):
         self._length = len(data)
 
     def _open(self) -> Any:
+        require("array_record", "reading TFDS data sets")
         import tensorflow_datasets as tfds
 
         with quiet():
