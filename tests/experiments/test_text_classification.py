@@ -1,16 +1,19 @@
 """The text experiment from the command line: what it leaves behind, what it says of mistakes."""
 
+import dataclasses
 import json
 import sys
 
 import numpy as np
 import pytest
+from helpers.same import assert_same, without_times
 from PIL import Image
 
 import jaxdl
 import text_classification
-from jaxdl import config
+from jaxdl import config, data
 from jaxdl.__main__ import main
+from jaxdl.tree import max_difference
 
 GOOD, BAD = ["a fine film", "lovely and warm", "not dull"], ["a dull film", "cold", "not fine"]
 
@@ -51,6 +54,16 @@ def test_it_learns_bigrams_and_leaves_pictures_and_sentences(
     out = capsys.readouterr().out
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["test/accuracy"] == 1.0
+    # train alone gives the same numbers, and writes nothing
+    splits = {
+        split: data.source_to_arrays(data.open(data_dir / "sst2", split=split))
+        for split in ("train", "dev")
+    }
+    cfg = dataclasses.replace(
+        config.load(text_classification.Config, workdir / "config.json"), workdir=None
+    )
+    _, history = text_classification.train(cfg, splits)
+    assert without_times(history) == without_times(rows)
     assert rows[-1]["train/loss"] < rows[0]["train/loss"]
     assert "6 dev sentences: accuracy 1.0000" in out
     assert json.loads((workdir / "config.json").read_text())["config"]["bigrams"] is True
@@ -76,18 +89,19 @@ def test_it_learns_bigrams_and_leaves_pictures_and_sentences(
     assert bad.split()[1] == "negative"
 
 
-@pytest.mark.slow
-def test_same_seed_same_history(data_dir, tmp_path, monkeypatch):
-    def rows(name):
-        return [
-            {k: v for k, v in json.loads(line).items() if k.startswith(("train/", "test/"))}
-            for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()
-        ]
-
-    call(flags(data_dir, tmp_path / "a", num_epochs=2), monkeypatch)
-    call(flags(data_dir, tmp_path / "b", num_epochs=2), monkeypatch)
-    call(flags(data_dir, tmp_path / "c", num_epochs=2, seed=1), monkeypatch)
-    assert rows("a") == rows("b") != rows("c")
+def test_another_seed_draws_other_weights_and_another_order(monkeypatch):
+    monkeypatch.setattr(
+        text_classification, "run", lambda step, state, data, *, key, **_: (state, key)
+    )
+    splits = {"train": {"text": np.array(GOOD + BAD), "label": np.array([1, 1, 1, 0, 0, 0])}}
+    splits["dev"] = splits["train"]
+    first, again, other = (
+        text_classification.train(text_classification.Config(batch_size=2, seed=seed), splits)
+        for seed in (0, 0, 1)
+    )
+    assert_same(first, again)
+    assert max_difference(first[0].params, other[0].params)["Embed_0/embedding"] > 0
+    assert first[1] != other[1]
 
 
 @pytest.mark.slow
