@@ -22,59 +22,29 @@ import numpy as np
 from jaxdl import config, data, export, interop, losses, metrics, plots
 from jaxdl.export import quantization
 from jaxdl.train import evaluate
-from jaxdl.types import Batch, Metrics, PyTree
+from jaxdl.types import Batch, EvalFn, Metrics, PyTree
 
-FRACTIONS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-"""Shares of the weights that are pruned for the picture."""
+FRACTIONS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the weights, pruned for the picture
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """One comparison; every field is a flag."""
 
-    run: Path
-    """Run folder or bundle of a classifier."""
-    data_dir: Path | None = None
-    """Folder of the data; by default that of the run."""
-    workdir: Path | None = None
-    """Folder of the results; runs/compress_TIME by default."""
+    run: Path  # run folder or bundle of a classifier
+    data_dir: Path | None = None  # folder of the data; by default that of the run
+    workdir: Path | None = None  # folder of the results; runs/compress_TIME by default
 
 
-def variants(variables: PyTree) -> dict[str, PyTree]:
-    """The trees to compare, by name."""
-    pruned, _ = quantization.prune(variables, 0.5)
-    return {
-        "float32": variables,
-        "bfloat16": quantization.cast(variables, jnp.bfloat16),
-        "float16": quantization.cast(variables, jnp.float16),
-        "int8": quantization.quantize(variables),
-        "pruned_50": pruned,
-        "pruned_50_int8": quantization.quantize(pruned),
-    }
-
-
-def compare(workdir: Path, bundle: export.Bundle, test: Any) -> list[dict[str, Any]]:
-    """Writes, reads and evaluates every variant; returns one row per variant."""
-    rows: list[dict[str, Any]] = []
-    for name, tree in variants(bundle.variables).items():
-        path = workdir / f"{name}.safetensors"
-        interop.write_safetensors(path, quantization.to_arrays(tree))
-        again = quantization.from_arrays(interop.read_weights(path))
-        row = {"weights": name, **evaluate(make_eval_fn(bundle), again, test)}
-        sizes = {"num_bytes": path.stat().st_size, "zipped": len(zlib.compress(path.read_bytes()))}
-        rows.append({**row, "sparsity": quantization.sparsity(again)["all"], **sizes})
-    return rows
-
-
-def make_eval_fn(bundle: export.Bundle) -> Any:
+def make_eval_fn(bundle: export.Bundle) -> EvalFn:
+    """Accuracy and loss of a tree of weights, computed in the precision of the weights."""
     model: Any = bundle.model  # a network of jaxdl.models
 
-    def eval_fn(state: PyTree, batch: Batch) -> Metrics:
-        wide = quantization.dequantize(state)
+    def eval_fn(variables: PyTree, batch: Batch) -> Metrics:
+        wide, labels = quantization.dequantize(variables), batch["label"]
         dtype = jax.tree.leaves(wide["params"])[0].dtype
         images = bundle.preprocessing(batch["image"]).astype(dtype)
         logits = jnp.asarray(model.apply(wide, images, train=False), jnp.float32)
-        labels = batch["label"]
         loss, accuracy = losses.cross_entropy(logits, labels), metrics.accuracy(logits, labels)
         values = {"accuracy": accuracy, "loss": loss}
         return {name: metrics.mean(value, batch.get("mask")) for name, value in values.items()}
@@ -82,38 +52,58 @@ def make_eval_fn(bundle: export.Bundle) -> Any:
     return eval_fn
 
 
+def compare(workdir: Path, variables: PyTree, eval_fn: EvalFn, test: Any) -> list[dict[str, Any]]:
+    """Writes, reads and evaluates every variant; returns one row per variant."""
+    pruned, _ = quantization.prune(variables, 0.5)
+    variants = {
+        "float32": variables,
+        "bfloat16": quantization.cast(variables, jnp.bfloat16),
+        "float16": quantization.cast(variables, jnp.float16),
+        "int8": quantization.quantize(variables),
+        "pruned_50": pruned,
+        "pruned_50_int8": quantization.quantize(pruned),
+    }
+    rows: list[dict[str, Any]] = []
+    for name, tree in variants.items():
+        path = workdir / f"{name}.safetensors"
+        interop.write_safetensors(path, quantization.to_arrays(tree))
+        again = quantization.from_arrays(interop.read_weights(path))
+        sizes = {"num_bytes": path.stat().st_size, "zipped": len(zlib.compress(path.read_bytes()))}
+        row = {"weights": name, **evaluate(eval_fn, again, test), **sizes}
+        rows.append({**row, "sparsity": quantization.sparsity(again)["all"]})
+    return rows
+
+
+def to_table(rows: list[dict[str, Any]]) -> str:
+    """Markdown; "÷" is the size of the first row divided by that of the row."""
+    lines = ["| weights | accuracy | loss | zeros | bytes | ÷ | zipped | ÷ |", "|---" * 8 + "|"]
+    for row in rows:
+        values = f"{row['accuracy']:.2%} | {row['loss']:.4f} | {row['sparsity']:.0%}"
+        sizes = [f"{row[n]:,} | {rows[0][n] / row[n]:.2f}" for n in ("num_bytes", "zipped")]
+        lines.append(f"| {row['weights']} | {values} | {sizes[0]} | {sizes[1]} |")
+    return "\n".join(lines) + "\n"
+
+
 def main(cfg: Config) -> list[dict[str, Any]]:
     """Loads, compresses and evaluates; returns the rows of the table."""
     workdir = cfg.workdir or config.new_run_dir("compress")
     workdir.mkdir(parents=True, exist_ok=True)
     bundle = export.open_model(cfg.run)
-    about = bundle.config["data"]
+    about, eval_fn = bundle.config["data"], make_eval_fn(bundle)
     test = data.load(about["name"], cfg.data_dir or about.get("data_dir")).test
-    rows = compare(workdir, bundle, test)
+    rows = compare(workdir, bundle.variables, eval_fn, test)
     (workdir / "table.md").write_text(table := to_table(rows))
     curves = {}
-    for title, per_layer in (("all layers together", False), ("every layer alone", True)):
+    for name, per_layer in (("all layers together", False), ("every layer alone", True)):
         trees = [quantization.prune(bundle.variables, f, per_layer=per_layer)[0] for f in FRACTIONS]
-        values = [evaluate(make_eval_fn(bundle), tree, test)["accuracy"] for tree in trees]
-        curves[title] = (np.array(FRACTIONS), np.array(values))
+        accuracies = [evaluate(eval_fn, tree, test)["accuracy"] for tree in trees]
+        curves[name] = (np.array(FRACTIONS), np.array(accuracies))
     labels = ("share of the weights that is removed", "test accuracy")
     title = f"Pruning by magnitude, no training after it ({about['name']})"
     figure = plots.points_and_curves({}, curves, labels=labels, title=title)
     plots.save(figure, workdir / "pruning.png")
     print(f"{table}\nresults: {workdir}")
     return rows
-
-
-def to_table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: accuracy, loss, zeros and sizes, the ratios beside those of the first row."""
-    lines = ["| weights | accuracy | loss | zeros | bytes | ÷ | zipped | ÷ |", "|---" * 8 + "|"]
-    for row in rows:
-        cells = [row["weights"], f"{row['accuracy']:.2%}", f"{row['loss']:.4f}"]
-        cells += [f"{row['sparsity']:.0%}"]
-        for name in ("num_bytes", "zipped"):
-            cells += [f"{row[name]:,}", f"{rows[0][name] / row[name]:.2f}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ NOTHING_TRAINED = {"compress"}
 MAX_LINES = {
     "autoencode": 150,
     "classify": 130,
-    "compress": 120,
     "fine_tune": 175,
     "mnist_tensorboard": 145,
 }
