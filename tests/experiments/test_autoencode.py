@@ -1,5 +1,7 @@
 """experiments/autoencode.py on digits."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,7 +17,9 @@ def test_learns_and_draws(tmp_path, model, capsys):
     cfg = autoencode.Config(
         model=model, num_epochs=12, batch_size=64, num_latents=2, workdir=tmp_path / "run"
     )
-    history = autoencode.main(cfg)
+    autoencode.main(cfg)
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    history = [json.loads(line) for line in lines]
     assert history[-1]["test/loss"] < 0.95 * history[0]["test/loss"]
     pictures = {path.name for path in (tmp_path / "run").glob("*.png")}
     drawn = {"reconstructions.png", "latents.png", "learning_curves.png"}

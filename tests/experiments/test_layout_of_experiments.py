@@ -10,7 +10,6 @@ SCRIPTS = sorted([*ROOT.glob("*.py"), *(ROOT / "tutorials").glob("*.py")])
 NAMES = {path.stem for path in SCRIPTS}
 NOTHING_TRAINED = {"compress"}
 MAX_LINES = {
-    "autoencode": 150,
     "classify": 130,
     "fine_tune": 175,
 }
