@@ -11,7 +11,6 @@ NAMES = {path.stem for path in SCRIPTS}
 NOTHING_TRAINED = {"compress"}
 MAX_LINES = {
     "classify": 130,
-    "fine_tune": 175,
 }
 """Lines of those with many flags or several trainings; 110 for all others, 130 in tutorials."""
 
