@@ -1,8 +1,7 @@
 """Autoencoders of images: plain, variational, and variational with convolutions.
 
     python experiments/autoencode.py
-    python experiments/autoencode.py --data mnist --data_dir DIR --model conv_vae --num_epochs 10
-    python experiments/autoencode.py --data mnist --data_dir DIR --num_latents 2
+    python experiments/autoencode.py --data mnist --data_dir DIR --num_epochs 10 --num_latents 2
 
 The first command needs no data. "test/loss" is the negative evidence lower bound (ELBO) in nats per
 image, or the squared error of the plain autoencoder. The run folder gets pictures: reconstructions,
@@ -26,8 +25,6 @@ from jaxdl.train import init_state, make_eval, make_step, run
 from jaxdl.transforms import to_float
 from jaxdl.types import Array, Batch, LossFn, TrainState
 
-MODELS: Any = {"vae": models.VAE, "conv_vae": models.ConvVAE, "autoencoder": models.Autoencoder}
-
 
 @dataclasses.dataclass(frozen=True)
 class Config(config.Run):
@@ -41,12 +38,12 @@ class Config(config.Run):
     num_epochs: int = 60
 
 
-def make_loss(model: Any) -> LossFn:
+def make_loss(model: Any, is_vae: bool) -> LossFn:
     """A loss by hand; the code, of some mean and log variance, is drawn in evaluation too."""
 
     def loss_fn(params: Any, model_state: Any, batch: Batch, *, key: Array, train: bool) -> Any:
         images, mask, variables = to_float(batch["image"]), batch.get("mask"), {"params": params}
-        if isinstance(model, models.Autoencoder):
+        if not is_vae:
             values = {"loss": losses.squared_error(model.apply(variables, images), images)}
         else:
             logits, *code = model.apply(variables, images, sample=True, rngs={"dropout": key})
@@ -60,19 +57,19 @@ def make_loss(model: Any) -> LossFn:
 
 def train(cfg: Config, dataset: data.Dataset) -> tuple[TrainState, list[dict[str, Any]]]:
     """Trains the model; returns the state and the history, one row per epoch."""
-    images = dataset.train["image"]
-    model = MODELS[cfg.model](num_latents=cfg.num_latents, shape=images.shape[1:])
-    preprocess = export.Preprocessing(images.shape[1:])
+    images, test = dataset.train["image"], {"image": dataset.test["image"]}
+    kinds: Any = {"vae": models.VAE, "conv_vae": models.ConvVAE, "autoencoder": models.Autoencoder}
+    model = kinds[cfg.model](num_latents=cfg.num_latents, shape=images.shape[1:])
+    loss_fn = make_loss(model, cfg.model != "autoencoder")
     num_steps = cfg.num_epochs * data.num_batches(len(images), cfg.batch_size)
     tx = optim.adam(optim.warmup_cosine(cfg.learning_rate, num_steps))
     init_key, order_key, _ = jax.random.split(jax.random.key(cfg.seed), 3)
-    loss_fn, example = make_loss(model), to_float(jnp.asarray(images[:1]))
+    preprocess = export.Preprocessing(model.shape)
     return run(
-        make_step(loss_fn, tx), init_state(model, tx, init_key, example), {"image": images},
-        num_epochs=cfg.num_epochs, batch_size=cfg.batch_size, key=order_key,
-        eval_fn=make_eval(loss_fn), eval_data={"image": dataset.test["image"]},
-        workdir=cfg.workdir, resume=cfg.resume, config=cfg,
-        description=export.describe_run(model, preprocess, data={"name": cfg.data}),
+        make_step(loss_fn, tx), init_state(model, tx, init_key, jnp.zeros((1, *model.shape))),
+        {"image": images}, num_epochs=cfg.num_epochs, batch_size=cfg.batch_size, key=order_key,
+        eval_fn=make_eval(loss_fn), eval_data=test, workdir=cfg.workdir, resume=cfg.resume,
+        config=cfg, description=export.describe_run(model, preprocess, data={"name": cfg.data}),
     )  # fmt: skip
 
 
@@ -81,8 +78,8 @@ def main(cfg: Config) -> None:
     workdir = cfg.workdir or config.new_run_dir(f"{cfg.data}_{cfg.model}")
     _, history = train(dataclasses.replace(cfg, workdir=workdir), dataset)
     plots.save(plots.learning_curves(history), workdir / "learning_curves.png")
-    bundle, is_vae = export.open_model(workdir, which="last"), cfg.model != "autoencoder"
-    apply: Any = partial(bundle.model.apply, bundle.variables)
+    trained: Any = export.open_model(workdir, which="last")
+    apply, is_vae = partial(trained.model.apply, trained.variables), cfg.model != "autoencoder"
 
     def decode(codes: Any) -> np.ndarray:
         outputs = apply(codes, method="decode")

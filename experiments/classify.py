@@ -115,7 +115,7 @@ def main(cfg: Config) -> None:
     state, history = train(dataclasses.replace(cfg, workdir=workdir), dataset)
     images, labels, names = dataset.test["image"], dataset.test["label"], dataset.class_names
     shares = export.open_model(workdir, which="last").predict(images)
-    matrix = metrics.confusion_matrix(shares, labels)
+    matrix = metrics.confusion_matrix(shares, jax.numpy.asarray(labels))
     export.write_evaluation(workdir, int(state.step), matrix)
     shown = np.linspace(0, len(labels) - 1, 32).astype(int)  # folders are in order of their classes
     examples = plots.predictions(images[shown], labels[shown], shares[shown], names)

@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from jaxdl import config, data, export, losses, metrics, models, optim, plots
+from jaxdl.plots.curves import run_curves
 from jaxdl.train import init_state, make_eval, make_step, run, supervised
 from jaxdl.types import TrainState
 
@@ -44,7 +45,7 @@ def half(dataset: data.Dataset, index: int) -> data.Dataset:
         chosen = split["label"] // 5 == index
         splits.append({"image": split["image"][chosen], "label": split["label"][chosen] % 5})
     names = dataset.class_names[5 * index : 5 * index + 5]
-    return data.Dataset(f"{dataset.name}, {names[0]} to {names[-1]}", *splits, names)
+    return data.Dataset(f"{dataset.name}, {names[0]} to {names[-1]}", splits[0], splits[1], names)
 
 
 def load(cfg: Config) -> tuple[data.Dataset, data.Dataset]:
@@ -78,7 +79,7 @@ def train(
     state = init_state(loss_fn, tx, init_key, dataset.train)
     if old is not None:
         params = {**old.params, "Dense_0": state.params["Dense_0"]}
-        state = state.replace(params=params, model_state=old.model_state, opt_state=tx.init(params))
+        state = TrainState(state.step, params, old.model_state, tx.init(params), state.key)
 
     def update_loss(*arguments: Any, train: bool, **rest: Any) -> Any:
         return loss_fn(*arguments, train=train and way != "head", **rest)  # as backbone.eval()
@@ -102,8 +103,7 @@ def main(cfg: Config) -> None:
         _, rows = train(then, target, way, old)
         print(f"{way}: test accuracy {rows[-1]['test/accuracy']:.4f} on {target.name}\n")
         histories[way] = [{k: v for k, v in row.items() if "rate" not in k} for row in rows]
-    plots.save(plots.run_curves(histories), workdir / "fine_tune.png")
-    print(f"run folder: {workdir}")
+    print(f"run folder: {plots.save(run_curves(histories), workdir / 'fine_tune.png').parent}")
 
 
 if __name__ == "__main__":

@@ -97,12 +97,10 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     snapshots, history = train(dataclasses.replace(cfg, workdir=workdir), dataset, reference)
     images, num_steps = dataset.train["image"], int(snapshots.step)
     players = make_players(cfg, images.shape[1:], num_steps)
-    title, ideal = f"DCGAN on {cfg.data}", LOSSES[cfg.loss][1]
-    options = {"num_steps": num_steps, "ideal": ideal, "title": title}
-    generative.figures.save_pictures(workdir, players, snapshots, images, **options)
-    generative.figures.save_latent_pictures(
-        workdir, players, snapshots.gan, jax.random.key(cfg.seed)
-    )
+    options = {"ideal": LOSSES[cfg.loss][1], "title": f"DCGAN on {cfg.data}"}
+    figures, key = generative.figures, jax.random.key(cfg.seed)
+    figures.save_pictures(workdir, players, snapshots, images, num_steps=num_steps, **options)
+    figures.save_latent_pictures(workdir, players, snapshots.gan, key)
     print(f"run folder: {workdir}")
     return history
 

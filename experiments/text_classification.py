@@ -86,7 +86,7 @@ def main(cfg: Config) -> None:
     state, history = train(dataclasses.replace(cfg, workdir=workdir), splits)
     sentences, labels = splits["dev"]["text"].tolist(), splits["dev"]["label"]
     shares = export.open_model(workdir, which="last").predict(sentences)
-    matrix = metrics.confusion_matrix(shares, labels)
+    matrix = metrics.confusion_matrix(shares, jax.numpy.asarray(labels))
     export.write_evaluation(workdir, int(state.step), matrix)
     plots.save(plots.learning_curves(history), workdir / "learning_curves.png")
     plots.save(plots.confusion_matrix(matrix, CLASS_NAMES), workdir / "confusion_matrix.png")
