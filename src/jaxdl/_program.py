@@ -47,7 +47,7 @@ class Exported(NamedTuple):
         module: JAX's own object, which holds the StableHLO.
     """
 
-    call: Callable[..., Any]
+    call: Callable[..., PyTree]
     info: dict[str, Any]
     module: jax.export.Exported
 
@@ -64,7 +64,7 @@ def portable() -> Iterator[None]:
         jax.config.update("jax_traceback_in_locations_limit", limit)
 
 
-def batch_of(shape: Sequence[int], dtype: Any) -> jax.ShapeDtypeStruct:
+def batch_of(shape: Sequence[int], dtype: DTypeLike) -> jax.ShapeDtypeStruct:
     """The form (B, *shape) of arrays with any batch size."""
     (batch,) = jax.export.symbolic_shape("batch")
     return jax.ShapeDtypeStruct((batch, *shape), dtype)

@@ -30,7 +30,7 @@ from jaxdl._files import read_json, write_json
 
 
 class Dataclass(Protocol):
-    """Any instance of a dataclass."""
+    """An instance of a dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 

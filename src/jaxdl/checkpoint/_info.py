@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxdl import tree
-from jaxdl.types import Array
+from jaxdl.types import Array, PyTree
 
 Result = TypeVar("Result")
 
@@ -40,7 +40,7 @@ class CheckpointInfo(NamedTuple):
     checksums: dict[str, int | None]
 
 
-def make_content(state: Any, metadata: Mapping[str, Any]) -> dict[str, object]:
+def make_content(state: PyTree, metadata: Mapping[str, object]) -> dict[str, object]:
     """What is saved beside a state: its description, and a checksum of that."""
     content: dict[str, object] = {
         "step": int(state.step),

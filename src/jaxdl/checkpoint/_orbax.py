@@ -16,7 +16,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import jax
 import numpy as np
@@ -49,7 +48,7 @@ def check_savable(state: PyTree) -> None:
         raise ValueError(f"the state cannot be saved:\n  {tree.shorten(problems)}")
 
 
-def _why_not_savable(name: str, leaf: Any) -> str:
+def _why_not_savable(name: str, leaf: object) -> str:
     """The reason why a leaf cannot be saved, or an empty string."""
     import tensorstore as ts
 

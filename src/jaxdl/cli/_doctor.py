@@ -13,11 +13,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from jaxdl._versions import PACKAGES, installed, version
 
 if TYPE_CHECKING:
+    import jax
     import numpy as np
 
 
@@ -59,7 +60,7 @@ class Devices(NamedTuple):
         imported: True if ``import jax`` succeeded.
     """
 
-    found: Sequence[Any]
+    found: "Sequence[jax.Device]"
     error: str
     imported: bool
 
@@ -125,7 +126,7 @@ def device_facts(devices: Devices) -> Facts:
     return facts + [(str(device), _describe_device(device)) for device in devices.found]
 
 
-def _describe_device(device: Any) -> str:
+def _describe_device(device: "jax.Device") -> str:
     try:
         stats = device.memory_stats() or {}
     except Exception:  # some backends raise
@@ -336,8 +337,8 @@ def device_problems(devices: Devices, environ: Mapping[str, str], *, nvidia: boo
 
 
 def arithmetic_problems(
-    devices: Sequence[Any],
-    compute: "Callable[[Any, np.ndarray, np.ndarray], Sequence[np.ndarray]] | None" = None,
+    devices: "Sequence[jax.Device]",
+    compute: "Callable[[jax.Device, np.ndarray, np.ndarray], Sequence[np.ndarray]] | None" = None,
 ) -> list[Problem]:
     """Devices on which a compiled matrix product or its gradient fails or is wrong.
 
@@ -375,7 +376,7 @@ def arithmetic_problems(
     return problems
 
 
-def _compute(device: Any, x: "np.ndarray", w: "np.ndarray") -> "Sequence[np.ndarray]":
+def _compute(device: "jax.Device", x: "np.ndarray", w: "np.ndarray") -> "Sequence[np.ndarray]":
     import jax
     import numpy as np
 

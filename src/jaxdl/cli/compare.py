@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from jaxdl._files import read_json, read_json_lines
 from jaxdl._text import align_table
-from jaxdl.plots.curves import run_curves
 
 MISSING = "–"
 """Shown for a field or metric that a run does not have."""
@@ -57,6 +56,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(options: argparse.Namespace) -> int:
     """Prints the comparison, draws the curves, and returns the exit status."""
     from jaxdl import plots
+    from jaxdl.plots.curves import run_curves
 
     runs = read_runs(options.runs)
     names = [each.name for each in runs]

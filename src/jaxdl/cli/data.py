@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxdl.cli._arguments import count
-from jaxdl.plots.images import augmentations, class_balance
 
 if TYPE_CHECKING:
     from jaxdl.data.source import Source
@@ -107,6 +106,7 @@ def _draw_classes(
     source: "Source", classes: Mapping[int, int], out: Path, split: str, title: str
 ) -> Path:
     from jaxdl import plots
+    from jaxdl.plots.images import class_balance
 
     names = source.class_names
     num_classes = max(len(names or ()), max(classes) + 1)
@@ -127,6 +127,7 @@ def _draw_images(
 
     from jaxdl import plots
     from jaxdl.data.source import examples_of
+    from jaxdl.plots.images import augmentations
 
     sample_key, augment_key = jax.random.split(jax.random.key(options.seed))
     figure = plots.samples(source, sample_key, num_examples=options.num_examples)

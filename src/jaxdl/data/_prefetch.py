@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import ClassVar, Generic, TypeVar
@@ -310,7 +310,7 @@ def put_on_devices(
     batches: Iterable[Mapping[str, ArrayLike]],
     size: int = 2,
     sharding: jax.sharding.Sharding | None = None,
-) -> Iterator[dict[str, jax.Array]]:
+) -> Generator[dict[str, jax.Array], None, None]:
     """Batches on the device, transferred ahead of their use.
 
     Args:

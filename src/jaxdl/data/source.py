@@ -398,7 +398,7 @@ def as_example(element: object, names: Sequence[str] | None = None) -> Example:
     return {name: _as_array(part) for name, part in zip(names, parts, strict=True)}
 
 
-def _as_array(value: Any) -> np.ndarray:
+def _as_array(value: ArrayLike) -> np.ndarray:
     if isinstance(value, str | bytes):
         return np.array(value, object)
     if isinstance(value, bool | np.generic | np.ndarray):

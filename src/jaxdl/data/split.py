@@ -6,15 +6,16 @@ of the same kind. No example is lost and none comes twice.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import numpy as np
 
 from jaxdl.data.combine import labels_of, subset
 from jaxdl.data.samplers import Key, seed_of
 from jaxdl.data.source import ArraySource, Source
+from jaxdl.types import Array
 
-Data = TypeVar("Data", bound="Mapping[str, Any] | Source")
+Data = TypeVar("Data", bound="Mapping[str, Array | np.ndarray] | Source")
 
 
 def split_lengths(num_examples: int, lengths: Sequence[float]) -> list[int]:
@@ -155,7 +156,7 @@ def k_fold(
     ]
 
 
-def select(data: Data, condition: Callable[[dict[str, np.ndarray]], Any]) -> Data:
+def select(data: Data, condition: Callable[[dict[str, np.ndarray]], bool | np.bool]) -> Data:
     """The examples for which a condition holds, in their order; every example is read once.
 
     Args:
@@ -183,11 +184,11 @@ def _permutation(key: Key, number: int, part: int = 0) -> np.ndarray:
     return np.random.default_rng((*seed_of(key), 0x5917, part)).permutation(number)
 
 
-def _length(data: Mapping[str, Any] | Source) -> int:
+def _length(data: Mapping[str, Array | np.ndarray] | Source) -> int:
     return len(ArraySource(data) if isinstance(data, Mapping) else data)
 
 
-def _labels(data: Mapping[str, Any] | Source, name: str) -> np.ndarray:
+def _labels(data: Mapping[str, Array | np.ndarray] | Source, name: str) -> np.ndarray:
     labels = labels_of(ArraySource(data) if isinstance(data, Mapping) else data, name)
     if labels.ndim != 1 or labels.dtype.kind not in "iub":
         raise ValueError(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxdl.data.combine import size_in_bytes
 from jaxdl.data.source import ArraySource, Example, Source, examples_of
@@ -142,7 +143,9 @@ def merge(a: Moments, b: Moments) -> Moments:
 _BLOCK_BYTES = 2**24  # of float64, which a block's numbers become
 
 
-def summarize(data: Source | Mapping[str, Any], *, max_examples: int = 100_000) -> dict[str, Any]:
+def summarize(
+    data: Source | Mapping[str, ArrayLike], *, max_examples: int = 100_000
+) -> dict[str, Any]:
     """Goes through a set once and counts.
 
     Args:
@@ -297,7 +300,7 @@ class _Texts:
         }
 
 
-def describe(data: Source | Mapping[str, Any], *, max_examples: int = 100_000) -> str:
+def describe(data: Source | Mapping[str, ArrayLike], *, max_examples: int = 100_000) -> str:
     """The summary of :func:`summarize` as lines to print.
 
     >>> print(describe({"x": np.array([[0.0], [2.0]]), "label": np.array([1, 0])}))

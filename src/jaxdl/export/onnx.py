@@ -7,27 +7,32 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.export
 import numpy as np
+from jax.typing import DTypeLike
 
 from jaxdl._files import write_bytes
 from jaxdl._program import portable
 from jaxdl.export.stablehlo import largest_difference, random_inputs
+from jaxdl.types import Array, PyTree
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 PACKAGES = ("jax2onnx", "onnx", "onnxruntime")
 
 
 def write_onnx(
     path: Path | str,
-    function: Callable[[Any], Any],
+    function: Callable[[Array], PyTree],
     shape: Sequence[int],
-    dtype: Any = "uint8",
+    dtype: DTypeLike = "uint8",
     *,
     tolerance: float = 1e-5,
-    info: Mapping[str, Any] | None = None,
+    info: Mapping[str, object] | None = None,
 ) -> float:
     """Writes a function of a batch as ONNX, if onnxruntime computes the same.
 
@@ -92,7 +97,9 @@ def write_onnx(
     return found
 
 
-def _convert(function: Callable[[Any], Any], specification: Any, names: Sequence[str]) -> Any:
+def _convert(
+    function: Callable[[Array], PyTree], specification: jax.ShapeDtypeStruct, names: Sequence[str]
+) -> "ModelProto":
     """The ONNX model."""
     with _quiet(), portable():
         import jax2onnx

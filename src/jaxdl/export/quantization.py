@@ -5,12 +5,12 @@ model: ``jax.jit(lambda variables, x: model.apply(dequantize(variables), x))``.
 """
 
 import re
-from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from jaxdl import _checks, tree
 from jaxdl.types import Array, PyTree
@@ -38,7 +38,7 @@ class Quantized:
     dtype: str = flax.struct.field(pytree_node=False, default="float32")
 
 
-def cast(variables: PyTree, dtype: Any, *, statistics: bool = False) -> PyTree:
+def cast(variables: PyTree, dtype: DTypeLike, *, statistics: bool = False) -> PyTree:
     """Variables with floating-point parameters in another dtype.
 
     Args:
@@ -105,7 +105,7 @@ def quantize(variables: PyTree, patterns: str | tuple[str, ...] = KERNELS) -> Py
     """
     chosen = tree.mask(variables, patterns)
 
-    def convert(path: tuple, leaf: Array, wanted: bool) -> Any:
+    def convert(path: tuple, leaf: Array, wanted: bool) -> Array | Quantized:
         if not wanted or leaf.ndim < 2 or not jnp.issubdtype(leaf.dtype, jnp.floating):
             return leaf
         name = tree.leaf_name(path)
@@ -133,7 +133,7 @@ def dequantize(variables: PyTree) -> PyTree:
     [[1.0, -0.5], [-1.0, 0.5]]
     """
 
-    def restore(leaf: Any) -> Any:
+    def restore(leaf: Array | Quantized) -> Array:
         if not isinstance(leaf, Quantized):
             return leaf
         return (leaf.values.astype(jnp.float32) * leaf.scale).astype(leaf.dtype)
@@ -165,7 +165,7 @@ def to_arrays(variables: PyTree) -> dict[str, Array]:
     return arrays
 
 
-def from_arrays(arrays: dict[str, Any]) -> PyTree:
+def from_arrays(arrays: dict[str, Array | np.ndarray]) -> PyTree:
     """The variables that :func:`to_arrays` took apart, such as
     :func:`jaxdl.interop.read_weights` reads them.
 
@@ -176,7 +176,7 @@ def from_arrays(arrays: dict[str, Any]) -> PyTree:
     >>> from_arrays(to_arrays(variables))["params"]["fc"]["kernel"].values.dtype
     dtype('int8')
     """
-    leaves: dict[str, Any] = {}
+    leaves: dict[str, Array | Quantized] = {}
     for name, array in arrays.items():
         parent, _, last = name.rpartition("/")
         if last == SCALE and f"{parent}/{VALUES}" in arrays:

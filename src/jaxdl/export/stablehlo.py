@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.export
@@ -29,7 +28,7 @@ def write_stablehlo(
     platforms: Sequence[str] = PLATFORMS,
     gradients: bool = False,
     tolerance: float = 1e-5,
-    info: Mapping[str, Any] | None = None,
+    info: Mapping[str, object] | None = None,
 ) -> float:
     """Writes a function of a batch as StableHLO, if the program computes the same.
 
@@ -108,7 +107,7 @@ def random_inputs(shape: Sequence[int], dtype: DTypeLike) -> list[np.ndarray]:
 
 def largest_difference(
     function: Callable[[Array], PyTree],
-    exported: Callable[[np.ndarray], Sequence[Any]],
+    exported: Callable[[np.ndarray], Sequence[np.ndarray]],
     inputs: Sequence[np.ndarray],
     tolerance: float,
 ) -> float:

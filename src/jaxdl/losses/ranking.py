@@ -54,7 +54,7 @@ def margin_ranking(
     Args:
         x1: (B, ...) scores; averaged over an example's.
         x2: like ``x1``.
-        targets: like ``x1``; y is 1 if ``x1`` should be the larger, -1 if ``x2`` should. Any other
+        targets: like ``x1``; y is 1 if ``x1`` should be the larger, -1 if ``x2`` should. Another
             value scales the difference.
         margin: m.
 

@@ -108,7 +108,7 @@ def export_network(
 
     def apply(variables: PyTree, inputs: Array) -> PyTree:
         model_state = {name: values for name, values in variables.items() if name != "params"}
-        unused: Any = None
+        unused: PyTree = None
         state = TrainState(unused, variables["params"], model_state, None, unused)
         return network.outputs(state, {network.image: inputs.astype(dtype)})
 
@@ -129,7 +129,7 @@ def raw_dtype(dtype: DTypeLike) -> str:
     return "float32" if jnp.issubdtype(dtype, jnp.floating) else "int32"
 
 
-def _class_names(label: Any, outputs: PyTree, names: Sequence[str]) -> list[str]:
+def _class_names(label: Array | None, outputs: PyTree, names: Sequence[str]) -> list[str]:
     """A name per output of a classifier, its number if unknown; none for other models."""
     shape: tuple[int, ...] = getattr(outputs, "shape", ())
     is_class = label is not None and jnp.issubdtype(label.dtype, jnp.integer) and label.ndim == 1

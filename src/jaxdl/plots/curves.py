@@ -21,7 +21,11 @@ TEST_SPLITS = ("test", "validation", "valid", "val", "eval")
 NOT_DRAWN = re.compile(r"(^|/)(epoch|step|epoch_seconds|eval_seconds)$|_per_second$")
 
 
-def learning_curves(history: Sequence[Mapping[str, Any]]) -> "Figure":
+Row = Mapping[str, Any]
+"""A row of a history: numbers and counts by name."""
+
+
+def learning_curves(history: Sequence[Row]) -> "Figure":
     """Draws every quantity of a run over its epochs, one panel per quantity.
 
     ``train/loss`` and ``test/loss`` share the panel "loss", in which the best test value is marked:
@@ -61,7 +65,7 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> "Figure":
 
 
 def _panels(
-    history: Sequence[Mapping[str, Any]],
+    history: Sequence[Row],
 ) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
     """Sorts a history into quantity → line → (epochs, values), learning rates last."""
     panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
@@ -182,7 +186,7 @@ COLORS = (TRAIN, TEST, *OTHERS)
 DASHES = ("-", "--", ":", "-.")
 
 
-def run_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> "Figure":
+def run_curves(histories: Mapping[str, Sequence[Row]]) -> "Figure":
     """Draws the curves of several runs over their epochs, one panel per metric, one color per run.
 
     Args:
@@ -228,9 +232,7 @@ def run_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> "Figure"
     return figure
 
 
-def _draw_run(
-    axes: "Axes", name: str, label: str, history: Sequence[Mapping[str, Any]], place: int
-) -> None:
+def _draw_run(axes: "Axes", name: str, label: str, history: Sequence[Row], place: int) -> None:
     from matplotlib.ticker import MaxNLocator
 
     epochs, values = [], []

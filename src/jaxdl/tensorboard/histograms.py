@@ -1,6 +1,7 @@
 """Histograms of values on the host, or of buckets counted on the device."""
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -123,7 +124,7 @@ def write_buckets(writer: Writer, tag: str, buckets: Buckets, step: int) -> None
             f"{counts.tolist()} and edges {edges.tolist()}."
         )
     if counts.sum() > 0:
-        _write(writer, tag, counts, edges[1:], map(float, buckets[2:6]), step)
+        _write(writer, tag, counts, edges[1:], [float(value) for value in buckets[2:6]], step)
 
 
 def write_histogram(writer: Writer, tag: str, values: ArrayLike, step: int) -> None:
@@ -157,7 +158,14 @@ def write_histogram(writer: Writer, tag: str, values: ArrayLike, step: int) -> N
         _write(writer, tag, histogram.bucket, histogram.bucket_limit, statistics, step)
 
 
-def _write(writer: Writer, tag: str, counts: Any, limits: Any, statistics: Any, step: int) -> None:
+def _write(
+    writer: Writer,
+    tag: str,
+    counts: Sequence[float] | np.ndarray,
+    limits: Sequence[float] | np.ndarray,
+    statistics: Sequence[float],
+    step: int,
+) -> None:
     from tensorboardX.proto.summary_pb2 import HistogramProto
 
     minimum, maximum, total, total_squares = statistics

@@ -1,13 +1,16 @@
 """Precision-recall curves and the layout of custom scalars."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxdl._checks import check_shape
 from jaxdl.tensorboard.writer import Writer, check_tag, plugin_metadata, write_values
+
+if TYPE_CHECKING:
+    from tensorboardX.proto.tensor_pb2 import TensorProto
 
 
 class Margin(NamedTuple):
@@ -123,7 +126,7 @@ def write_layout(
     write_values(writer, [content], 0)
 
 
-def _floats(array: np.ndarray) -> Any:
+def _floats(array: np.ndarray) -> "TensorProto":
     from tensorboardX.proto.tensor_pb2 import TensorProto
     from tensorboardX.proto.tensor_shape_pb2 import TensorShapeProto
 

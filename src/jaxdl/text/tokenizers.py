@@ -7,7 +7,8 @@ Hugging Face's libraries read too. Words and characters: :mod:`jaxdl.text`.
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from jaxdl.text.vocabulary import PADDING, UNKNOWN
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from tokenizers.trainers import Trainer
 
 
 def train_bpe(
@@ -115,7 +117,7 @@ def _check(vocab_size: int, min_count: int, specials: Sequence[str], *, smallest
         raise ValueError(f"vocab_size must be at least {smallest}, got {vocab_size}.")
 
 
-def _train(tokenizer: Any, texts: Iterable[str], trainer: Any) -> Any:
+def _train(tokenizer: "Tokenizer", texts: Iterable[str], trainer: "Trainer") -> "Tokenizer":
     from tqdm import tqdm
 
     if isinstance(texts, str):
@@ -166,7 +168,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> "Tokenizer":
         raise ValueError(f"{path} is not a tokenizer in JSON: {error}.") from error
 
 
-def import_tokenizers() -> Any:
+def import_tokenizers() -> ModuleType:
     """Imports the library, or raises ImportError naming the extra that installs it."""
     require("tokenizers", "subword tokenization")
     import tokenizers

@@ -2,8 +2,8 @@
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any, Protocol, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from jaxdl._machine import device_memory
 from jaxdl.data._prefetch import check_numeric, put_on_devices
 from jaxdl.data.collate import epoch_order, num_batches, take, take_rows
 from jaxdl.data.combine import compact_form, size_in_bytes, source_to_arrays
-from jaxdl.data.loader import Loader, given_names
+from jaxdl.data.loader import Loader, LoaderIterator, given_names
 from jaxdl.data.samplers import seed_of
 from jaxdl.data.source import ArraySource, Gather
 from jaxdl.train._programs import program
@@ -539,15 +539,13 @@ class StreamedBatches:
         self.num_epochs, self.fingerprint = num_epochs, fingerprint
         self.num_batches, self.num_examples = len(loader), loader.num_examples
         self._first = self.loader.first_batch()
-        if self.loader.has_mask and not respects_mask(
-            step.update, state, dict[str, Any](self._first)
-        ):
+        if self.loader.has_mask and not respects_mask(step.update, state, cast(Batch, self._first)):
             self.loader = loader.replace(pad_last=False)
             self._first = self.loader.first_batch()
         _checks.check_data(self._first, ignore_label=step.ignore_label)
         check_numeric(self._first)
         self._compiled = jax.jit(step.update, donate_argnums=0)
-        self._batches: Any = None
+        self._batches: Generator[Batch, None, None] | None = None
         self._peeked: Batch | None = None
         self._next = -1
 
@@ -558,27 +556,28 @@ class StreamedBatches:
     def compile(self, state: PyTree) -> None:
         self._compiled(tree.copy(state), jax.device_put(self._first))
 
-    def _seek(self, epoch: int, start: int) -> None:
+    def _seek(self, epoch: int, start: int) -> Generator[Batch, None, None]:
         """Continues with a batch of an epoch, if it is the next one, or else begins there."""
         first = epoch * self.num_batches + start
-        if first != self._next:
+        if first != self._next or self._batches is None:
             self.close()
             epochs = self.num_epochs - epoch
             batches = self.loader.epoch(epoch, start, num_epochs=epochs)
             self._batches, self._next = _transferred(_checked(batches, self._ignore_label)), first
+        return self._batches
 
     def peek(self, epoch: int, start: int) -> Batch:
-        self._seek(epoch, start)
+        batches = self._seek(epoch, start)
         if self._peeked is None:
-            self._peeked = next(self._batches)
+            self._peeked = next(batches)
         return self._peeked
 
     def advance(self, state: PyTree, epoch: int, start: int, stop: int) -> Advanced:
-        self._seek(epoch, start)
+        batches = self._seek(epoch, start)
         results = []
         state = tree.copy(state)  # to be donated
         for _ in range(start, stop):
-            batch = next(self._batches) if self._peeked is None else self._peeked
+            batch = next(batches) if self._peeked is None else self._peeked
             self._peeked = None
             state, values = self._compiled(state, batch)
             results.append(values)
@@ -605,17 +604,17 @@ def padded(loader: Loader) -> Loader:
     return loader if loader.pad_last or loader.drop_last else loader.replace(pad_last=True)
 
 
-def _transferred(batches: Iterator[Batch]) -> Any:
+def _transferred(batches: Generator[Batch, None, None]) -> Generator[Batch, None, None]:
     """Batches on an accelerator ahead of their step; on CPU they are there already."""
     return batches if jax.default_backend() == "cpu" else put_on_devices(batches)
 
 
-def _checked(batches: Any, ignore_label: int | None) -> Iterator[Batch]:
+def _checked(batches: LoaderIterator, ignore_label: int | None) -> Generator[Batch, None, None]:
     with contextlib.closing(batches):
         for batch in batches:
             if "label" in batch:
                 _checks.check_labels(batch["label"], ignore_label=ignore_label)
-            yield batch
+            yield cast(Batch, batch)
 
 
 def sum_over_loader(eval_step: EvalStep, state: PyTree, loader: Loader) -> Metrics | None:
@@ -631,10 +630,12 @@ def sum_over_loader(eval_step: EvalStep, state: PyTree, loader: Loader) -> Metri
     return metrics.sum_over_steps(stack(results), sums) if results else sums
 
 
-def _evaluation_batches(eval_step: EvalStep, state: PyTree, loader: Loader) -> Any:
+def _evaluation_batches(
+    eval_step: EvalStep, state: PyTree, loader: Loader
+) -> Generator[Batch, None, None]:
     """Yields the batches of epoch 0, the last one unpadded if the function would count padding."""
 
-    def stream(loader: Loader) -> Any:
+    def stream(loader: Loader) -> Generator[Batch, None, None]:
         return _transferred(_checked(loader.epoch(0), eval_step.ignore_label))
 
     batches = stream(loader)

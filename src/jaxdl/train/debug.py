@@ -1,7 +1,6 @@
 """Location of the batch, layer and gradient that stopped being finite."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import flax.linen as nn
 import jax
@@ -10,12 +9,12 @@ import numpy as np
 
 from jaxdl import _checks, optim, tree
 from jaxdl.train._batches import losses_of
-from jaxdl.types import Batch, Network, PyTree, Step, UpdateFn, as_step
+from jaxdl.types import Array, Batch, Metrics, Network, PyTree, Step, UpdateFn, as_step
 
 
 def find_non_finite(
     step: Step, state: PyTree, batches: Iterable[tuple[Batch, np.ndarray | None]], start: int
-) -> tuple[PyTree, Any, str]:
+) -> tuple[PyTree, Metrics, str]:
     """Repeats steps one by one from a good state until something is not finite.
 
     Args:
@@ -33,7 +32,7 @@ def find_non_finite(
     """
 
     @jax.jit
-    def repeat(state: PyTree, batch: Batch) -> tuple:
+    def repeat(state: PyTree, batch: Batch) -> tuple[PyTree, Metrics, Array]:
         new, metrics = step(state, batch)
         return new, metrics, tree.all_finite((new, losses_of(metrics)))
 
@@ -130,18 +129,23 @@ def first_non_finite(step: Step | UpdateFn, state: PyTree, batch: Batch) -> str:
     broken: set[int] = set()
     roots: list[str] = []
 
-    def watch(place: str, path: str, values: Any) -> None:
+    def watch(place: str, path: str, values: PyTree) -> None:
         number = len(places)
         places.append(place)
         paths.append(path)
 
-        def note(finite: Any) -> None:
+        def note(finite: np.ndarray) -> None:
             if not finite:
                 broken.add(number)
 
         jax.debug.callback(note, _all_finite(values))
 
-    def intercept(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+    def intercept(
+        call: Callable[..., PyTree],
+        args: tuple[PyTree, ...],
+        kwargs: dict[str, PyTree],
+        context: nn.module.InterceptorContext,
+    ) -> PyTree:
         if context.method_name != "__call__":
             return call(*args, **kwargs)
         module, is_root = context.module, not roots
@@ -179,6 +183,6 @@ def first_non_finite(step: Step | UpdateFn, state: PyTree, batch: Batch) -> str:
     return "outputs, loss and gradients are finite, the update that the optimizer makes is not"
 
 
-def _all_finite(values: Any) -> Any:
+def _all_finite(values: PyTree) -> Array:
     arrays = [leaf for leaf in jax.tree.leaves(values) if hasattr(leaf, "dtype")]
     return tree.all_finite(arrays)

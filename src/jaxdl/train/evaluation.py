@@ -1,9 +1,9 @@
 """Evaluation and prediction over a data set."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from jaxdl import _checks, metrics, optim
 from jaxdl.data.collate import sequential_order, take
 from jaxdl.data.loader import Loader
-from jaxdl.train._batches import agreed, padded, ragged_batch, sum_over_loader
+from jaxdl.train._batches import Arrays, agreed, padded, ragged_batch, sum_over_loader
 from jaxdl.train._programs import program
 from jaxdl.train.debug import check_classes
 from jaxdl.train.step import check_metrics, of_batch
@@ -33,13 +33,10 @@ EVAL_BATCH_SIZE = 250
 """Examples at a time in an evaluation of arrays."""
 
 
-Data = Mapping[str, Any]
-
-
 def evaluate(
     eval_fn: EvalStep | EvalFn,
     state: PyTree,
-    data: Data | Loader,
+    data: Arrays | Loader,
     *,
     batch_size: int | None = None,
 ) -> dict[str, Any]:
@@ -68,7 +65,7 @@ def evaluate(
 
 
 def evaluate_checked(
-    eval_step: EvalStep, state: PyTree, data: Data | Loader, batch_size: int
+    eval_step: EvalStep, state: PyTree, data: Arrays | Loader, batch_size: int
 ) -> dict[str, Any]:
     """:func:`evaluate` of data that :func:`prepare` gave; also what ``run`` calls every epoch."""
     if isinstance(data, Loader):
@@ -84,7 +81,7 @@ def evaluate_checked(
         elif network is not None:
             with padded(data).epoch(0) as batches:
                 for batch in batches:
-                    check_classes(network, state, dict[str, Any](batch))
+                    check_classes(network, state, cast(Batch, batch))
     return results
 
 
@@ -110,7 +107,8 @@ def scan_evaluation(eval_fn: EvalFn, state: PyTree, data: Batch, batch_size: int
 
 def append_row(stacked: Metrics, values: Metrics) -> Metrics:
     """Stacked metrics with those of one more batch at their end."""
-    return jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), stacked, values)
+    longer: Metrics = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), stacked, values)
+    return longer
 
 
 def _make_scan(eval_fn: EvalFn) -> Callable[[PyTree, Batch, int], Metrics]:

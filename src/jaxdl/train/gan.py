@@ -498,8 +498,10 @@ def generate(
     labels = () if label is None else (label,)
     variables = {"params": params, **player.model_state}
     mutable = list(player.model_state)
-    outputs, _ = players.generator.apply(variables, noise, *labels, train=train, mutable=mutable)
-    return outputs
+    result: tuple[Array, PyTree] = players.generator.apply(
+        variables, noise, *labels, train=train, mutable=mutable
+    )
+    return result[0]
 
 
 def sample(
@@ -538,4 +540,5 @@ def sample(
         z, y = jax.tree.map(lambda leaf: leaf[None], inputs)
         return generate(players, state, z, y)[0]
 
-    return jax.lax.map(one, (noise, label), batch_size=min(batch_size, num_examples))
+    examples: Array = jax.lax.map(one, (noise, label), batch_size=min(batch_size, num_examples))
+    return examples

@@ -638,10 +638,11 @@ def _counted(
         limits.min <= ignore_label <= limits.max
     ):
         return mask
-    labeled = (y != ignore_label).astype(jnp.float32)
+    labeled: Array = (y != ignore_label).astype(jnp.float32)
     if mask is None:
         return labeled
-    return labeled * mask.reshape(mask.shape + (1,) * (labeled.ndim - mask.ndim))
+    valid: Array = labeled * mask.reshape(mask.shape + (1,) * (labeled.ndim - mask.ndim))
+    return valid
 
 
 def _divide(value: Mean) -> Array:

@@ -1,7 +1,6 @@
 """Dtypes, ranges and checks shared by all transforms."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -123,7 +122,7 @@ def uniform(key: Array, limits: tuple[Scalar, Scalar]) -> Array:
     return jax.random.uniform(key, (), minval=limits[0], maxval=limits[1])
 
 
-def is_known(*values: Any) -> bool:
+def is_known(*values: object) -> bool:
     """Whether all are plain numbers, whose range can be checked; traced values cannot."""
     return all(isinstance(value, int | float | np.number) for value in values)
 

@@ -1,7 +1,6 @@
 """Chains of transforms, and random choice among them."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,7 @@ from jaxdl.transforms._image import Augment, check_probability
 from jaxdl.types import Array
 
 
-def fixed(function: Callable[..., Array], *arguments: Any, **options: Any) -> Augment:
+def fixed(function: Callable[..., Array], *arguments: object, **options: object) -> Augment:
     """Makes a deterministic augmentation from a function of images, for :func:`compose`.
 
     Args:
@@ -138,7 +137,7 @@ def random_choice(*transforms: Augment, weights: Sequence[float] | None = None) 
     return apply
 
 
-def _check_same(name: str, results: Sequence[Any]) -> None:
+def _check_same(name: str, results: Sequence[Array | jax.ShapeDtypeStruct]) -> None:
     kinds = [(result.shape, str(result.dtype)) for result in results]
     if len(set(kinds)) > 1:
         raise ValueError(

@@ -1,7 +1,5 @@
 """Affine transforms: rotation, scaling, shear and translation."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -273,7 +271,9 @@ def _degrees(name: str, degrees: Degrees) -> tuple[float, float]:
     return angles
 
 
-def _shears(shear: Any) -> tuple[tuple[float, float], tuple[float, float]]:
+def _shears(
+    shear: Degrees | tuple[float, float, float, float],
+) -> tuple[tuple[float, float], tuple[float, float]]:
     angles = shear if isinstance(shear, tuple) else (-shear, shear)
     if len(angles) not in (2, 4):
         raise ValueError(f"shear must be a number, a pair or four numbers, got {shear}.")
