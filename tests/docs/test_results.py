@@ -19,7 +19,6 @@ ROWS = [
     for name, table in RESULTS["tables"].items()
     for number, row in enumerate(table["rows"], 1)
 ]
-COMMANDS = sorted({row["command"] for _, _, row in ROWS})
 
 
 def test_the_tables_in_the_pages_are_those_of_results_json():
@@ -36,7 +35,19 @@ def test_every_row_has_machine_date_command_and_all_columns(name, number, row):
     assert row.keys() >= RESULTS["tables"][name]["columns"].keys()
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+def pages() -> list[Path]:
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def written_commands() -> list[str]:
+    """Commands of experiments in their own docstrings and on the pages, as they stand there."""
+    files = [*(ROOT / "experiments").rglob("*.py"), *pages()]
+    lines = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    found = re.findall(r"^(?: {4})?(python experiments/.*)$", lines, flags=re.MULTILINE)
+    return sorted({*found, *(row["command"] for _, _, row in ROWS)})
+
+
+@pytest.mark.parametrize("command", written_commands())
 def test_every_command_can_be_run(command):
     python, script, *arguments = shlex.split(command)
     assert python == "python"
@@ -49,10 +60,6 @@ def test_every_command_can_be_run(command):
     else:
         experiment = importlib.import_module(path.stem)
         config.parse(experiment.Config, arguments)
-
-
-def pages() -> list[Path]:
-    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
