@@ -33,13 +33,14 @@ def make_case(seed):
     """A loss, a set with masked garbage, the same set without it, drawn from the seed."""
     rng = np.random.default_rng(seed)
     rank, dtype = seed % 3, DTYPES[seed % len(DTYPES)]
-    shape = (int(rng.integers(5, 12)), 4, 2)[: rank + 1]
-    mask = rng.random(shape) < 0.6
-    mask.reshape(-1)[0] = True
+    # as many of each kind for any seed: arrays of one shape share compiled operations
+    shape = (7, 4, 2)[: rank + 1]
+    size = int(np.prod(shape))
+    place = rng.permutation(size).reshape(shape)
+    mask = place < 2 * size // 3
     ignored = int(rng.choice([-1, 100])) if np.issubdtype(dtype, np.signedinteger) else 255
-    labels = rng.integers(0, NUM_CLASSES, shape)
-    labels = np.where(rng.random(shape) < 0.2, ignored, labels)
-    labels.reshape(-1)[0] = 1
+    ignore = (place >= size // 2) & (place < 3 * size // 4)  # some of them masked
+    labels = np.where(ignore, ignored, rng.integers(0, NUM_CLASSES, shape))
     x = rng.normal(size=(*shape, 5)).astype(np.float32)
     garbage = {"x": np.where(mask[..., None], x, 1e4), "label": np.where(mask, labels, 2)}
     whole = {
@@ -87,7 +88,7 @@ def test_loss_gradient_and_metrics(seed):
     assert largest_difference(gradients, expected_gradients) < 1e-5
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_evaluation_of_arrays_and_loaders_in_batches_of_any_size(seed):
     loss_fn, whole, rows = make_case(seed)
     state, eval_fn = start(loss_fn, whole, optax.sgd(0.1)), train.make_eval(loss_fn)
@@ -103,7 +104,7 @@ def test_evaluation_of_arrays_and_loaders_in_batches_of_any_size(seed):
         assert train.evaluate(eval_fn, state, loader) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("seed", range(0, 12, 2))
+@pytest.mark.parametrize("seed", range(6))
 def test_training_by_run_fit_and_loader_agrees_with_steps_by_hand(seed):
     """Two epochs in the order of the data; by hand, every batch is cut to what counts."""
     loss_fn, whole, _ = make_case(seed)
