@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.small_models import draw_variables, quick_jit
+from helpers.small_models import draw_variables
 
 from jaxdl import models
 from jaxdl._program import pack, read_header
@@ -22,11 +22,6 @@ from jaxdl.nn._conv_ops import prefer_implementation
 
 DAMAGED = r"is damaged|is not a StableHLO file of jaxdl, or it is truncated"
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 12, 12, 1)).astype(np.uint8)
-
-
-@pytest.fixture(autouse=True)
-def compile_quickly(monkeypatch):
-    monkeypatch.setattr(stablehlo.jax, "jit", quick_jit)
 
 
 def classifier(model, shape=(12, 12, 1)):

@@ -1,7 +1,5 @@
 """Small models, and variables for them without compiling an initializer."""
 
-import functools
-
 import flax.linen as linen
 import jax
 import jax.numpy as jnp
@@ -11,9 +9,6 @@ from jaxdl import models, nn, tree
 from jaxdl.models.convnet import StridedConvNet
 
 RNG = np.random.default_rng(0)
-
-# without LLVM's optimizations, which take longer than what they speed up in small tests
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 SMALL = {
     "MLP": models.MLP((8, 4)),
@@ -70,5 +65,5 @@ def pool(x):
 
 def intermediates(model, variables, x):
     """Outputs and all intermediates."""
-    found = quick_jit(lambda variables: nn.features(model, variables, x))(variables)
+    found = jax.jit(lambda variables: nn.features(model, variables, x))(variables)
     return found[""], found

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from cases_models import INPUTS, draw, draw_constant, draw_weight, in_order, summary
 from helpers.oracle import compare, read_cases
-from helpers.small_models import quick_jit
 
 from jaxdl import models
 from jaxdl.interop import params_from_torch, params_to_torch
@@ -84,7 +83,7 @@ def test_outputs_gradients_and_statistics(case):
     expected, x = CASES[case], draw(f"{case}/inputs", INPUTS[case])
     variables = draw_variables(case, x)
 
-    @quick_jit
+    @jax.jit
     def compute(variables):
         def objective(params):
             outputs, new = apply(case, {**variables, "params": params}, x, True)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.small_models import SMALL, draw, draw_variables, quick_jit
+from helpers.small_models import SMALL, draw, draw_variables
 
 from jaxdl import models
 
@@ -46,7 +46,7 @@ def test_vae_draws_its_code_in_training_and_takes_the_mean_in_evaluation():
 def test_decoding_the_code_which_is_embed_is_the_reconstruction(name):
     model, x = SMALL[name], draw(2, 12, 12, 1)
 
-    @quick_jit
+    @jax.jit
     def compute(variables):
         code = model.apply(variables, x, method="encode")
         code = code if name == "Autoencoder" else code[0]

@@ -10,7 +10,7 @@ import pytest
 from cases_gan import DCGAN, dcgan_images, draw
 from helpers.oracle import compare, read_cases
 from helpers.small_gans import drawn, numbers
-from helpers.small_models import draw_variables, quick_jit
+from helpers.small_models import draw_variables
 
 from jaxdl import models, tree
 from jaxdl.interop._layouts import torch_name
@@ -163,7 +163,7 @@ def test_the_maps_of_the_books_convolutions():
 def test_dcgans_start():
     """Kernels N(0, 0.02²), scales N(1, 0.02²)."""
     model = models.DCGANGenerator((8, 8, 1), 8, 128)
-    params = quick_jit(model.init)(jax.random.key(0), jnp.zeros((1, 8)))["params"]
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8)))["params"]
     kernel, scale = params["main_0"]["transposed_kernel"], params["main_1"]["scale"]
     np.testing.assert_allclose([kernel.mean(), kernel.std()], [0.0, 0.02], atol=1e-3)
     np.testing.assert_allclose([scale.mean(), scale.std()], [1.0, 0.02], atol=5e-3)
@@ -206,7 +206,7 @@ def test_the_books_convolutional_nets_equal_pytorchs(case, activation):
         for like in (first, second)
     )
 
-    @quick_jit
+    @jax.jit
     def play(params):
         def objective(params):
             variables = {"params": params, "batch_stats": zero}
@@ -251,7 +251,7 @@ def test_a_projection_with_spectral_norms_equals_pytorchs():
             v = v.reshape(channels, height, width).transpose(1, 2, 0).ravel()
         state[f"{name}_norm"] = {f"{weight}_u": u, f"{weight}_v": v}
 
-    @quick_jit
+    @jax.jit
     def judge(state, x):
         variables = {"params": params, "spectral_norm": state}
         outputs, new = model.apply(variables, x, label, train=True, mutable="spectral_norm")
@@ -287,7 +287,7 @@ def test_labels_matter_and_each_to_its_own_example_only(case):
         like = jax.eval_shape(lambda m=model, x=x: m.init(jax.random.key(0), x, jnp.zeros(3, int)))
         variables = jax.tree.map(lambda leaf: jnp.asarray(draw(str(leaf.shape), leaf.shape)), like)
         variables |= {"batch_stats": jax.tree.map(jnp.ones_like, variables.get("batch_stats", {}))}
-        apply = quick_jit(model.apply)
+        apply = jax.jit(model.apply)
         before = apply(variables, x, jnp.array([0, 1, 2]))
         after = apply(variables, x, jnp.array([0, 2, 2]))
         changed = abs(after - before).reshape(3, -1).max(axis=1) > 1e-4
@@ -339,7 +339,7 @@ def test_padding_stays_out_of_the_statistics(model, shape):
     x = jnp.asarray(draw("padding", (4, *shape)))
     variables = draw_variables(model, x)
 
-    @quick_jit
+    @jax.jit
     def apply(x, mask):
         return model.apply(variables, x, mask=mask, train=True, mutable="batch_stats")
 

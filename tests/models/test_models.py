@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.small_models import SMALL, dense, draw, draw_variables, intermediates, quick_jit
+from helpers.small_models import SMALL, dense, draw, draw_variables, intermediates
 
 from jaxdl import models, nn, tree
 from jaxdl.interop import params_from_torch
@@ -97,7 +97,7 @@ def test_padding_stays_out_of_the_batch_statistics(model):
     variables = draw_variables(model, x)
     padded, mask = x.at[3:].set(1e3), jnp.array([1.0, 1, 1, 0])
 
-    @quick_jit
+    @jax.jit
     def compute(variables):
         options = {"train": True, "mutable": "batch_stats"}
         return model.apply(variables, padded, mask=mask, **options), model.apply(
@@ -126,7 +126,7 @@ def test_dropout_is_on_in_training_only(name):
     model, x = DROPOUT[name], draw(2, 10, 10, 1)
     variables = draw_variables(model, x)
 
-    @quick_jit
+    @jax.jit
     def outputs(variables):
         def train(seed):
             rngs = {"dropout": jax.random.key(seed)}
@@ -233,7 +233,7 @@ def test_embed_is_what_the_last_layer_sees(name, last):
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
     # asking for intermediates computes whole maps where the call pools at once: the same numbers
     np.testing.assert_allclose(
-        logits, quick_jit(model.apply)(variables, x), rtol=1e-4, atol=1e-5 * abs(logits).max()
+        logits, jax.jit(model.apply)(variables, x), rtol=1e-4, atol=1e-5 * abs(logits).max()
     )
 
 
@@ -249,7 +249,7 @@ def test_a_layer_that_puts_out_several_arrays():
 
     model, x = Twice(), draw(2, 4, 3)
     variables = draw_variables(model, x)
-    outputs, hidden, cell = quick_jit(model.apply)(variables, x)
+    outputs, hidden, cell = jax.jit(model.apply)(variables, x)
     expected = {"LSTM_0": outputs, "LSTM_0/1/0": hidden, "LSTM_0/1/1": cell}
     expected |= {"both/a": outputs, "both/b": cell}
     expected |= {"": outputs, "1": hidden, "2": cell}
@@ -266,7 +266,7 @@ def test_initializers_can_be_chosen():
         dense_init=linen.initializers.normal(0.01),
         bias_init=linen.initializers.zeros,
     )
-    params = quick_jit(model.init)(jax.random.key(0), x)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), x)["params"]
     for name, deviation in (
         ("Conv_0", np.sqrt(2 / (16 * 9))),
         ("Conv_1", np.sqrt(2 / (32 * 9))),
@@ -283,7 +283,7 @@ def test_initializers_can_be_chosen():
         conv_init=initializers.kaiming_normal("fan_out"),
         dense_init=initializers.xavier_normal(),
     )
-    params = quick_jit(model.init)(jax.random.key(0), x)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), x)["params"]
     for name, deviation in (("layer1_0", np.sqrt(2 / (16 * 9))), ("fc", np.sqrt(2 / (400 + 16)))):
         kernel = params[name]["kernel"]
         assert kernel.std() == pytest.approx(deviation, rel=5 / np.sqrt(2 * kernel.size))
@@ -294,13 +294,13 @@ def test_initializers_can_be_chosen():
 @pytest.mark.slow
 def test_vgg_and_vit_start_as_torchvisions():
     x = jnp.zeros((1, 8, 8, 3))
-    vgg = quick_jit(models.VGG((1,), 4, width=8, hidden=32).init)(jax.random.key(0), x)["params"]
+    vgg = jax.jit(models.VGG((1,), 4, width=8, hidden=32).init)(jax.random.key(0), x)["params"]
     assert vgg["classifier_0"]["kernel"].std() == pytest.approx(0.01, rel=0.1)
     deviation = np.sqrt(2 / (8 * 9))
     assert vgg["features_0"]["kernel"].std() == pytest.approx(deviation, rel=0.3)
     assert all((layer["bias"] == 0).all() for layer in vgg.values())
     model = models.VisionTransformer(4, 4, 16, 1, 2, 32)
-    vit = quick_jit(model.init)(jax.random.key(0), x)["params"]
+    vit = jax.jit(model.init)(jax.random.key(0), x)["params"]
     deviation = np.sqrt(1 / 48)
     assert vit["conv_proj"]["kernel"].std() == pytest.approx(deviation, rel=0.15)
     assert vit["encoder"]["pos_embedding"].std() == pytest.approx(0.02, rel=0.5)
@@ -338,7 +338,7 @@ def test_remat_computes_again_and_changes_no_number(model):
         return jax.grad(objective, has_aux=True)(variables["params"])
 
     again = model.clone(remat=True)
-    plain, checkpointed = quick_jit(lambda v: (gradients(model, v), gradients(again, v)))(variables)
+    plain, checkpointed = jax.jit(lambda v: (gradients(model, v), gradients(again, v)))(variables)
     differences = tree.max_difference(plain, checkpointed)
     assert max(differences.values()) < 1e-5 * max(
         abs(leaf).max() for leaf in jax.tree.leaves(plain)

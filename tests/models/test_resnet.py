@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from helpers.small_models import dense, draw, draw_variables, intermediates, quick_jit
+from helpers.small_models import dense, draw, draw_variables, intermediates
 
 from jaxdl import models, nn
 
@@ -24,7 +24,7 @@ def test_resnets_features_are_the_means_of_its_last_stage():
 def test_resnet_starts_from_kaiming_and_perhaps_from_its_shortcuts():
     model = models.ResNet((1,), models.resnet.Bottleneck, 3, stem="cifar", width=16)
     x = draw(1, 4, 4, 3)
-    params = quick_jit(model.init)(jax.random.key(0), x)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), x)["params"]
     block = params["layer1_0"]
     for kernel, fan_out in (
         (params["conv1"]["kernel"], 16 * 9),
@@ -37,7 +37,7 @@ def test_resnet_starts_from_kaiming_and_perhaps_from_its_shortcuts():
     assert (block["bn3"]["scale"] == 1).all()
     assert (block["bn3"]["bias"] == 0).all()
     zero = model.clone(zero_init_residual=True)
-    _, found = quick_jit(
+    _, found = jax.jit(
         lambda: (
             variables := zero.init(jax.random.key(0), x),
             nn.features(zero, variables, x, names=["layer1", "layer1_0/downsample_1"]),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers.small_models import draw, draw_variables, quick_jit
+from helpers.small_models import draw, draw_variables
 from jax.test_util import check_grads
 
 from jaxdl import TrainState, losses, models, optim, train, tree
@@ -76,13 +76,13 @@ def test_overfits_32_examples_in_one_trace_and_under_vmap_as_alone(name):
     model, tx, step, batch = make_parts(name)
     num_traces = 0
 
-    @quick_jit
+    @jax.jit
     def counted(state, batch):
         nonlocal num_traces
         num_traces += 1
         return step(state, batch)
 
-    @quick_jit
+    @jax.jit
     @jax.vmap
     def first(key):
         state = train.init_state(model, tx, key, batch["image"])
@@ -112,7 +112,7 @@ def test_bfloat16_is_close_and_one_example_is_enough(name):
     model, shape = FAMILIES[name]
     x = jnp.asarray(RNG.normal(size=(4, *shape)), jnp.float32)
 
-    @quick_jit
+    @jax.jit
     def compute(variables):
         outputs = model.apply(variables, x)
         half = model.clone(dtype=jnp.bfloat16).apply(variables, x.astype(jnp.bfloat16))
@@ -149,7 +149,7 @@ def test_a_step_in_half_precision_is_close_to_one_in_float32(model, shape):
 
     def first_update(precision):
         tx = optim.recipe(optim.sgd, 1.0, precision=precision)
-        step = quick_jit(train.make_step(train.supervised(model, losses.cross_entropy), tx))
+        step = jax.jit(train.make_step(train.supervised(model, losses.cross_entropy), tx))
         state = TrainState(jnp.array(0), params, variables, tx.init(params), jax.random.key(0))
         for _ in range(6):  # float16's first updates are left out while its loss scale falls
             state, result = step(state, batch)
@@ -182,9 +182,9 @@ def test_networks_of_one_number_under_vmap_and_in_bfloat16_with_their_gradient(m
     variables = jax.tree.map(
         lambda leaf: generator.uniform(-0.5, 0.5, leaf.shape).astype(np.float32), like
     )
-    apply = quick_jit(model.apply)
+    apply = jax.jit(model.apply)
     alone = [apply(variables, each) for each in x]
-    together = quick_jit(jax.vmap(model.apply, (None, 0)))(variables, x)
+    together = jax.jit(jax.vmap(model.apply, (None, 0)))(variables, x)
     np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-6)
     half = model.clone(dtype=jnp.bfloat16).apply(variables, x[0])
     assert half.dtype == jnp.bfloat16
@@ -208,7 +208,7 @@ def test_functional_cnn_overfits_and_works_under_vmap_and_in_bfloat16():
     def objective(params):
         return losses.cross_entropy(tutorial.functional_cnn(params, x), labels).mean()
 
-    @quick_jit
+    @jax.jit
     def fit(keys):
         init = functools.partial(
             tutorial.init_functional_cnn, features=(4, 4), num_features=16, num_classes=4
@@ -244,7 +244,7 @@ def test_functional_cnn_overfits_and_works_under_vmap_and_in_bfloat16():
 
 
 def test_functional_cnn_starts_as_torchs_layers_do():
-    params = quick_jit(tutorial.init_functional_cnn)(jax.random.key(0))
+    params = jax.jit(tutorial.init_functional_cnn)(jax.random.key(0))
     assert jax.tree.map(jnp.shape, params) == {
         "conv1": {"kernel": (5, 5, 1, 16), "bias": (16,)},
         "conv2": {"kernel": (5, 5, 16, 32), "bias": (32,)},

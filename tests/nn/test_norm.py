@@ -1,7 +1,5 @@
 """Normalization: PyTorch's numbers, shards, padding, half precision, wrong input."""
 
-import functools
-
 import flax.linen as linen
 import jax
 import jax.numpy as jnp
@@ -109,8 +107,7 @@ def test_masks_of_another_shape_are_refused(options, message):
 # Spectral normalization
 
 CASES = read_cases("gan")
-# without LLVM's optimizations, which take longer than what they speed up in small tests
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
 LAYERS = {
     "dense": (nn.Dense(3), (4, 5)),
     "conv": (nn.Conv(4, (3, 3)), (2, 6, 5, 2)),
@@ -134,7 +131,7 @@ def test_three_passes_equal_pytorchs(case):
     name = next(name for name in params["layer"] if name != "bias")
     state = {f"{name}_u": arrays["u"], f"{name}_v": order(name, arrays["v"], like, back=True)}
 
-    @quick_jit
+    @jax.jit
     def play(params, state, x):
         def objective(params):
             variables = {"params": params, "spectral_norm": state}
@@ -169,11 +166,11 @@ def order(name, v, like, *, back=False):
 
 def test_the_largest_singular_value_becomes_one():
     model = nn.SpectralNorm(nn.Dense(4, use_bias=False))
-    variables = quick_jit(model.init)(jax.random.key(0), jnp.zeros((1, 6)))
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 6)))
     kernel = jnp.diag(jnp.array([5.0, 2.0, 1.0, 0.5, 0.0, 0.0]))[:, :4]
     variables["params"]["layer"]["kernel"] = kernel
 
-    @quick_jit
+    @jax.jit
     def step(state):
         variables = {"params": {"layer": {"kernel": kernel}}, "spectral_norm": state}
         outputs, new = model.apply(variables, jnp.eye(6), train=True, mutable="spectral_norm")
@@ -193,7 +190,7 @@ def test_the_largest_singular_value_becomes_one():
 
 def test_the_start_is_near_the_solution_and_the_bias_is_left_alone():
     model = nn.SpectralNorm(nn.Dense(8))
-    variables = quick_jit(model.init)(jax.random.key(0), jnp.zeros((1, 8)))
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8)))
     kernel, bias = (variables["params"]["layer"][name] for name in ("kernel", "bias"))
     u, v = (variables["spectral_norm"][f"kernel_{name}"] for name in "uv")
     np.testing.assert_allclose([jnp.linalg.norm(u), jnp.linalg.norm(v)], 1.0, rtol=1e-5)
@@ -206,14 +203,14 @@ def test_the_start_is_near_the_solution_and_the_bias_is_left_alone():
 def test_the_gradient_takes_the_vectors_for_constants():
     """σ = uᵀWv, so dσ/dW = uvᵀ: the gradient of Σ W/σ is 1/σ - ΣW uvᵀ/σ² at every entry."""
     model = nn.SpectralNorm(nn.Dense(3, use_bias=False))
-    variables = quick_jit(model.init)(jax.random.key(1), jnp.zeros((1, 4)))
+    variables = jax.jit(model.init)(jax.random.key(1), jnp.zeros((1, 4)))
     u, v = (np.asarray(variables["spectral_norm"][f"kernel_{name}"]) for name in "uv")
     kernel = np.asarray(variables["params"]["layer"]["kernel"])
 
     def total(params):
         return model.apply({**variables, "params": params}, jnp.eye(4), train=False).sum()
 
-    gradient = quick_jit(jax.grad(total))(variables["params"])["layer"]["kernel"]
+    gradient = jax.jit(jax.grad(total))(variables["params"])["layer"]["kernel"]
     sigma = u @ kernel.T @ v
     expected = 1 / sigma - kernel.sum() * np.outer(v, u) / sigma**2
     np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-6)

@@ -24,14 +24,12 @@ from jaxdl.train import Players, gan
 from jaxdl.train.gan import PlayerState
 
 CASES = read_cases("gan")
-# without LLVM's optimizations, which take longer than what they speed up in small tests
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @functools.cache
 def init_cached(nets, optimizers):
     players = Players(*nets, *optimizers, adversarial.wasserstein())  # the loss does not matter
-    return quick_jit(functools.partial(train.init_gan_state, players))(jax.random.key(0))
+    return jax.jit(functools.partial(train.init_gan_state, players))(jax.random.key(0))
 
 
 def init(players):
@@ -78,7 +76,7 @@ def book_batches(case):
 def play(players, state, batches, **options):
     """The final state, and (steps, 3) losses on real, on fake, of the generator."""
     step = train.make_gan_step(players, **options)
-    state, found = quick_jit(lambda state: jax.lax.scan(step, state, batches))(state)
+    state, found = jax.jit(lambda state: jax.lax.scan(step, state, batches))(state)
     names = ("real_loss", "fake_loss", "generator_loss")
     return state, np.stack([found[name].total / found[name].count for name in names], axis=1)
 
@@ -228,7 +226,7 @@ def test_a_masked_step_equals_the_step_on_the_slice(options):
     garbage = {name: np.array(array) for name, array in batch.items()}
     garbage["image"][5:], garbage["noise"][5:] = 50.0, -50.0
     garbage["mask"] = (np.arange(8) < 5).astype(np.float32)
-    step = quick_jit(step)
+    step = jax.jit(step)
     masked, values = step(state, garbage)
     expected, expected_values = step(state, sliced)
     assert largest_difference(masked, expected) < 2e-6
@@ -268,7 +266,7 @@ def test_a_constant_discriminator_has_the_ideal_losses():
         (adversarial.hinge(), 0.0, 1.0),
         (adversarial.wasserstein(), 0.0, 0.0),
     ):
-        found = quick_jit(means, static_argnums=0)(loss, output)
+        found = jax.jit(means, static_argnums=0)(loss, output)
         assert found["real_output"] == found["fake_output"] == output
         np.testing.assert_allclose(found["discriminator_loss"], ideal, rtol=1e-6)
         np.testing.assert_allclose((found["real_loss"] + found["fake_loss"]) / 2, ideal, rtol=1e-6)
@@ -285,7 +283,7 @@ def test_one_update_on_both_losses_adds_their_gradients():
     players = Players(generator, discriminator, *optimizers, loss)
     state, batch = init(players), make_data(6)
     step = train.make_gan_step(players)
-    new, _ = quick_jit(step)(state, batch)
+    new, _ = jax.jit(step)(state, batch)
 
     def discriminate(params, x):
         return discriminator.apply({"params": params}, x)
@@ -298,7 +296,7 @@ def test_one_update_on_both_losses_adds_their_gradients():
         fake_loss = losses.binary_cross_entropy(discriminate(params, fake), jnp.zeros((6, 1)))
         return (real_loss + fake_loss).mean()
 
-    discriminator_gradients = quick_jit(jax.grad(objective))(state.discriminator.params)
+    discriminator_gradients = jax.jit(jax.grad(objective))(state.discriminator.params)
     expected = jax.tree.map(
         lambda p, g: p - 0.25 * g, state.discriminator.params, discriminator_gradients
     )
@@ -308,11 +306,11 @@ def test_one_update_on_both_losses_adds_their_gradients():
         fake = generator.apply({"params": params}, batch["noise"][:, 1])
         return losses.binary_cross_entropy(discriminate(expected, fake), jnp.ones((6, 1))).mean()
 
-    gradients = quick_jit(jax.grad(deceive))(state.generator.params)
+    gradients = jax.jit(jax.grad(deceive))(state.generator.params)
     expected = jax.tree.map(lambda p, g: p - 0.5 * g, state.generator.params, gradients)
     assert largest_difference(new.generator.params, expected) < 1e-6
 
-    both = quick_jit(step.gradients)(state, batch)
+    both = jax.jit(step.gradients)(state, batch)
     assert set(both) == {"discriminator", "generator"}
     assert largest_difference(both["discriminator"], discriminator_gradients) < 1e-6
 
@@ -320,7 +318,7 @@ def test_one_update_on_both_losses_adds_their_gradients():
 def test_the_generator_is_updated_every_kth_step():
     tx = (optim.adam(0.1), optim.adam(0.01))
     step, state, _ = setup(optimizers=tx, discriminator_steps=3)
-    step, batch = quick_jit(step), make_data(4)
+    step, batch = jax.jit(step), make_data(4)
     del batch["noise"]
     moved, counts = [], []
     for _ in range(6):
@@ -383,7 +381,7 @@ def test_labels_condition_both_players_and_are_drawn_evenly():
     number = 4000
     label = np.arange(number, dtype=np.int32) % 4
     batch = {"image": np.full((number, 2, 2, 1), 3.0, np.float32), "label": label}
-    _, values = quick_jit(step)(state, batch)
+    _, values = jax.jit(step)(state, batch)
     # a generated image is its label, so the discriminator that was told the same label says 0;
     # of the real ones, all 3, it says 3 minus their own labels
     assert float(values["fake_output"].total) == 0.0
@@ -398,7 +396,7 @@ def test_labels_condition_both_players_and_are_drawn_evenly():
 def test_the_generators_average_is_the_mean_of_its_weights():
     ema = optim.ema(optim.adam(0.05), 0.75)
     step, state, players = setup(optimizers=(ema, optim.adam(0.05)))
-    step = quick_jit(step)
+    step = jax.jit(step)
     average = state.generator.params
     for index in range(4):
         state, _ = step(state, make_data(6, seed=index))
@@ -417,7 +415,7 @@ def test_the_generators_average_is_the_mean_of_its_weights():
 @pytest.mark.slow
 def test_samples_do_not_depend_on_the_batch_size_but_batch_statistics_do():
     step, state, players = setup()
-    state, _ = quick_jit(step)(state, make_data(6))
+    state, _ = jax.jit(step)(state, make_data(6))
     many, once = (
         gan.sample(players, state, jax.random.key(3), 11, batch_size=size) for size in (4, 250)
     )
@@ -441,7 +439,7 @@ def test_augmentation_moves_cuts_and_colors_and_passes_gradients():
         keys = jax.random.split(jax.random.key(1), 20)
         return jax.vmap(augment, (0, None))(keys, image)
 
-    @quick_jit
+    @jax.jit
     def compute(image):
         return (
             apply(image),
@@ -488,7 +486,7 @@ def test_real_and_generated_examples_are_augmented():
         return 0.0 * image
 
     step, state, _ = setup(augment=blank, optimizers=(optax.sgd(1.0), optax.sgd(0.0)))
-    new, values = quick_jit(step)(state, make_data(6))
+    new, values = jax.jit(step)(state, make_data(6))
     outputs = [values[name].total for name in ("real_output", "fake_output")]
     np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-6)
     assert largest_difference(new.generator.params, state.generator.params) == 0
@@ -556,7 +554,7 @@ def test_seeds_train_together_as_each_alone():
         options = {"num_epochs": 1, "batch_size": 8, "key": jax.random.key(5)}
         return train.fit(step, state, data, **options)
 
-    together, alone = quick_jit(lambda: (jax.vmap(whole)(jnp.arange(3)), whole(jnp.int32(2))))()
+    together, alone = jax.jit(lambda: (jax.vmap(whole)(jnp.arange(3)), whole(jnp.int32(2))))()
     third = jax.tree.map(lambda leaf: leaf[2], together)
     assert largest_difference(third, alone) < 1e-5
     first = jax.tree.map(lambda leaf: leaf[0], together)
@@ -571,7 +569,7 @@ def test_the_step_is_traced_once_for_three_steps():
         return jax.random.normal(key, shape)
 
     step, state, _ = setup(noise=noise)
-    step = quick_jit(step)
+    step = jax.jit(step)
     batch = {"image": make_data(4)["image"]}
     for _ in range(3):
         state, _ = step(state, batch)
@@ -624,9 +622,9 @@ def test_batches_that_do_not_fit_are_refused(change, message):
 def test_uint8_examples_are_preprocessed():
     step, state, _ = setup(preprocess=transforms.to_float)
     batch = make_data(4)
-    scaled, _ = quick_jit(step)(state, batch | {"image": np.full((4, 2, 2, 1), 51, np.uint8)})
+    scaled, _ = jax.jit(step)(state, batch | {"image": np.full((4, 2, 2, 1), 51, np.uint8)})
     floats = np.full((4, 2, 2, 1), 51 / 255, np.float32)
-    expected, _ = quick_jit(setup()[0])(state, batch | {"image": floats})
+    expected, _ = jax.jit(setup()[0])(state, batch | {"image": floats})
     assert largest_difference(scaled, expected) < 1e-6
 
 

@@ -39,6 +39,7 @@ def test_the_first_200_losses_are_pytorchs(reference_set):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.skipif(
     not (SHARED_DATA / "fashion_mnist").is_dir(), reason="needs ../shared/data/fashion_mnist"
 )
