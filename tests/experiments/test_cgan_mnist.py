@@ -3,10 +3,9 @@
 import json
 
 import pytest
-from helpers.gan_runs import PICTURES, few_digits, files
+from helpers.gan_runs import PICTURES, few_digits, files, untrained_reference
 
 import cgan_mnist
-from jaxdl import generative
 
 
 @pytest.mark.parametrize(
@@ -14,9 +13,7 @@ from jaxdl import generative
     [{"players": "book", "batch_size": 1}, {"condition": "concatenate", "batch_size": 30}],
 )
 def test_classes_are_requested_and_measured(tmp_path, monkeypatch, options):
-    reference = generative.make_reference(
-        few_digits(None), num_images=40, num_epochs=1, progress=False
-    )
+    reference = untrained_reference(40)
     monkeypatch.setattr(cgan_mnist.data, "load", lambda *args: few_digits(60))
     monkeypatch.setattr(cgan_mnist.generative, "make_reference", lambda *args, **_: reference)
     cfg = cgan_mnist.Config(num_epochs=1, num_samples=40, workdir=tmp_path / "run", **options)
