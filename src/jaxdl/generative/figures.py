@@ -4,7 +4,7 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -252,7 +252,10 @@ def loss_curves(
     axes = figure.add_subplot()
     curves = {name: np.asarray(values) for name, values in losses.items()}
     for color, (name, values) in zip((TRAIN, TEST, *OTHERS), curves.items(), strict=False):
-        axes.plot(steps, values, label=name.replace("_", " "), color=color, linewidth=0.9)
+        kept = ~np.isnan(values)  # a line would break at each NaN
+        style: dict[str, Any] = {"color": color, "linewidth": 0.9, "label": name.replace("_", " ")}
+        marker = "." if kept.sum() < 30 else ""
+        axes.plot(np.asarray(steps)[kept], values[kept], marker=marker, **style)
     axes.axhline(ideal, color="black", linewidth=1.2, linestyle="--", label=f"ideal: {ideal:.4g}")
     finite = np.concatenate([values[np.isfinite(values)] for values in curves.values()])
     top = np.quantile(finite, 0.995) if finite.size else 1.0
