@@ -29,7 +29,15 @@ def run(code, *arguments):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "root", ["jaxdl.losses", "jaxdl.metrics", "jaxdl.models", "jaxdl.nn", "jaxdl.optim"]
+    "root",
+    [
+        "jaxdl.losses",
+        "jaxdl.metrics",
+        "jaxdl.models",
+        "jaxdl.nn",
+        "jaxdl.optim",
+        "jaxdl.transforms",
+    ],
 )
 def test_doctests_hold_with_checked_shapes(root):
     pytest.importorskip("beartype")

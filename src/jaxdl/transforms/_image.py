@@ -1,10 +1,11 @@
 """Dtypes, ranges and checks shared by all transforms."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Real, UInt8
 
 from jaxdl.types import Array
 
@@ -12,8 +13,11 @@ Augment = Callable[[Array, Array], Array]
 """``(key, image) -> image`` for one image (H, W, C)."""
 
 
-Scalar = float | Array
+Scalar = int | float | Array
 """A number, or a traced array of shape ()."""
+
+Channels = float | Sequence[float] | np.ndarray | Array
+"""A number, or one per channel."""
 
 Size = int | tuple[int, int]
 """A side of a square, or (height, width)."""
@@ -22,7 +26,7 @@ Size = int | tuple[int, int]
 TINY = float(np.finfo(np.float32).tiny)
 
 
-def to_float(image: Array) -> Array:
+def to_float(image: Real[Array, "*S"]) -> Float[Array, "*S"]:
     """Scales uint8 to float32 in [0, 1], x / 255; floating point passes unchanged.
 
     Args:
@@ -43,7 +47,7 @@ def to_float(image: Array) -> Array:
     return image.astype(jnp.float32) / 255 if image.dtype == jnp.uint8 else image
 
 
-def to_uint8(image: Array) -> Array:
+def to_uint8(image: Real[Array, "*S"]) -> UInt8[Array, "*S"]:
     """Scales floating point in [0, 1] to uint8, floor(255.999 · x); uint8 passes unchanged.
 
     Values below 0 become 0, above 1 become 255. ``to_uint8(to_float(x))`` is x.

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import ArrayLike
+from jaxtyping import Key, Real
 
 from jaxdl.transforms._image import (
     Augment,
@@ -24,7 +24,7 @@ LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in gray, ITU-R 601."""
 
 
-def invert(image: Array) -> Array:
+def invert(image: Real[Array, "*B H W C"]) -> Real[Array, "*B H W C"]:
     """The negative: 255 − x for uint8, 1 − x for floating point.
 
     Source: ``torchvision.transforms.functional.invert``, ``ImageOps.invert``.
@@ -36,7 +36,9 @@ def invert(image: Array) -> Array:
     return jnp.asarray(white(image), image.dtype) - image
 
 
-def grayscale(image: Array, num_channels: int = 1) -> Array:
+def grayscale(
+    image: Real[Array, "*B H W C"], num_channels: int = 1
+) -> Real[Array, "*B H W {num_channels}"]:
     """Gray, 0.299 R + 0.587 G + 0.114 B.
 
     Args:
@@ -90,7 +92,7 @@ def mean_gray(image: Array) -> Array:
     return jnp.floor(total / (gray.shape[-3] * gray.shape[-2]) + 0.5)
 
 
-def blend(dull: ArrayLike, image: Array, factor: Scalar) -> Array:
+def blend(dull: Scalar, image: Array, factor: Scalar) -> Array:
     """d + f · (x − d), cut to the image's range and, for uint8, to whole numbers."""
     if is_known(factor) and not (factor >= 0 and np.isfinite(factor)):
         raise ValueError(f"factor must be finite and 0 or greater, got {factor}.")
@@ -101,7 +103,7 @@ def blend(dull: ArrayLike, image: Array, factor: Scalar) -> Array:
     return values.astype(image.dtype)
 
 
-def adjust_brightness(image: Array, factor: Scalar) -> Array:
+def adjust_brightness(image: Real[Array, "*B H W C"], factor: Scalar) -> Real[Array, "*B H W C"]:
     """Blends with black: 0 is black, 1 the image, 2 twice as bright.
 
     Args:
@@ -120,7 +122,7 @@ def adjust_brightness(image: Array, factor: Scalar) -> Array:
     return blend(0.0, check_images(image), factor)
 
 
-def adjust_contrast(image: Array, factor: Scalar) -> Array:
+def adjust_contrast(image: Real[Array, "*B H W C"], factor: Scalar) -> Real[Array, "*B H W C"]:
     """Blends with the mean of the image in gray: 0 is flat gray, 1 the image.
 
     Args:
@@ -139,7 +141,7 @@ def adjust_contrast(image: Array, factor: Scalar) -> Array:
     return blend(mean_gray(image), image, factor)
 
 
-def adjust_saturation(image: Array, factor: Scalar) -> Array:
+def adjust_saturation(image: Real[Array, "*B H W C"], factor: Scalar) -> Real[Array, "*B H W C"]:
     """Blends with the image in gray: 0 is gray, 1 the image, 2 more colorful.
 
     Args:
@@ -158,7 +160,7 @@ def adjust_saturation(image: Array, factor: Scalar) -> Array:
     return blend(grayscale(image), image, factor)
 
 
-def adjust_hue(image: Array, factor: Scalar) -> Array:
+def adjust_hue(image: Real[Array, "*B H W C"], factor: Scalar) -> Real[Array, "*B H W C"]:
     """Turns the colors around the circle of hues; ½ is the opposite color.
 
     The hue of HSV (0 to 1) becomes hue + factor; saturation and value stay.
@@ -236,7 +238,7 @@ def color_jitter(
     blends = [number for number, limits in enumerate(ranges) if limits != (1.0, 1.0)]
     has_hue = hues != (0.0, 0.0)
 
-    def apply(key: Array, image: Array) -> Array:
+    def apply(key: Key[Array, ""], image: Real[Array, "H W C"]) -> Real[Array, "h w C"]:
         image = check_images(one_image(image), 1, 3)
         if not blends and not has_hue:
             return image
@@ -276,7 +278,7 @@ def _factor_range(name: str, strength: float | tuple[float, float]) -> tuple[flo
     return max(0.0, 1.0 - strength), 1.0 + strength
 
 
-def solarize(image: Array, threshold: Scalar) -> Array:
+def solarize(image: Real[Array, "*B H W C"], threshold: Scalar) -> Real[Array, "*B H W C"]:
     """Inverts what is at or above a threshold.
 
     Args:
@@ -300,7 +302,7 @@ def solarize(image: Array, threshold: Scalar) -> Array:
     return jnp.where(values >= threshold, invert(image), image)
 
 
-def posterize(image: Array, bits: Scalar) -> Array:
+def posterize(image: Real[Array, "*B H W C"], bits: Scalar) -> Real[Array, "*B H W C"]:
     """Keeps the given number of leading bits of every value.
 
     Args:
@@ -325,7 +327,7 @@ def posterize(image: Array, bits: Scalar) -> Array:
     return jnp.clip(jnp.floor(image * steps), 0, steps - 1) / steps
 
 
-def autocontrast(image: Array) -> Array:
+def autocontrast(image: Real[Array, "*B H W C"]) -> Real[Array, "*B H W C"]:
     """Stretches every channel so that its darkest pixel becomes black and its brightest white.
 
     x ↦ (x − min) / (max − min), on the scale of the image and cut to whole numbers for uint8; a
@@ -351,7 +353,7 @@ def autocontrast(image: Array) -> Array:
     return jnp.where(high > low, (image - low) / span, image)
 
 
-def equalize(image: Array) -> Array:
+def equalize(image: Real[Array, "*B H W C"]) -> Real[Array, "*B H W C"]:
     """Makes the histogram of every channel as even as a function of the values can.
 
     With h the histogram and s = ⌊(Σ h − its last count above 0) / 255⌋, the value v becomes

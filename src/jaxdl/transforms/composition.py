@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Key, Real
 
 from jaxdl.transforms._image import Augment, check_probability
 from jaxdl.types import Array
@@ -29,7 +30,7 @@ def fixed(function: Callable[..., Array], *arguments: object, **options: object)
             "fixed(center_crop, 24), not fixed(center_crop(image, 24))."
         )
 
-    def apply(key: Array, image: Array) -> Array:
+    def apply(key: Key[Array, ""], image: Real[Array, "H W C"]) -> Real[Array, "h w C"]:
         return function(image, *arguments, **options)
 
     return apply
@@ -46,7 +47,7 @@ def compose(*transforms: Augment) -> Augment:
     (28, 28, 1)
     """
 
-    def apply(key: Array, image: Array) -> Array:
+    def apply(key: Key[Array, ""], image: Real[Array, "H W C"]) -> Real[Array, "h w C"]:
         if not transforms:
             return image
         keys = jax.random.split(key, len(transforms))
@@ -78,7 +79,7 @@ def random_apply(transform: Augment, probability: float = 0.5) -> Augment:
     """
     check_probability(probability)
 
-    def apply(key: Array, image: Array) -> Array:
+    def apply(key: Key[Array, ""], image: Real[Array, "H W C"]) -> Real[Array, "h w C"]:
         image = jnp.asarray(image)
         coin, inner = jax.random.split(key)
         changed = transform(inner, image)
@@ -104,7 +105,7 @@ def random_choice(*transforms: Augment, weights: Sequence[float] | None = None) 
     Source: ``torchvision.transforms.RandomChoice(transforms, p)``.
 
     >>> from jaxdl.transforms import flip, invert
-    >>> augment = random_choice(fixed(flip), fixed(invert), weights=(0, 1))
+    >>> augment = random_choice(fixed(flip), fixed(invert), weights=(0.0, 1.0))
     >>> augment(jax.random.key(0), jnp.zeros((1, 2, 1), jnp.uint8)).ravel().tolist()
     [255, 255]
     """
@@ -118,7 +119,7 @@ def random_choice(*transforms: Augment, weights: Sequence[float] | None = None) 
             f"not all 0, got {weights}."
         )
 
-    def apply(key: Array, image: Array) -> Array:
+    def apply(key: Key[Array, ""], image: Real[Array, "H W C"]) -> Real[Array, "h w C"]:
         image = jnp.asarray(image)
         choice, inner = jax.random.split(key)
         _check_same(

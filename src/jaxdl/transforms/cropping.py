@@ -3,11 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import ArrayLike
+from jaxtyping import Key, Real
 
 from jaxdl.transforms._image import (
     TINY,
     Augment,
+    Channels,
     Scalar,
     Size,
     check_images,
@@ -27,7 +28,9 @@ Sides = int | tuple[int | tuple[int, int], int | tuple[int, int]]
 """Pixels on every side, or (top and bottom, left and right), each a number or a pair."""
 
 
-def crop(image: Array, top: Scalar, left: Scalar, height: int, width: int) -> Array:
+def crop(
+    image: Real[Array, "*B H W C"], top: Scalar, left: Scalar, height: int, width: int
+) -> Real[Array, "*B {height} {width} C"]:
     """Crops a rectangle.
 
     Args:
@@ -68,7 +71,7 @@ def crop(image: Array, top: Scalar, left: Scalar, height: int, width: int) -> Ar
     return jax.lax.dynamic_slice(image, starts, (*image.shape[:-3], height, width, image.shape[-1]))
 
 
-def center_crop(image: Array, size: Size) -> Array:
+def center_crop(image: Real[Array, "*B H W C"], size: Size) -> Real[Array, "*B h w C"]:
     """Crops the center; row round((H − h) / 2) is the first, halves to even.
 
     Args:
@@ -101,7 +104,9 @@ def _check_fits(height: int, width: int, rows: int, columns: int) -> None:
         )
 
 
-def pad(image: Array, padding: Sides, mode: str = "constant", value: float = 0) -> Array:
+def pad(
+    image: Real[Array, "*B H W C"], padding: Sides, mode: str = "constant", value: float = 0.0
+) -> Real[Array, "*B h w C"]:
     """Adds pixels around an image.
 
     Args:
@@ -155,7 +160,7 @@ def random_crop(
     *,
     size: Size | None = None,
     mode: str = "constant",
-    value: float = 0,
+    value: float = 0.0,
 ) -> Augment:
     """Makes an augmentation that pads and cuts a rectangle out at a random place.
 
@@ -178,7 +183,7 @@ def random_crop(
     _sides(padding)
     wanted = None if size is None else pair("size", size)
 
-    def apply(key: Array, image: Array) -> Array:
+    def apply(key: Key[Array, ""], image: Real[Array, "H W C"]) -> Real[Array, "h w C"]:
         image = one_image(image)
         height, width = wanted or image.shape[:2]
         padded = pad(image, padding, mode, value)
@@ -191,7 +196,7 @@ def random_crop(
     return apply
 
 
-def flip(image: Array, *, vertical: bool = False) -> Array:
+def flip(image: Real[Array, "*B H W C"], *, vertical: bool = False) -> Real[Array, "*B H W C"]:
     """Mirrors left to right, or top to bottom.
 
     Args:
@@ -224,7 +229,7 @@ def random_flip(probability: float = 0.5, *, vertical: bool = False) -> Augment:
     """
     check_probability(probability)
 
-    def apply(key: Array, image: Array) -> Array:
+    def apply(key: Key[Array, ""], image: Real[Array, "H W C"]) -> Real[Array, "h w C"]:
         image = one_image(image)
         mirrored = flip(image, vertical=vertical)
         return jnp.where(jax.random.bernoulli(key, probability), mirrored, image)
@@ -233,8 +238,13 @@ def random_flip(probability: float = 0.5, *, vertical: bool = False) -> Augment:
 
 
 def erase(
-    image: Array, top: Scalar, left: Scalar, height: Scalar, width: Scalar, value: ArrayLike = 0.0
-) -> Array:
+    image: Real[Array, "*B H W C"],
+    top: Scalar,
+    left: Scalar,
+    height: Scalar,
+    width: Scalar,
+    value: Channels = 0.0,
+) -> Real[Array, "*B H W C"]:
     """Overwrites a rectangle with a value; the part outside the image is ignored.
 
     Args:
@@ -272,7 +282,7 @@ def random_erase(
     probability: float = 0.5,
     scale: tuple[float, float] = (0.02, 0.33),
     ratio: tuple[float, float] = (0.3, 3.3),
-    value: ArrayLike = 0.0,
+    value: Channels = 0.0,
 ) -> Augment:
     """Makes an augmentation that overwrites a random rectangle of an image (cutout).
 
@@ -301,7 +311,7 @@ def random_erase(
     check_range("scale", scale, 0.0, 1.0)
     check_range("ratio", ratio, TINY, np.inf)
 
-    def apply(key: Array, image: Array) -> Array:
+    def apply(key: Key[Array, ""], image: Real[Array, "H W C"]) -> Real[Array, "h w C"]:
         image = one_image(image)
         height, width, _ = image.shape
         coin, area_key, ratio_key, top_key, left_key = jax.random.split(key, 5)

@@ -5,6 +5,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Key, Real
 
 from jaxdl.transforms._image import (
     TINY,
@@ -24,7 +25,9 @@ from jaxdl.transforms.cropping import pad
 from jaxdl.types import Array
 
 
-def gaussian_blur(image: Array, kernel_size: Size, sigma: Scalar) -> Array:
+def gaussian_blur(
+    image: Real[Array, "*B H W C"], kernel_size: Size, sigma: Scalar
+) -> Real[Array, "*B H W C"]:
     """Blurs with a Gaussian: weights ∝ exp(−t² / 2σ²) at whole t, over their sum.
 
     Args:
@@ -90,7 +93,7 @@ def random_blur(kernel_size: Size, sigma: tuple[float, float] = (0.1, 2.0)) -> A
     _kernel_size(kernel_size)
     check_range("sigma", sigma, TINY, np.inf)
 
-    def apply(key: Array, image: Array) -> Array:
+    def apply(key: Key[Array, ""], image: Real[Array, "H W C"]) -> Real[Array, "h w C"]:
         return gaussian_blur(one_image(image), kernel_size, uniform(key, sigma))
 
     return apply
@@ -114,7 +117,7 @@ def smooth(image: Array) -> Array:
     return jnp.where(inner, mean.astype(image.dtype), image)
 
 
-def adjust_sharpness(image: Array, factor: Scalar) -> Array:
+def adjust_sharpness(image: Real[Array, "*B H W C"], factor: Scalar) -> Real[Array, "*B H W C"]:
     """Blends with a smoothed image: 0 is smoothed, 1 the image, 2 sharper.
 
     Args:

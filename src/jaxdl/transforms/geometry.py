@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Key, Real
 
 from jaxdl.transforms._image import (
     TINY,
@@ -25,7 +26,7 @@ Degrees = float | tuple[float, float]
 
 
 def affine(
-    image: Array,
+    image: Real[Array, "*B H W C"],
     degrees: Scalar = 0.0,
     translate: tuple[Scalar, Scalar] = (0.0, 0.0),
     scale: Scalar = 1.0,
@@ -34,7 +35,7 @@ def affine(
     center: tuple[Scalar, Scalar] | None = None,
     interpolation: str = "bilinear",
     fill: float = 0.0,
-) -> Array:
+) -> Real[Array, "*B H W C"]:
     """Rotates, scales, shears and shifts an image about a point.
 
     A pixel at p = (x, y) moves to c + t + s · R · Y · X (p − c), with the rotation R, the shears
@@ -137,8 +138,12 @@ def _read(image: Array, y: Array, x: Array, interpolation: str, fill: float) -> 
 
 
 def rotate(
-    image: Array, degrees: Scalar, *, interpolation: str = "bilinear", fill: float = 0.0
-) -> Array:
+    image: Real[Array, "*B H W C"],
+    degrees: Scalar,
+    *,
+    interpolation: str = "bilinear",
+    fill: float = 0.0,
+) -> Real[Array, "*B H W C"]:
     """Rotates an image about its middle, counterclockwise; the size stays.
 
     Args:
@@ -161,8 +166,13 @@ def rotate(
 
 
 def translate(
-    image: Array, right: Scalar, down: Scalar, *, interpolation: str = "bilinear", fill: float = 0.0
-) -> Array:
+    image: Real[Array, "*B H W C"],
+    right: Scalar,
+    down: Scalar,
+    *,
+    interpolation: str = "bilinear",
+    fill: float = 0.0,
+) -> Real[Array, "*B H W C"]:
     """Shifts an image; what comes in is ``fill``. At random: ``random_affine(0, translate=…)``.
 
     Args:
@@ -208,7 +218,7 @@ def random_affine(
 
     Source: ``torchvision.transforms.RandomAffine``, whose default interpolation is nearest.
 
-    >>> turn = random_affine(degrees=(90, 90))
+    >>> turn = random_affine(degrees=(90.0, 90.0))
     >>> print(turn(jax.random.key(0), jnp.array([[[1], [2]], [[3], [4]]], jnp.uint8))[..., 0])
     [[3 1]
      [4 2]]
@@ -223,7 +233,7 @@ def random_affine(
             f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}."
         )
 
-    def apply(key: Array, image: Array) -> Array:
+    def apply(key: Key[Array, ""], image: Real[Array, "H W C"]) -> Real[Array, "h w C"]:
         image = one_image(image)
         height, width, _ = image.shape
         keys = jax.random.split(key, 6)
@@ -258,7 +268,7 @@ def random_rotation(
 
     Source: ``torchvision.transforms.RandomRotation``, whose default interpolation is nearest.
 
-    >>> random_rotation(15)(jax.random.key(0), jnp.zeros((28, 28, 1), jnp.uint8)).shape
+    >>> random_rotation(15.0)(jax.random.key(0), jnp.zeros((28, 28, 1), jnp.uint8)).shape
     (28, 28, 1)
     """
     low, high = _degrees("degrees", degrees)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int, Key, Real
 
 from jaxdl._checks import check_fraction, check_positive, check_shape
 from jaxdl.transforms._image import Augment
@@ -40,7 +41,9 @@ def mixup(alpha: float = 0.2) -> Mix:
     """
     check_positive(alpha=alpha)
 
-    def apply(key: Array, images: Array) -> tuple[Array, Array, Array]:
+    def apply(
+        key: Key[Array, ""], images: Real[Array, "B H W C"]
+    ) -> tuple[Float[Array, "B H W C"], Int[Array, " B"], Float[Array, ""]]:
         _check_batch(images)
         weight_key, partner_key = jax.random.split(key)
         weight = jax.random.beta(weight_key, alpha, alpha)
@@ -75,7 +78,9 @@ def cutmix(alpha: float = 1.0) -> Mix:
     """
     check_positive(alpha=alpha)
 
-    def apply(key: Array, images: Array) -> tuple[Array, Array, Array]:
+    def apply(
+        key: Key[Array, ""], images: Real[Array, "B H W C"]
+    ) -> tuple[Float[Array, "B H W C"], Int[Array, " B"], Float[Array, ""]]:
         _check_batch(images)
         weight_key, partner_key, row_key, column_key = jax.random.split(key, 4)
         share = jnp.sqrt(1 - jax.random.beta(weight_key, alpha, alpha))
@@ -131,7 +136,7 @@ def differentiable_augment(
     """
     check_fraction(translation=translation, cutout=cutout)
 
-    def augment(key: Array, image: Array) -> Array:
+    def augment(key: Key[Array, ""], image: Real[Array, "H W C"]) -> Real[Array, "H W C"]:
         check_shape("image", image, (None, None, None))
         color_key, move_key, cut_key = jax.random.split(key, 3)
         if color:

@@ -5,18 +5,18 @@ from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Real
 from numpy.typing import ArrayLike
 
 from jaxdl._extras import require
-from jaxdl.transforms._image import to_float
+from jaxdl.transforms._image import Channels, to_float
 from jaxdl.types import Array
 
 if TYPE_CHECKING:
-    require("PIL", "conversion to Pillow images")
     from PIL import Image
 
 
-def normalize(mean: ArrayLike, std: ArrayLike) -> Callable[[Array], Array]:
+def normalize(mean: Channels, std: Channels) -> Callable[[Array], Array]:
     """Makes the function image ↦ (to_float(image) − mean) / std.
 
     Args:
@@ -37,14 +37,14 @@ def normalize(mean: ArrayLike, std: ArrayLike) -> Callable[[Array], Array]:
     """
     statistics = _statistics(mean, std)
 
-    def apply(image: Array) -> Array:
+    def apply(image: Real[Array, "*B C"]) -> Float[Array, "*B C"]:
         image = to_float(image)
         return (image - _fit(statistics, "mean", image)) / _fit(statistics, "std", image)
 
     return apply
 
 
-def denormalize(mean: ArrayLike, std: ArrayLike) -> Callable[[Array], Array]:
+def denormalize(mean: Channels, std: Channels) -> Callable[[Array], Array]:
     """Makes the inverse of :func:`normalize`: image ↦ image · std + mean.
 
     For looking at what a model sees: ``to_uint8(denormalize(mean, std)(batch))``.
@@ -64,14 +64,14 @@ def denormalize(mean: ArrayLike, std: ArrayLike) -> Callable[[Array], Array]:
     """
     statistics = _statistics(mean, std)
 
-    def apply(image: Array) -> Array:
+    def apply(image: Real[Array, "*B C"]) -> Float[Array, "*B C"]:
         image = to_float(image)
         return image * _fit(statistics, "std", image) + _fit(statistics, "mean", image)
 
     return apply
 
 
-def _statistics(mean: ArrayLike, std: ArrayLike) -> dict[str, np.ndarray]:
+def _statistics(mean: Channels, std: Channels) -> dict[str, np.ndarray]:
     statistics = {"mean": np.asarray(mean, np.float32), "std": np.asarray(std, np.float32)}
     for name, value in statistics.items():
         if value.ndim > 1 or not np.isfinite(value).all():

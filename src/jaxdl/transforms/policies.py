@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Key, Real
 
 from jaxdl.transforms._image import Augment, check_images, one_image
 from jaxdl.transforms.color import (
@@ -90,7 +91,7 @@ def rand_augment(
             f"magnitude must lie in 0 to {num_bins - 1}, a column of the table, got {magnitude}."
         )
 
-    def apply(key: Array, image: Array) -> Array:
+    def apply(key: Key[Array, ""], image: Real[Array, "H W C"]) -> Real[Array, "h w C"]:
         image = _check_uint8(image)
         column = rand_augment_table(num_bins, *image.shape[:2])[:, magnitude]
         for step in jax.random.split(key, num_ops):
@@ -126,7 +127,7 @@ def trivial_augment(
     _check(num_bins, interpolation)
     table = trivial_augment_table(num_bins)
 
-    def apply(key: Array, image: Array) -> Array:
+    def apply(key: Key[Array, ""], image: Real[Array, "H W C"]) -> Real[Array, "h w C"]:
         return _random_operation(key, _check_uint8(image), table, interpolation, fill)
 
     return apply
@@ -281,7 +282,7 @@ def imagenet_eval(size: int = 224, resize_to: int | None = None) -> Callable[[Ar
         raise ValueError(f"resize_to must be at least size, {size}, got {resize_to}.")
     scale = normalize(IMAGENET_MEAN, IMAGENET_STD)
 
-    def apply(image: Array) -> Array:
+    def apply(image: Real[Array, "*B H W C"]) -> Float[Array, "*B h w C"]:
         return scale(center_crop(resize(image, shorter), size))
 
     return apply

@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Key, Real
 
 from jaxdl.transforms._image import (
     TINY,
@@ -27,7 +28,9 @@ METHODS = {"nearest": 0, "bilinear": 1, "bicubic": 2}
 _NUM_TRIES = 10  # as torchvision's
 
 
-def resize(image: Array, size: Size, method: str = "bilinear") -> Array:
+def resize(
+    image: Real[Array, "*B H W C"], size: Size, method: str = "bilinear"
+) -> Real[Array, "*B h w C"]:
     """Resizes, antialiased: reduced images are blurred first, so that nothing flickers.
 
     The new pixel i lies at c = (i + ½) · r, r = old / new size, and is Σⱼ k((c − j − ½) / s) xⱼ
@@ -63,14 +66,14 @@ def resize(image: Array, size: Size, method: str = "bilinear") -> Array:
 
 
 def resized_crop(
-    image: Array,
+    image: Real[Array, "*B H W C"],
     top: Scalar,
     left: Scalar,
     height: Scalar,
     width: Scalar,
     size: Size,
     method: str = "bilinear",
-) -> Array:
+) -> Real[Array, "*B h w C"]:
     """Cuts a rectangle out and resizes it, in one go; pixels outside the rectangle do not count.
 
     Args:
@@ -196,7 +199,7 @@ def random_resized_crop(
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
 
-    def apply(key: Array, image: Array) -> Array:
+    def apply(key: Key[Array, ""], image: Real[Array, "H W C"]) -> Real[Array, "h w C"]:
         image = one_image(image)
         box = random_box(key, image.shape[0], image.shape[1], scale, ratio)
         return resized_crop(image, *box, wanted, method)
