@@ -121,7 +121,7 @@ DIALECT = re.compile(
 )
 FSTRING_MIDDLE = getattr(tokenize, "FSTRING_MIDDLE", -1)  # Python 3.12 and later
 BRITISH = re.compile(
-    r"\b(normalis|initialis|colour|grey|neighbour|serialis|optimis|behaviour|centre|labell)\w*",
+    r"\b(normalis|initialis|quantis|capitalis|colour|grey|neighbour|serialis|optimis|behaviour|centre|labell)\w*",
     re.IGNORECASE,
 )
 

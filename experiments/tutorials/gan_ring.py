@@ -54,7 +54,10 @@ def make_players() -> dict[str, tuple[Players, dict[str, Any]]]:
     hinge, wasserstein = adversarial.hinge(), adversarial.wasserstein()
     return {
         "squared error, SGD": (Players(*networks, plain, plain, least_squares), {}),
-        "non-saturating loss, R1": (Players(*networks, calm, calm, non_saturating), r1),
+        "non-saturating loss, R1": (
+            Players(*networks, calm, calm, non_saturating),
+            {"penalty": r1},
+        ),
         "hinge, R1, two time scales": (Players(*networks, slow, calm, hinge), r1),
         "Wasserstein, penalty, 2 steps": (
             Players(*networks, calm, calm, wasserstein),

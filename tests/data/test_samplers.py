@@ -178,7 +178,7 @@ def test_vectors_are_padded_along_the_first_axis():
     [
         ([], {}, "got shapes"),
         ([np.ones((2, 3)), np.ones((2, 4))], {}, r"equal trailing axes, got .*\(2, 3\), \(2, 4\)"),
-        ([np.ones(9)], {"boundaries": (4, 8)}, "length 9, beyond the last boundary 8"),
+        ([np.ones(9)], {"boundaries": (4, 8)}, "length 9 exceeds the last boundary 8"),
     ],
 )
 def test_sequences_that_do_not_fit_are_named(sequences, options, message):

@@ -3,9 +3,10 @@
 import json
 
 import pytest
-from helpers.gan_runs import PICTURES, few_digits, files, untrained_reference
+from helpers.gan_runs import PICTURES, few_digits, files
 
 import cgan_mnist
+from jaxdl import generative
 
 
 @pytest.mark.parametrize(
@@ -13,7 +14,9 @@ import cgan_mnist
     [{"players": "book", "batch_size": 1}, {"condition": "concatenate", "batch_size": 30}],
 )
 def test_classes_are_requested_and_measured(tmp_path, monkeypatch, options):
-    reference = untrained_reference(40)
+    reference = generative.make_reference(
+        few_digits(None), num_images=40, num_epochs=1, progress=False
+    )
     monkeypatch.setattr(cgan_mnist.data, "load", lambda *args: few_digits(60))
     monkeypatch.setattr(cgan_mnist.generative, "make_reference", lambda *args, **_: reference)
     cfg = cgan_mnist.Config(num_epochs=1, num_samples=40, workdir=tmp_path / "run", **options)

@@ -1,24 +1,28 @@
 """experiments/gan_mnist.py in small."""
 
-import dataclasses
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.gan_runs import LATENT_PICTURES, PICTURES, few_digits, files, untrained_reference
-from helpers.same import assert_same_run
+from helpers.gan_runs import LATENT_PICTURES, PICTURES, few_digits, files
+from helpers.same import assert_same
 from PIL import Image
 
 import gan_mnist
-from jaxdl import train, transforms
+from jaxdl import generative
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """Of a classifier of one epoch."""
+    digits = few_digits(None)
+    return generative.make_reference(digits, num_images=40, num_epochs=1, progress=False)
 
 
 @pytest.fixture
-def small(monkeypatch):
-    """64 training images and an untrained classifier."""
-    reference = untrained_reference(40)
+def small(monkeypatch, reference):
+    """64 training images and a quick classifier."""
     monkeypatch.setattr(gan_mnist.data, "load", lambda *args: few_digits(64))
     monkeypatch.setattr(gan_mnist.generative, "make_reference", lambda *args, **options: reference)
 
@@ -41,29 +45,25 @@ def test_a_run_is_measured_and_drawn(tmp_path, small):
         assert film.n_frames == 3
 
 
-def test_least_squares_make_a_step():
-    cfg = gan_mnist.Config(features=4, loss="least_squares", norm="batch")
-    players = gan_mnist.make_players(cfg, (8, 8, 1), 10)
-    step = train.make_gan_step(players, preprocess=transforms.normalize(0.5, 0.5))
-    state = train.init_gan_state(players, jax.random.key(0))
-    batch = {"image": jnp.zeros((4, 8, 8, 1), jnp.uint8)}
-    after, metrics = jax.eval_shape(step, state, batch)
-    assert jax.tree.structure(after) == jax.tree.structure(state)
-    assert {"discriminator_loss", "generator_loss"} <= set(metrics)
+@pytest.mark.parametrize(("loss", "norm"), [("hinge", "spectral"), ("least_squares", "batch")])
+def test_train_is_a_function_of_configuration_and_data(loss, norm):
+    cfg = gan_mnist.Config(features=4, num_epochs=1, loss=loss, norm=norm)
+    first, again = (gan_mnist.train(cfg, few_digits(64)) for _ in range(2))
+    assert_same(first[0], again[0])
+    assert first[1][0]["train/discriminator_loss"] == again[1][0]["train/discriminator_loss"]
 
 
-def test_a_run_that_was_interrupted_is_resumed(tmp_path, monkeypatch):
-    options = {"features": 4, "num_epochs": 3, "loss": "hinge", "norm": "spectral"}
-    whole, rows = gan_mnist.train(gan_mnist.Config(**options), few_digits(64))
-    cfg, original = gan_mnist.Config(**options, workdir=tmp_path / "run"), gan_mnist.run
+def test_a_run_that_was_interrupted_is_resumed(tmp_path, small):
+    cfg = gan_mnist.Config(features=4, num_epochs=3, num_samples=0, workdir=tmp_path / "run")
+    whole, _ = gan_mnist.train(gan_mnist.Config(features=4, num_epochs=3), few_digits(64))
 
     def stop(end):
         return end.row["epoch"] == 1
 
-    monkeypatch.setattr(gan_mnist, "run", lambda *a, **o: original(*a, **o | {"hooks": [stop]}))
-    gan_mnist.train(cfg, few_digits(64))
-    monkeypatch.setattr(gan_mnist, "run", original)
-    cfg = dataclasses.replace(cfg, resume=True)
-    resumed = gan_mnist.train(cfg, few_digits(64))
-    assert_same_run(resumed, (whole, rows))
-    assert int(whole.step) == 3
+    original = gan_mnist.run
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gan_mnist, "run", lambda *a, **o: original(*a, **o | {"hooks": [stop]}))
+        gan_mnist.train(cfg, few_digits(64))
+    resumed, _ = gan_mnist.train(gan_mnist.dataclasses.replace(cfg, resume=True), few_digits(64))
+    assert_same(resumed, whole)
+    assert int(jax.device_get(resumed.step)) == 3

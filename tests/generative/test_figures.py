@@ -51,17 +51,6 @@ def test_loss_curves_show_the_ideal_loss():
     assert figure.axes[0].get_ylim()[0] == 0
 
 
-def test_loss_curves_join_the_values_across_nan():
-    """A training of fewer steps than points leaves NaN between its losses."""
-    values = np.full(500, np.nan)
-    values[[100, 300]] = 0.5, 0.4
-    figure = figures.loss_curves(np.arange(500), {"discriminator_loss": values}, ideal=0.25)
-    line = figure.axes[0].get_lines()[0]
-    np.testing.assert_array_equal(line.get_xdata(), [100, 300])
-    np.testing.assert_array_equal(line.get_ydata(), [0.5, 0.4])
-    assert line.get_marker() == "."
-
-
 def test_rows_show_their_numbers_and_neighbors_their_distances():
     figure = figures.rows_over_time(np.array([[0.1, 0.9]]), labels=("a", "b"))
     assert [text.get_text() for text in figure.axes[0].texts] == ["0.10", "0.90"]

@@ -1,4 +1,4 @@
-"""Quantisation and pruning beside live PyTorch."""
+"""Quantization and pruning beside live PyTorch."""
 
 import jax.numpy as jnp
 import numpy as np

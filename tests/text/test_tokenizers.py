@@ -73,7 +73,7 @@ def test_texts_become_a_padded_batch_or_a_corpus():
         (text.train_bpe, {"vocab_size": 257}, "vocab_size must be at least 258, got 257"),
         (text.train_bpe, {"specials": ["<unk>", "<pad>"]}, "must begin with '<pad>'"),
         (text.train_bpe, {"min_count": 0}, "min_count must be greater than 0"),
-        (text.train_wordpiece, {"specials": ["<pad>"]}, "specials must hold '<unk>'"),
+        (text.train_wordpiece, {"specials": ["<pad>"]}, "specials must contain '<unk>'"),
     ],
 )
 def test_vocabularies_that_cannot_be_made(train, options, message):

@@ -53,12 +53,12 @@ def test_the_names_of_padding_and_unknown_in_a_text_keep_their_numbers():
 @pytest.mark.parametrize(
     ("texts", "options", "message"),
     [
-        ([], {}, "the texts hold no words"),
-        ([[], []], {}, "the texts hold no words"),
+        ([], {}, "the texts contain no words"),
+        ([[], []], {}, "the texts contain no words"),
         (TEXTS, {"min_count": 0}, "min_count must be greater than 0, got 0"),
         (TEXTS, {"max_size": 2}, "max_size must be at least 3 .* got 2"),
         (TEXTS, {"specials": ["<unk>"]}, r"specials must begin with '<pad>' .* got \['<unk>'\]"),
-        (TEXTS, {"specials": ["<pad>", "<pad>"]}, "must begin with '<pad>' and be different"),
+        (TEXTS, {"specials": ["<pad>", "<pad>"]}, "must begin with '<pad>' and be distinct"),
     ],
 )
 def test_vocabulary_refuses(texts, options, message):

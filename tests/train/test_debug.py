@@ -56,10 +56,18 @@ BATCH = {"x": jnp.asarray(np.random.default_rng(0).normal(size=(6, 4)), jnp.floa
     ("model", "options", "sentence"),
     [
         (Net("inside"), {}, "the output of root (Root) of Net"),
-        (Net(), {"preprocess": lambda x: x / 0.0 * 0.0}, "the first to be not finite is the input"),
-        (Net(), {"loss": lambda x, y: jnp.log(x[:, 0] * 0 - 1)}, "the loss computed from it"),
-        (Net("gradient"), {}, "on the way back the first gradient that is not is that of second/"),
-        (Net(), {"tx": optax.scale(jnp.inf)}, "the update that the optimizer makes is not"),
+        (
+            Net(),
+            {"preprocess": lambda x: x / 0.0 * 0.0},
+            "the first non-finite value is in the input",
+        ),
+        (Net(), {"loss": lambda x, y: jnp.log(x[:, 0] * 0 - 1)}, "but the loss is not"),
+        (
+            Net("gradient"),
+            {},
+            "the first non-finite gradient of the backward pass is that of second/",
+        ),
+        (Net(), {"tx": optax.scale(jnp.inf)}, "but the optimizer's update is not"),
     ],
 )
 def test_the_first_that_is_not_finite_is_named(model, options, sentence):
@@ -116,7 +124,9 @@ def test_modules_inside_a_loop_are_seen_too():
 
     step, state = make_step(Recurrent())
     sentence = first_non_finite(step, state, BATCH)
-    assert sentence == "the first to be not finite is the output of rnn/cell/i (Dense) of Recurrent"
+    assert (
+        sentence == "the first non-finite value is in the output of rnn/cell/i (Dense) of Recurrent"
+    )
 
 
 def run(step, state, **options):

@@ -14,7 +14,7 @@ from jaxdl.types import Array, Batch
 
 
 def num_batches(num_examples: int, batch_size: int) -> int:
-    """The batches of an epoch, a ragged last one included.
+    """The number of batches of an epoch, including a partial last one.
 
     Raises:
         ValueError: ``batch_size`` is not between 1 and ``num_examples``.
@@ -30,21 +30,21 @@ def epoch_order(key: Array, epoch: Array | int, num_examples: int, batch_size: i
     """The indices of an epoch's batches, shuffled by ``fold_in(key, epoch)``.
 
     Args:
-        key: root key of the order; it never advances.
-        epoch: number of the epoch, from 0.
+        key: root PRNG key of the order; it never advances.
+        epoch: index of the epoch.
         num_examples: N.
         batch_size: B.
 
     Returns:
-        (num_batches, B) int32, every example once. A ragged last batch is filled with the first
-        indices of the same epoch; :func:`take` masks them.
+        (num_batches, B) int32, each example once. A partial last batch is filled up with the first
+        indices of the epoch, which :func:`take` masks.
     """
     order = jax.random.permutation(jax.random.fold_in(key, epoch), num_examples)
     return _fill(order, num_examples, batch_size)
 
 
 def sequential_order(num_examples: int, batch_size: int) -> Array:
-    """The indices of batches in the order of the data; otherwise as :func:`epoch_order`."""
+    """The indices of batches in the order of the data; see :func:`epoch_order`."""
     return _fill(jnp.arange(num_examples), num_examples, batch_size)
 
 
@@ -61,19 +61,19 @@ def take(
     num_examples: int | None = None,
     gather: Gather | None = None,
 ) -> Batch:
-    """Batch number ``index`` of an order.
+    """Gathers batch ``index`` of an order.
 
     Args:
         data: arrays (N, ...) on the device.
         order: (num_batches, B) from :func:`epoch_order` or :func:`sequential_order`.
-        index: number of the batch, int32, shape ().
-        num_examples: how many indices of the order are no filling; N by default.
-        gather: ``(data, indices (B,)) -> batch`` for a source that cuts its examples on the device
-            (:func:`jaxdl.data.combine.compact_form`); None takes rows of ``data``.
+        index: of the batch; int32, shape ().
+        num_examples: number of indices that are not padding; N by default.
+        gather: ``(data, indices (B,)) -> batch`` for a source that extracts its examples on the
+            device (see ``compact_form``); None takes rows of ``data``.
 
     Returns:
-        arrays (B, ...). Where B does not divide N, ``"mask"`` (B,) float32 is 0 for the examples
-        that fill up the last batch; a ``"mask"`` (N, ...) of the data is multiplied by it.
+        Arrays (B, ...). If B does not divide N, ``"mask"`` (B,) float32 is 0 for the padding of the
+        last batch; a ``"mask"`` (N, ...) in the data is multiplied by it.
     """
     if num_examples is None:
         num_examples = next(iter(data.values())).shape[0]
@@ -88,7 +88,7 @@ def take(
 
 
 def take_rows(data: Batch, indices: Array, gather: Gather | None = None) -> Batch:
-    """The examples with these indices (B,), without a mask for padding; see :func:`take`."""
+    """Gathers the examples with indices (B,), without a padding mask; see :func:`take`."""
     if gather is not None:
         return gather(data, indices)
     return {name: array[indices] for name, array in data.items()}
@@ -98,7 +98,7 @@ def round_up(length: int, boundaries: Sequence[int]) -> int:
     """The smallest boundary that is at least ``length``.
 
     Raises:
-        ValueError: ``length`` is beyond the last one.
+        ValueError: ``length`` exceeds the last boundary.
 
     >>> round_up(33, (32, 64, 128))
     64
@@ -107,7 +107,7 @@ def round_up(length: int, boundaries: Sequence[int]) -> int:
         if boundary >= length:
             return boundary
     raise ValueError(
-        f"a sequence has length {length}, beyond the last boundary {max(boundaries)}; truncate it "
+        f"a sequence of length {length} exceeds the last boundary {max(boundaries)}; truncate it "
         "or add a boundary."
     )
 
@@ -119,20 +119,21 @@ def pad_sequences(
     value: float = 0,
     pad_left: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sequences of different length as one array and a mask.
+    """Pads sequences of different lengths to one array, with a mask.
 
     Args:
         sequences: B arrays (L_i, ...) of one dtype and trailing shape.
-        boundaries: L becomes the smallest of these that is long enough, so that a compiled step
-            meets few shapes; None takes the longest sequence's length.
-        value: what to fill with.
-        pad_left: fill before the sequence instead of after it.
+        boundaries: L is the smallest of these that fits, so that a compiled step sees few shapes;
+            None takes the length of the longest sequence.
+        value: padding value.
+        pad_left: pad before the sequence instead of after it.
 
     Returns:
-        (B, L, ...) of the sequences' dtype, and the mask (B, L) float32: 1 for what is real.
+        The sequences (B, L, ...) in their dtype, and the mask (B, L) float32: 0 for padding.
 
     Raises:
-        ValueError: no sequences, different trailing shapes, a sequence beyond the last boundary.
+        ValueError: no sequences, different trailing shapes, or a sequence longer than the last
+            boundary.
 
     Source: ``torch.nn.utils.rnn.pad_sequence(batch_first=True)``, which has no mask and no
     boundaries.
@@ -163,8 +164,8 @@ class PadCollate:
     """A collate function that pads some arrays of the examples and stacks the others.
 
     Args:
-        names: of the arrays (L_i, ...) that are padded; ``"NAME_mask"`` (B, L) float32 and
-            ``"NAME_length"`` (B,) int32 come with each.
+        names: arrays (L_i, ...) to pad; ``"NAME_mask"`` (B, L) float32 and ``"NAME_length"`` (B,)
+            int32 are added for each.
         boundaries, value, pad_left: see :func:`pad_sequences`.
 
     >>> collate = PadCollate(["tokens"], boundaries=(4,))
@@ -179,7 +180,7 @@ class PadCollate:
     pad_left: bool = False
 
     def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-        """Examples with sequences (T_i, ...) to arrays (B, T, ...)."""
+        """Collates examples with sequences (L_i, ...) into arrays (B, L, ...)."""
         batch = stack_examples(
             [{n: x for n, x in one.items() if n not in self.names} for one in examples]
         )

@@ -1,7 +1,7 @@
 """Splits of data into parts: at random, by class, in folds, by a condition.
 
-Each function takes arrays by name (N, ...) or a :class:`~jaxdl.data.source.Source` and gives parts
-of the same kind. No example is lost and none comes twice.
+Each function takes arrays (N, ...) by name or a :class:`~jaxdl.data.source.Source` and returns
+parts of the same kind. Every example is in exactly one part.
 """
 
 import math
@@ -19,9 +19,9 @@ Data = TypeVar("Data", bound="Mapping[str, Array | np.ndarray] | Source")
 
 
 def split_lengths(num_examples: int, lengths: Sequence[float]) -> list[int]:
-    """Fractions or counts as counts, by PyTorch's rule.
+    """Converts fractions or counts to counts, by PyTorch's rule.
 
-    Of fractions each gets floor(fraction · N); what is left over goes to the first parts, one each.
+    A fraction becomes floor(fraction · N); the remaining examples go to the first parts, one each.
 
     Args:
         num_examples: N.
@@ -59,20 +59,20 @@ def split_lengths(num_examples: int, lengths: Sequence[float]) -> list[int]:
 def random_split(
     data: Data, lengths: Sequence[float], key: Key, *, stratify: str | None = None
 ) -> tuple[Data, ...]:
-    """Splits data at random.
+    """Splits data randomly into parts.
 
     Args:
         data: arrays (N, ...) by name, or a source.
         lengths: fractions or counts, see :func:`split_lengths`.
         key: PRNG key, or a number.
-        stratify: name of an array of class indices (N,), ``"label"``: every part then has the same
-            share of each class, to within one example for two parts.
+        stratify: name of an array of class indices (N,), e.g. ``"label"``. Every part then has the
+            same proportion of each class, exact to one example for two parts.
 
     Returns:
-        one part for every length, in random order.
+        One part per length, its examples in random order.
 
     Raises:
-        ValueError: lengths that do not fit, or no such array.
+        ValueError: lengths that do not sum to 1 or N, or no such array.
 
     Source: ``torch.utils.data.random_split``; ``sklearn.model_selection.train_test_split``.
 
@@ -88,7 +88,7 @@ def random_split(
     labels = _labels(data, stratify)
     rest, parts = order, []
     for count in counts[:-1]:
-        # Sorted by class, every n-th one: each class gives its share, rounded up or down.
+        # sorted by class, every n-th example: each class contributes its share, rounded
         rest = rest[np.argsort(labels[rest], kind="stable")]
         marks = np.arange(len(rest) + 1) * count // max(len(rest), 1)
         taken = np.diff(marks) > 0
@@ -101,26 +101,26 @@ def random_split(
 def k_fold(
     data: Data, num_folds: int, key: Key | None = None, *, stratify: str | None = None
 ) -> list[tuple[Data, Data]]:
-    """The pairs (training, validation) of a cross-validation.
+    """Splits data into the folds of a cross-validation.
 
-    Every example is in the validation part of exactly one fold. Sizes differ by one at most, the
-    first folds are the larger.
+    Every example is in the validation part of exactly one fold. The sizes differ by at most one;
+    the first folds are the larger ones.
 
     Args:
         data: arrays (N, ...) by name, or a source.
         num_folds: k, between 2 and N.
-        key: PRNG key, or a number, that mixes the examples; None takes them in their order.
-        stratify: name of an array of class indices (N,): every fold has the same share of each
-            class, to within one example.
+        key: PRNG key, or a number, to shuffle the examples; None keeps their order.
+        stratify: name of an array of class indices (N,). Every fold then has the same proportion
+            of each class, exact to one example.
 
     Returns:
-        k pairs; both parts keep the order of the data.
+        k pairs (training, validation); both parts keep the order of the data.
 
     Raises:
         ValueError: k out of range; with ``stratify``, more folds than examples of any class.
 
-    Source: ``sklearn.model_selection.KFold`` and ``StratifiedKFold``: without a key the same
-    folds.
+    Source: ``sklearn.model_selection.KFold`` and ``StratifiedKFold``; without a key, the folds are
+    the same.
 
     >>> [fold[1]["x"].tolist() for fold in k_fold({"x": np.arange(5)}, 2)]
     [[0, 1, 2], [3, 4]]
@@ -157,14 +157,14 @@ def k_fold(
 
 
 def select(data: Data, condition: Callable[[dict[str, np.ndarray]], bool | np.bool]) -> Data:
-    """The examples for which a condition holds, in their order; every example is read once.
+    """Selects the examples for which a condition holds, in order; reads each example once.
 
     Args:
         data: arrays (N, ...) by name, or a source.
-        condition: example → whether to keep it.
+        condition: maps an example to True if it is to be kept.
 
     Raises:
-        ValueError: it holds for none.
+        ValueError: no example satisfies the condition.
 
     >>> select({"label": np.array([3, 1, 3])}, lambda one: one["label"] == 3)
     {'label': array([3, 3])}
@@ -175,12 +175,12 @@ def select(data: Data, condition: Callable[[dict[str, np.ndarray]], bool | np.bo
     rows = tqdm(range(len(source)), desc="selecting", leave=False, delay=2)
     chosen = [row for row in rows if bool(condition(source[row]))]
     if not chosen:
-        raise ValueError(f"the condition holds for none of the {len(source)} examples.")
+        raise ValueError(f"none of the {len(source)} examples satisfies the condition.")
     return _take(data, np.array(chosen))
 
 
 def _permutation(key: Key, number: int, part: int = 0) -> np.ndarray:
-    # The last two numbers keep this apart from the orders that a sampler makes of the same key.
+    # the last two numbers separate this from the orders of samplers with the same key
     return np.random.default_rng((*seed_of(key), 0x5917, part)).permutation(number)
 
 
@@ -192,7 +192,7 @@ def _labels(data: Mapping[str, Array | np.ndarray] | Source, name: str) -> np.nd
     labels = labels_of(ArraySource(data) if isinstance(data, Mapping) else data, name)
     if labels.ndim != 1 or labels.dtype.kind not in "iub":
         raise ValueError(
-            f"stratify needs class indices of shape (N,), {name!r} is {labels.dtype} "
+            f"stratify needs class indices of shape (N,), got {name!r} of {labels.dtype} "
             f"{labels.shape}."
         )
     return labels

@@ -19,23 +19,23 @@ _CHUNK = 2**21  # values that are converted at a time: 16 MiB as float64
 def mean_and_std(images: Any) -> tuple[np.ndarray, np.ndarray]:
     """The mean and standard deviation of every channel, for ``transforms.normalize``.
 
-    One pass, some megabytes at a time, every pixel counting alike. Sums and sums of squares of
-    uint8 are whole numbers and exact; floating point is merged part by part in float64, so that
-    nothing cancels: with n, m, M the number, mean and squared deviations of two parts a and b,
+    Computed in one pass over chunks of a few megabytes, with equal weight for every pixel. Sums and
+    sums of squares of uint8 are exact integers. Floating point is merged chunk by chunk in float64,
+    without cancellation: with n, m, M the number, mean, and squared deviations of parts a and b,
     M = M_a + M_b + (m_b − m_a)² n_a n_b / n. The standard deviation is that of the population
     (divided by N, not N − 1).
 
     Args:
-        images: (N, H, W, C), uint8, which is divided by 255, or floating point, which is not; a
-            source, whose ``"image"`` counts; or an iterable of batches (B, H, W, C), of images
-            (H, W, C), or of mappings that hold one as ``"image"``, of any sizes and one C.
+        images: (N, H, W, C), uint8 (divided by 255) or floating point (not divided); a source with
+            an ``"image"``; or an iterable of batches (B, H, W, C), images (H, W, C), or mappings
+            with either as ``"image"``. Sizes may differ, C may not.
 
     Returns:
-        mean (C,) and std (C,), float64, on the scale 0 to 1 for uint8.
+        The mean (C,) and std (C,), float64; on the scale 0 to 1 for uint8.
 
     Raises:
-        ValueError: another rank or dtype, no images, NaN or infinity, parts that differ in their
-            channels or dtype.
+        ValueError: another rank or dtype, no images, NaN or infinity, or batches of different
+            dtypes or numbers of channels.
 
     Source: Chan, Golub and LeVeque 1983, eq. 2.1.
 
@@ -58,14 +58,13 @@ def mean_and_std(images: Any) -> tuple[np.ndarray, np.ndarray]:
         return mean, np.array([math.sqrt(square) / (255 * count) for square in squares])
     if not np.isfinite(first).all():
         raise ValueError(
-            f"images must be finite, got a mean of {first}: they hold NaN or infinity. "
-            "jaxdl._checks.check_data names the first such image."
+            f"images must be finite, got a mean of {first}. Remove the images with NaN or infinity."
         )
     return first, np.sqrt(second / count)
 
 
 class Moments(NamedTuple):
-    """Of uint8 Σx and Σx², Python's whole numbers; else the mean and Σ(x − mean)², float64."""
+    """Sums of moments: Σx and Σx² of uint8, as integers; else mean and Σ(x − mean)², float64."""
 
     number: int
     first: np.ndarray
@@ -74,7 +73,7 @@ class Moments(NamedTuple):
 
 
 def _parts(images: Any) -> Iterator[np.ndarray]:
-    """Arrays (..., H, W, C) of at most some megabytes."""
+    """Yields arrays (..., H, W, C) of at most a few megabytes."""
     if hasattr(images, "shape"):
         array = np.asarray(images)
         if array.ndim != 4:
@@ -146,24 +145,24 @@ _BLOCK_BYTES = 2**24  # of float64, which a block's numbers become
 def summarize(
     data: Source | Mapping[str, ArrayLike], *, max_examples: int = 100_000
 ) -> dict[str, Any]:
-    """Goes through a set once and counts.
+    """Summarizes a data set in one pass.
 
     Args:
         data: a source, or arrays (N, ...) by name.
-        max_examples: of a larger set only so many examples are read, evenly spaced.
+        max_examples: maximum number of examples to read, evenly spaced.
 
     Returns:
-        ``"length"``, ``"read"`` (examples read), ``"bytes"`` (as arrays in memory; None with text),
-        ``"class_names"``, ``"classes"`` (class index → count, where there is a ``"label"``),
-        ``"duplicates"`` (examples equal to an earlier one, labels aside), ``"conflicts"`` (those of
-        them with another label), ``"skipped"`` (files that were left out), and ``"arrays"``: by
-        name ``"shape"`` and ``"dtype"`` of the first example, ``"sizes"`` (the number of different
-        shapes), and
+        ``"length"``; ``"read"``, the number of examples read; ``"bytes"`` as arrays in memory, None
+        with text; ``"class_names"``; ``"classes"``, the count by class index if there is a
+        ``"label"``; ``"duplicates"``, the examples equal to an earlier one, ignoring labels;
+        ``"conflicts"``, the duplicates with another label; ``"skipped"``, files that could not be
+        read; and ``"arrays"``: by name, ``"shape"`` and ``"dtype"`` of the first example,
+        ``"sizes"``, the number of distinct shapes, and
 
-        - of numbers ``"min"``, ``"max"``, ``"missing"`` (NaN), ``"mean"`` and ``"std"`` (of the
-          population; lists, by channel and on the scale 0 to 1, for uint8 images (H, W, C));
-        - of text ``"missing"`` (empty), ``"min"``, ``"median"`` and ``"max"`` of the characters,
-          and ``"first"``, the first one.
+        - for numbers ``"min"``, ``"max"``, ``"missing"`` (NaN), ``"mean"``, and ``"std"`` (of the
+          population; lists by channel, on the scale 0 to 1, for uint8 images (H, W, C));
+        - for text ``"missing"`` (empty), ``"min"``, ``"median"``, and ``"max"`` number of
+          characters, and ``"first"``, the first text.
 
     Raises:
         ValueError: no examples.
@@ -243,7 +242,7 @@ def _fingerprint(example: Example) -> bytes:
 
 
 class _Numbers:
-    """Statistics of numbers that merge from block to block."""
+    """Running statistics of numbers."""
 
     def __init__(self, first: np.ndarray) -> None:
         self.is_image = first.dtype == np.uint8 and first.ndim == 3
@@ -301,7 +300,7 @@ class _Texts:
 
 
 def describe(data: Source | Mapping[str, ArrayLike], *, max_examples: int = 100_000) -> str:
-    """The summary of :func:`summarize` as lines to print.
+    """Describes a data set in a few lines: shapes, ranges, classes, duplicates.
 
     >>> print(describe({"x": np.array([[0.0], [2.0]]), "label": np.array([1, 0])}))
     2 examples, 32 bytes as arrays
@@ -316,7 +315,7 @@ def describe(data: Source | Mapping[str, ArrayLike], *, max_examples: int = 100_
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:
-    """A summary as lines to print."""
+    """Formats a summary as text."""
     lines = [f"{summary['length']:,} examples"]
     if summary["bytes"] is not None:
         lines[0] += f", {_size(summary['bytes'])} as arrays"

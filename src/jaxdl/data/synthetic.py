@@ -16,7 +16,7 @@ def line(
     intercept: float = 5.0,
     noise: float = 1.0,
 ) -> dict[str, Array]:
-    """Points about a line: x uniform in [0, 10), y = slope · x + intercept + N(0, noise²).
+    """Noisy points on a line: x uniform in [0, 10), y = slope · x + intercept + N(0, noise²).
 
     Args:
         key: PRNG key.
@@ -45,13 +45,13 @@ def sine(key: Array, num_points: int = 100, *, noise: float = 0.05) -> dict[str,
     """One period of a sine: x evenly spaced from 0 to 1, y = sin 2πx + N(0, noise²).
 
     Args:
-        key: PRNG key, of the noise alone.
+        key: PRNG key of the noise.
         num_points: N.
         noise: standard deviation of y.
 
     Returns:
-        ``"input"`` (N,) in [0, 1], ``"target"`` (N,) with the noise and ``"clean"`` (N,) without,
-        all float32.
+        ``"input"`` (N,) in [0, 1], ``"target"`` (N,) with noise, and ``"clean"`` (N,) without;
+        float32.
 
     Source: ``torch.linspace(0, 1, 100)`` and ``torch.sin(2 * pi * x)``. The original draws noise
     but trains on the clean curve; here the target is the noisy one.
@@ -76,16 +76,16 @@ def two_gaussians(
     shift: float = 1.0,
     num_features: int = 2,
 ) -> dict[str, Array]:
-    """Two round clouds: class 0 about shift + mean in every feature, class 1 about shift − mean.
+    """Two Gaussian classes, with center shift + mean (class 0) and shift − mean (class 1).
 
-    With the default numbers the center are 4.8 standard deviations apart, and the best possible
-    rule, a straight line half-way, is right for 99.2 % of such points.
+    By default, the centers are 4.8 standard deviations apart, and the optimal linear classifier is
+    99.2% accurate.
 
     Args:
         key: PRNG key.
-        num_per_class: N, points a class.
-        mean, shift: of the center.
-        std: standard deviation of every feature.
+        num_per_class: N, number of points per class.
+        mean, shift: define the centers.
+        std: standard deviation of each feature.
         num_features: F.
 
     Returns:
@@ -105,13 +105,13 @@ def two_gaussians(
 
 
 def toy_points() -> tuple[dict[str, Array], dict[str, Array]]:
-    """Seven points of the plane in two classes, five for training and two for testing.
+    """Seven points in the plane in two classes, five for training and two for testing.
 
     Returns:
         (train, test), each ``"input"`` (N, 2) float32 and ``"label"`` (N,) int32.
 
-    Source: the first of two such sets in an article about multilayer networks. The second is left
-    out: it gives one and the same point label 0 for training and label 1 for testing.
+    Source: the first of two such sets in an article about multilayer networks. The second is
+    omitted: it labels one point 0 for training and 1 for testing.
 
     >>> print(toy_points()[1]["label"])
     [0 1]
@@ -132,12 +132,12 @@ def dirichlet_argmax(
     Args:
         key: PRNG key.
         num_examples: N.
-        num_features: F, which is the number of classes too.
+        num_features: F, also the number of classes.
         concentration: α of the symmetric Dirichlet distribution; 1 is uniform over the simplex.
 
     Returns:
-        ``"input"`` (N, F) float32, at least 0, rows that sum to 1, and ``"label"`` (N,) int32, the
-        index of the row's largest entry.
+        ``"input"`` (N, F) float32, nonnegative rows that sum to 1, and ``"label"`` (N,) int32, the
+        index of the largest entry.
 
     Source: ``torch.distributions.Dirichlet``. The original's int64 one-hot label is
     ``jax.nn.one_hot(label, F)``.
@@ -154,7 +154,7 @@ def dirichlet_argmax(
 
 
 def pattern_1010(key: Array, num_examples: int) -> dict[str, Array]:
-    """The pattern high, low, high, low that a first GAN learns to make.
+    """Noisy copies of the pattern 1, 0, 1, 0, for a first GAN.
 
     Args:
         key: PRNG key.
@@ -164,7 +164,7 @@ def pattern_1010(key: Array, num_examples: int) -> dict[str, Array]:
         ``"input"`` (N, 4) float32: entries 0 and 2 uniform in [0.8, 1], entries 1 and 3 in
         [0, 0.2).
 
-    Source: ``random.uniform`` of the same ranges in a GAN tutorial.
+    Source: ``random.uniform`` with these ranges, in a GAN tutorial.
 
     >>> print(pattern_1010(jax.random.key(0), 1)["input"].round(0)[0] + 0.0)
     [1. 0. 1. 0.]
@@ -175,7 +175,7 @@ def pattern_1010(key: Array, num_examples: int) -> dict[str, Array]:
 
 
 def uniform_noise(key: Array, num_examples: int, num_features: int = 4) -> dict[str, Array]:
-    """Numbers without a pattern, for a discriminator to tell from real ones.
+    """Uniform noise, for a discriminator to tell from real examples.
 
     Args:
         key: PRNG key.
@@ -195,17 +195,17 @@ def uniform_noise(key: Array, num_examples: int, num_features: int = 4) -> dict[
 
 
 def photographs(num_images: int, size: int, *, seed: int = 0) -> np.ndarray:
-    """Square pieces of scikit-learn's two sample photographs, mirrored at random.
+    """Random square crops of scikit-learn's two sample photographs, randomly mirrored.
 
     Args:
         num_images: N.
         size: pixels per side, at most 214.
-        seed: seed of places and mirroring.
+        seed: seed of positions and mirroring.
 
     Returns:
         (N, size, size, 3) uint8.
 
-    Source: ``sklearn.datasets.load_sample_images``, at half of its size.
+    Source: ``sklearn.datasets.load_sample_images``, at half the size.
 
     >>> photographs(3, 16).shape
     (3, 16, 16, 3)

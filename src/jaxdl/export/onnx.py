@@ -1,4 +1,4 @@
-"""ONNX by jax2onnx, checked by onnx and run by onnxruntime; extra ``onnx``."""
+"""Export to ONNX with jax2onnx, checked with onnx and onnxruntime; extra ``onnx``."""
 
 import contextlib
 import importlib.util
@@ -34,24 +34,25 @@ def write_onnx(
     tolerance: float = 1e-5,
     info: Mapping[str, object] | None = None,
 ) -> float:
-    """Writes a function of a batch as ONNX, if onnxruntime computes the same.
+    """Writes a function of a batch as ONNX, once onnxruntime reproduces its outputs.
 
     Args:
-        path: of the file.
-        function: pure; inputs (B, *shape) → outputs with the batch first. Weights and
-            preprocessing inside it become part of the file.
-        shape: of one input; images are (H, W, C), channels last.
-        dtype: of the inputs.
-        tolerance: largest difference from ``function``, relative to its largest output, on random
-            inputs at batch 1, 7 and 64.
-        info: values for the file's metadata, by name; other than text they become JSON.
+        path: file to write.
+        function: pure; maps inputs (B, *shape) to outputs with a leading batch axis. The weights
+            and preprocessing that it closes over become part of the file.
+        shape: shape of one input; images are (H, W, C), channels last.
+        dtype: dtype of the inputs.
+        tolerance: largest allowed difference from ``function``, relative to its largest output, on
+            random inputs of batch size 1, 7, and 64.
+        info: metadata of the file, by name; values other than strings are stored as JSON.
 
     Returns:
-        the largest difference.
+        The largest difference found.
 
     Raises:
         ValueError: a package is missing, jax2onnx cannot convert the function, onnx or onnxruntime
-            do not take the result, or the outputs differ by more; nothing is written.
+            rejects the result, or the outputs differ by more than ``tolerance``. Nothing is
+            written.
 
     Source: ``torch.onnx.export(dynamo=True)`` with a dynamic batch axis. The input is called
     ``inputs``, the outputs ``outputs`` or ``outputs_0``, ….
@@ -59,8 +60,9 @@ def write_onnx(
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise ValueError(
-            f"ONNX needs {', '.join(missing)}: pip install 'jaxdl[onnx]', in an environment of its "
-            "own, since jax2onnx wants an older orbax-checkpoint. StableHLO needs nothing more."
+            f"ONNX needs {', '.join(missing)}: pip install 'jaxdl[onnx]', in a separate "
+            "environment, since jax2onnx requires an older orbax-checkpoint. StableHLO needs no "
+            "further package."
         )
     import onnx
     import onnxruntime
@@ -83,7 +85,7 @@ def write_onnx(
         )
     except Exception as error:  # each library raises different kinds
         raise ValueError(
-            f"what jax2onnx made is not valid ONNX: {_reason(error)}. Export to StableHLO."
+            f"jax2onnx returned an invalid ONNX model: {_reason(error)}. Export to StableHLO."
         ) from error
     found = largest_difference(
         function,
@@ -100,13 +102,13 @@ def write_onnx(
 def _convert(
     function: Callable[[Array], PyTree], specification: jax.ShapeDtypeStruct, names: Sequence[str]
 ) -> "ModelProto":
-    """The ONNX model."""
+    """Converts a function to an ONNX model."""
     with _quiet(), portable():
         import jax2onnx
 
         try:
             return jax2onnx.to_onnx(
-                # not the caller's function itself: what was traced of it before stays as it is
+                # a new function, so that cached traces of the caller's are not used
                 lambda inputs: (
                     tuple(jax.tree.leaves(function(inputs)))
                     if len(names) > 1
@@ -120,7 +122,7 @@ def _convert(
         except Exception as error:  # whatever a converter raises
             raise ValueError(
                 f"jax2onnx cannot convert this model: {_reason(error)}. "
-                "Export it to StableHLO, which takes everything (--to stablehlo)."
+                "Export it to StableHLO, which supports every model (--to stablehlo)."
             ) from error
 
 

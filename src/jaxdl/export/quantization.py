@@ -1,10 +1,11 @@
-"""Smaller weights for inference: half precision, int8 with a scale a channel, pruning.
+"""Weight compression for inference: half precision, per-channel int8 quantization, pruning.
 
-Quantised weights stay int8 in memory and in the file, and become numbers again inside the compiled
-model: ``jax.jit(lambda variables, x: model.apply(dequantize(variables), x))``.
+Quantized weights stay int8 in memory and on disk and are dequantized inside the compiled model:
+``jax.jit(lambda variables, x: model.apply(dequantize(variables), x))``.
 """
 
 import re
+from collections.abc import Mapping
 
 import flax.struct
 import jax
@@ -16,21 +17,21 @@ from jaxdl import _checks, tree
 from jaxdl.types import Array, PyTree
 
 KERNELS = r"(^|/)(kernel|transposed_kernel|embedding|kernel_\w+)$"
-"""Names of the leaves that are quantised and pruned: those with most of the numbers."""
+"""Pattern of the leaves that are quantized and pruned by default."""
 
 
 VALUES, SCALE = "int8", "int8_scale"
-"""A quantised leaf's two arrays, by which names they are saved."""
+"""Names under which the two arrays of a quantized leaf are saved."""
 
 
 @flax.struct.dataclass
 class Quantized:
-    """An array as int8 and a scale a channel: ``values * scale``.
+    """Array quantized to int8 with one scale per channel: ``values * scale``.
 
     Attributes:
         values: int8 in -127 to 127.
-        scale: float32, one number a channel, with size 1 on all other axes.
-        dtype: name of the dtype that it had and gets again.
+        scale: float32, one value per channel; size 1 on all other axes.
+        dtype: name of the original dtype, which :func:`dequantize` restores.
     """
 
     values: Array
@@ -39,15 +40,15 @@ class Quantized:
 
 
 def cast(variables: PyTree, dtype: DTypeLike, *, statistics: bool = False) -> PyTree:
-    """Variables with floating-point parameters in another dtype.
+    """Casts the floating-point parameters of a model to another dtype.
 
     Args:
         variables: of a model, ``{"params": …, "batch_stats": …}``, or bare parameters.
-        dtype: ``jnp.bfloat16`` or ``jnp.float16``, half the size of float32.
-        statistics: convert ``batch_stats`` too, which are small and lose by it.
+        dtype: e.g. ``jnp.bfloat16`` or ``jnp.float16``, half the size of float32.
+        statistics: cast ``batch_stats`` too, which saves little and loses precision.
 
     Raises:
-        ValueError: a number that is finite and would not be in that dtype; float16 ends at 65,504.
+        ValueError: a finite value overflows in that dtype; the maximum of float16 is 65,504.
 
     Source: ``torch.nn.Module.to(dtype)``, which converts statistics and overflows silently.
 
@@ -61,13 +62,13 @@ def cast(variables: PyTree, dtype: DTypeLike, *, statistics: bool = False) -> Py
         fixed = name.startswith("batch_stats/") and not statistics
         if fixed or not jnp.issubdtype(leaf.dtype, jnp.floating):
             return leaf
-        # concrete numbers only: what is traced has none to look at
+        # traced arrays have no values to check
         if not isinstance(leaf, jax.core.Tracer):
             extreme = np.max(np.abs(np.asarray(leaf, np.float64)), initial=0.0)
             if largest < extreme < np.inf:
                 raise ValueError(
-                    f"{name} holds {extreme:.4g}, and {jnp.dtype(dtype)} ends at {largest:.4g}; "
-                    "take bfloat16."
+                    f"{name} holds {extreme:.4g}, which exceeds the maximum of {jnp.dtype(dtype)}, "
+                    f"{largest:.4g}; use bfloat16."
                 )
         return leaf.astype(dtype)
 
@@ -75,28 +76,28 @@ def cast(variables: PyTree, dtype: DTypeLike, *, statistics: bool = False) -> Py
 
 
 def quantize(variables: PyTree, patterns: str | tuple[str, ...] = KERNELS) -> PyTree:
-    r"""Variables whose kernels are int8, symmetric, with one scale an output channel.
+    r"""Quantizes kernels to int8, symmetrically, with one scale per output channel.
 
     .. math:: s_c = \max_i |w_{ic}| / 127, \qquad q_{ic} = \mathrm{round}(w_{ic} / s_c)
 
-    Halves are rounded to even. The error of a weight is at most half a step, :math:`s_c / 2`.
-    Biases, norms and statistics stay as they are.
+    Halves are rounded to even. The error of a weight is at most :math:`s_c / 2`. Biases, norms, and
+    statistics are not quantized.
 
     Args:
         variables: of a model, or bare parameters; concrete arrays.
-        patterns: regular expressions of the leaves to quantise; of those only floating-point ones
-            with two axes or more. The channel is the last axis, as in Linen's kernels; of an
-            ``embedding`` (entries, features) it is the entry, the first.
+        patterns: regular expressions of the leaves to quantize; only floating-point leaves with at
+            least two axes are. The channel is the last axis, as in Linen's kernels, but the first
+            of an ``embedding`` (entries, features).
 
     Returns:
-        the same tree with :class:`Quantized` leaves.
+        The same tree with :class:`Quantized` leaves.
 
     Raises:
-        ValueError: a pattern matches nothing; NaN or infinity in a leaf.
+        ValueError: a pattern matches no leaf, or a leaf holds NaN or infinity.
 
     Source: Krishnamoorthi 2018, "Quantizing deep convolutional networks", section 3.1.2;
     ``torch.ao.quantization.PerChannelMinMaxObserver`` with ``qscheme=per_channel_symmetric``,
-    whose int8 reaches to -128.
+    whose range of int8 starts at -128.
 
     >>> kernel = jnp.array([[1.0, 0.5], [-2.0, 0.25]])
     >>> small = quantize({"kernel": kernel})["kernel"]
@@ -111,11 +112,11 @@ def quantize(variables: PyTree, patterns: str | tuple[str, ...] = KERNELS) -> Py
         name = tree.leaf_name(path)
         weights = np.asarray(leaf, np.float32)
         if not np.isfinite(weights).all():
-            raise ValueError(f"{name} holds NaN or infinity and cannot be quantised.")
+            raise ValueError(f"{name} holds NaN or infinity and cannot be quantized.")
         channel = 0 if name.rpartition("/")[2] == "embedding" else weights.ndim - 1
         others = tuple(axis for axis in range(weights.ndim) if axis != channel)
         largest = np.max(np.abs(weights), axis=others, keepdims=True, initial=0.0)
-        # a channel of zeros, or of numbers whose 127th part would vanish, stays zero
+        # a scale of 0, or one that underflows, would divide by zero
         scale = np.maximum(largest / np.float32(127), np.finfo(np.float32).tiny)
         values = np.clip(np.rint(weights / scale), -127, 127).astype(np.int8)
         return Quantized(jnp.asarray(values), jnp.asarray(scale), str(leaf.dtype))
@@ -124,9 +125,9 @@ def quantize(variables: PyTree, patterns: str | tuple[str, ...] = KERNELS) -> Py
 
 
 def dequantize(variables: PyTree) -> PyTree:
-    """Variables as the model takes them: every :class:`Quantized` leaf as numbers again.
+    """Dequantizes every :class:`Quantized` leaf, so that a model can take the variables.
 
-    Called inside ``jax.jit``, the int8 stays what is in memory between calls.
+    Call it inside ``jax.jit``, so that only int8 stays in memory between calls.
 
     >>> kernel = jnp.array([[1.0, -0.5], [-1.0, 0.5]])
     >>> dequantize(quantize({"kernel": kernel}))["kernel"].tolist()
@@ -142,13 +143,13 @@ def dequantize(variables: PyTree) -> PyTree:
 
 
 def to_arrays(variables: PyTree) -> dict[str, Array]:
-    """Arrays by name, for :func:`jaxdl.interop.write_safetensors`.
+    """Flattens variables to arrays by name, for :func:`jaxdl.interop.write_safetensors`.
 
-    A quantised ``params/fc/kernel`` becomes ``params/fc/kernel/int8`` and
+    A quantized ``params/fc/kernel`` becomes ``params/fc/kernel/int8`` and
     ``params/fc/kernel/int8_scale``.
 
     Raises:
-        ValueError: a quantised leaf of another dtype than float32, which the file could not say.
+        ValueError: a quantized leaf was not float32; the file has no place for its dtype.
     """
     arrays: dict[str, Array] = {}
     leaves, _ = jax.tree_util.tree_flatten_with_path(
@@ -160,17 +161,16 @@ def to_arrays(variables: PyTree) -> dict[str, Array]:
             arrays[name] = leaf
             continue
         if leaf.dtype != "float32":
-            raise ValueError(f"{name} was {leaf.dtype}; quantise float32 weights to save them.")
+            raise ValueError(f"{name} was {leaf.dtype}; quantize float32 weights to save them.")
         arrays[f"{name}/{VALUES}"], arrays[f"{name}/{SCALE}"] = leaf.values, leaf.scale
     return arrays
 
 
-def from_arrays(arrays: dict[str, Array | np.ndarray]) -> PyTree:
-    """The variables that :func:`to_arrays` took apart, such as
-    :func:`jaxdl.interop.read_weights` reads them.
+def from_arrays(arrays: Mapping[str, Array | np.ndarray]) -> PyTree:
+    """Inverse of :func:`to_arrays`, e.g. of arrays from :func:`jaxdl.interop.read_weights`.
 
     Raises:
-        ValueError: int8 without its scale, or another dtype or shape than they have.
+        ValueError: int8 values without their scale, or with one of another dtype or shape.
 
     >>> variables = quantize({"params": {"fc": {"kernel": jnp.ones((3, 2))}}})
     >>> from_arrays(to_arrays(variables))["params"]["fc"]["kernel"].values.dtype
@@ -193,8 +193,8 @@ def from_arrays(arrays: dict[str, Array | np.ndarray]) -> PyTree:
         )
         if not fits:
             raise ValueError(
-                f"{parent} must be int8 {VALUES} and float32 {SCALE} of size 1 or its own on each "
-                f"axis, got {array.dtype}{list(array.shape)} and "
+                f"{parent} must be int8 {VALUES} and float32 {SCALE} of size 1 or of the same "
+                f"size on each axis, got {array.dtype}{list(array.shape)} and "
                 f"{'nothing' if scale is None else f'{scale.dtype}{list(scale.shape)}'}."
             )
         leaves[parent] = Quantized(jnp.array(array), jnp.array(scale))
@@ -208,20 +208,19 @@ def prune(
     patterns: str | tuple[str, ...] = KERNELS,
     per_layer: bool = False,
 ) -> tuple[PyTree, PyTree]:
-    """Sets the weights of least magnitude to zero.
+    """Prunes the weights of smallest magnitude, i.e. sets them to zero.
 
     Args:
         variables: of a model, or bare parameters; concrete arrays.
-        fraction: share of the weights of the chosen leaves to remove, 0 to 1; the number is
-            rounded to the nearest. Of equal magnitudes the first ones go.
-        patterns: regular expressions of the leaves to prune; of those only ones with two axes or
-            more.
-        per_layer: remove this share of every leaf; otherwise of all of them together, so that one
-            with small weights loses more.
+        fraction: fraction of the weights to prune, 0 to 1; their number is rounded. Among equal
+            magnitudes, the first ones are pruned.
+        patterns: regular expressions of the leaves to prune; only those with at least two axes are.
+        per_layer: prune this fraction of each leaf; by default, of all leaves together, so that
+            leaves with smaller weights lose more of them.
 
     Returns:
-        the pruned variables, and masks: a tree of the same form, True where a weight stays.
-        ``jax.tree.map(jnp.multiply, gradients, masks["params"])`` keeps it pruned in training.
+        The pruned variables, and masks of the same structure, True where a weight is kept.
+        ``jax.tree.map(jnp.multiply, gradients, masks["params"])`` keeps weights pruned in training.
 
     Raises:
         ValueError: a fraction outside 0 to 1, or a pattern that matches nothing.
@@ -260,7 +259,7 @@ def prune(
 
 
 def sparsity(variables: PyTree, patterns: str = KERNELS) -> dict[str, float]:
-    """The share of zeros of each kernel by name, and under ``"all"`` that of all of them.
+    """The fraction of zeros in each kernel, by name, and in all of them (``"all"``).
 
     >>> sparsity({"kernel": jnp.array([[3.0, 0.0], [0.0, 0.0]])})
     {'kernel': 0.75, 'all': 0.75}

@@ -4,7 +4,7 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -252,10 +252,7 @@ def loss_curves(
     axes = figure.add_subplot()
     curves = {name: np.asarray(values) for name, values in losses.items()}
     for color, (name, values) in zip((TRAIN, TEST, *OTHERS), curves.items(), strict=False):
-        kept = ~np.isnan(values)  # a line would break at each NaN
-        style: dict[str, Any] = {"color": color, "linewidth": 0.9, "label": name.replace("_", " ")}
-        marker = "." if kept.sum() < 30 else ""
-        axes.plot(np.asarray(steps)[kept], values[kept], marker=marker, **style)
+        axes.plot(steps, values, label=name.replace("_", " "), color=color, linewidth=0.9)
     axes.axhline(ideal, color="black", linewidth=1.2, linestyle="--", label=f"ideal: {ideal:.4g}")
     finite = np.concatenate([values[np.isfinite(values)] for values in curves.values()])
     top = np.quantile(finite, 0.995) if finite.size else 1.0

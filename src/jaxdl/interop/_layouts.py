@@ -13,15 +13,15 @@ Shape = tuple[int, ...]
 
 
 class Part(NamedTuple):
-    """A leaf and how it lies in PyTorch.
+    """Leaf of the variables and its layout in PyTorch.
 
     Attributes:
-        leaf: its name, with the collection.
-        name: PyTorch's name of it alone.
-        shape: in Linen.
-        merged: that shape, with an attention's heads and features in one axis.
-        axes: the axes of ``merged`` in PyTorch's order.
-        flip: the spatial axes run backwards.
+        leaf: name with the collection.
+        name: name in PyTorch if it is not stacked with others.
+        shape: shape in Linen.
+        merged: shape with heads and features of an attention layer merged into one axis.
+        axes: permutation of the axes of ``merged`` to PyTorch's order.
+        flip: True if the spatial axes are reversed.
     """
 
     leaf: str
@@ -33,11 +33,11 @@ class Part(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """An array of PyTorch's.
+    """Array of a PyTorch state dict and the leaves it corresponds to.
 
     Attributes:
-        name: PyTorch's name, by :func:`torch_name`.
-        parts: the leaves it holds, stacked along the first axis.
+        name: name in PyTorch; see :func:`torch_name`.
+        parts: the leaves in it, stacked along the first axis.
     """
 
     name: str
@@ -57,12 +57,12 @@ class Entry(NamedTuple):
 
 
 def entries(variables: PyTree, known: Collection[str] = ()) -> list[Entry]:
-    """PyTorch's arrays for all leaves of variables, in the tree's order.
+    """Returns the PyTorch arrays of all leaves, in the order of the tree.
 
     Args:
-        variables: concrete or from ``jax.eval_shape``, or bare parameters.
-        known: names that PyTorch may have, normalized; decides whether an attention's projections
-            are stacked or apart.
+        variables: of a model, or bare parameters; arrays or shapes from ``jax.eval_shape``.
+        known: normalized names in the state dict, if there is one; they tell whether the
+            projections of an attention layer are stacked.
     """
     leaves = tree.named_leaves(variables)
     names = frozenset(variables) if isinstance(variables, Mapping) else frozenset()
@@ -92,7 +92,7 @@ def entries(variables: PyTree, known: Collection[str] = ()) -> list[Entry]:
 
 
 def to_torch(entry: Entry, arrays: Mapping[str, Any]) -> np.ndarray:
-    """A copy of PyTorch's array, from the leaves by name."""
+    """Converts leaves, by name, to the PyTorch array of an entry; always a copy."""
     parts = []
     for part in entry.parts:
         array = np.asarray(arrays[part.leaf])
@@ -103,7 +103,7 @@ def to_torch(entry: Entry, arrays: Mapping[str, Any]) -> np.ndarray:
 
 
 def to_linen(entry: Entry, array: np.ndarray) -> dict[str, np.ndarray]:
-    """The leaves by name, views of PyTorch's array, which has the entry's shape."""
+    """Converts the PyTorch array of an entry to leaves by name; views of the array."""
     result = {}
     arrays = np.split(array, len(entry.parts)) if len(entry.parts) > 1 else [array]
     for part, piece in zip(entry.parts, arrays, strict=True):
@@ -113,15 +113,15 @@ def to_linen(entry: Entry, array: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def torch_name(name: str) -> str:
-    """PyTorch's name of a leaf, as long as nobody says how its modules are spelt.
+    """The default PyTorch name of a leaf.
 
-    Slashes become dots, and so does an underscore before a number at the end of a module's name, as
-    in ``torch.nn.Sequential``, unless the name is capitalised as Linen's automatic ones are.
-    Reading takes dots and underscores for the same; for writing, ``names=module.state_dict()``
-    gives the spelling (torchvision's ViT has ``layers.encoder_layer_0`` and ``ln_1``).
+    Slashes become dots. So does an underscore before a trailing number in a module name, as in
+    ``torch.nn.Sequential``, unless the name is capitalized like Linen's automatic names. Reading
+    treats dots and underscores alike; for writing, ``names=module.state_dict()`` gives the exact
+    names, e.g. ``layers.encoder_layer_0`` and ``ln_1`` of torchvision's ViT.
 
     Args:
-        name: without the collection.
+        name: name of the leaf without its collection.
 
     >>> torch_name("layer1_0/conv1/kernel"), torch_name("Dense_0/bias")
     ('layer1.0.conv1.weight', 'Dense_0.bias')
@@ -143,7 +143,7 @@ def torch_name(name: str) -> str:
 
 
 def normal(name: str) -> str:
-    """A name with dots and slashes as underscores: what two names are compared by."""
+    """Normalizes a name for comparison: dots and slashes become underscores."""
     return re.sub(r"[./]", "_", name)
 
 
@@ -172,19 +172,19 @@ def _part(leaf: str, leaves: Mapping[str, Any], collections: Collection[str]) ->
 
 
 def _inner(leaf: str, collections: Collection[str]) -> str:
-    """A name without the collection."""
+    """Strips the collection from a name."""
     head, _, rest = leaf.partition("/")
     return rest if head in collections else leaf
 
 
 def _is_attention(module: str, leaves: Mapping[str, Any]) -> bool:
-    """The module is Linen's attention: kernels (E, H, D), and (H, D, E) at the end."""
+    """Returns True for an attention module: kernels (E, H, D), and (H, D, E) of the output."""
     kernels = [leaves.get(f"{module}/{part}/kernel") for part in ("query", "key", "value", "out")]
     shapes = [tuple(kernel.shape) for kernel in kernels if kernel is not None]
     return (
         len(shapes) == 4
         and all(len(shape) == 3 for shape in shapes)
         and shapes[0][1:] == shapes[1][1:]
-        # tells it from 1-D convolutions of these names
+        # distinguishes it from 1-D convolutions with the same names
         and shapes[3][:2] == shapes[2][1:]
     )

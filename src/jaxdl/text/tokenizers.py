@@ -1,7 +1,7 @@
-"""Subword tokenizers, trained on a corpus: byte-pair encoding and WordPiece.
+"""Subword tokenizers: byte-pair encoding and WordPiece.
 
-They are ``tokenizers.Tokenizer`` objects of the library of that name (extra ``text``), whose files
-Hugging Face's libraries read too. Words and characters: :mod:`jaxdl.text`.
+The functions return ``tokenizers.Tokenizer`` objects (extra ``text``), whose files Hugging Face's
+libraries read too. For words, see :func:`jaxdl.text.tokenize`.
 """
 
 import os
@@ -29,16 +29,16 @@ def train_bpe(
     min_count: int = 2,
     specials: Sequence[str] = (PADDING, UNKNOWN),
 ) -> "Tokenizer":
-    """Learns byte-pair encoding, on bytes as GPT-2's: any text can be encoded and comes back whole.
+    """Trains a byte-level byte-pair encoding as in GPT-2; every text can be encoded and decoded.
 
     Args:
-        texts: the corpus; of the training set only.
-        vocab_size: entries of the vocabulary, the 256 bytes and the specials included.
-        min_count: a pair that is rarer is not merged.
-        specials: words that stand for something else, numbered first; the first is padding.
+        texts: corpus, of the training set only.
+        vocab_size: size of the vocabulary, including the 256 bytes and the special tokens.
+        min_count: minimum number of occurrences of a pair to be merged.
+        specials: special tokens, numbered first; the first one is padding.
 
     Raises:
-        ValueError: a vocabulary too small for the bytes, specials that come twice.
+        ValueError: the vocabulary is too small for the bytes, or a special token is repeated.
         ImportError: ``tokenizers`` is not installed.
 
     Source: Sennrich et al. 2016; Radford et al. 2019, section 2.2, for bytes.
@@ -70,18 +70,18 @@ def train_wordpiece(
     lowercase: bool = True,
     specials: Sequence[str] = (PADDING, UNKNOWN),
 ) -> "Tokenizer":
-    """Learns WordPiece, as BERT's: words are split at spaces and signs, then into pieces.
+    """Trains WordPiece as in BERT: text is split at spaces and punctuation, then into pieces.
 
     Args:
-        texts: the corpus; of the training set only.
-        vocab_size: entries of the vocabulary.
-        min_count: a pair that is rarer is not merged.
-        lowercase: lower case, and accents removed.
-        specials: as for :func:`train_bpe`; ``"<unk>"`` must be among them: a word with a character
-            that the corpus had not becomes it.
+        texts: corpus, of the training set only.
+        vocab_size: size of the vocabulary.
+        min_count: minimum number of occurrences of a pair to be merged.
+        lowercase: convert to lower case and strip accents.
+        specials: as in :func:`train_bpe`; must contain ``"<unk>"``, which replaces words with
+            characters that are not in the corpus.
 
     Raises:
-        ValueError: no ``"<unk>"``, specials that come twice.
+        ValueError: ``"<unk>"`` is missing, or a special token is repeated.
         ImportError: ``tokenizers`` is not installed.
 
     Source: Devlin et al. 2019 (BERT), section 3; Schuster and Nakajima 2012.
@@ -93,7 +93,7 @@ def train_wordpiece(
     library = import_tokenizers()
     _check(vocab_size, min_count, specials, smallest=len(specials) + 1)
     if UNKNOWN not in specials:
-        raise ValueError(f"specials must hold {UNKNOWN!r}, got {list(specials)}.")
+        raise ValueError(f"specials must contain {UNKNOWN!r}, got {list(specials)}.")
     tokenizer = library.Tokenizer(library.models.WordPiece(unk_token=UNKNOWN))
     tokenizer.normalizer = library.normalizers.BertNormalizer(lowercase=lowercase)
     tokenizer.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
@@ -111,7 +111,7 @@ def _check(vocab_size: int, min_count: int, specials: Sequence[str], *, smallest
     check_positive(vocab_size=vocab_size, min_count=min_count)
     if not specials or specials[0] != PADDING or len(set(specials)) < len(specials):
         raise ValueError(
-            f"specials must begin with {PADDING!r} and be different, got {list(specials)}."
+            f"specials must begin with {PADDING!r} and be distinct, got {list(specials)}."
         )
     if vocab_size < smallest:
         raise ValueError(f"vocab_size must be at least {smallest}, got {vocab_size}.")
@@ -127,13 +127,13 @@ def _train(tokenizer: "Tokenizer", texts: Iterable[str], trainer: "Trainer") -> 
 
 
 def encode_texts(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[np.ndarray]:
-    """Texts as token indices, of different lengths, encoded in parallel.
+    """Encodes texts as token indices, in parallel.
 
-    ``jaxdl.data.pad_sequences`` makes one array and its mask of them; ``np.concatenate`` and
-    :class:`~jaxdl.data.sources.Windows` a corpus.
+    ``jaxdl.data.pad_sequences`` pads the result to one array with a mask; for language modeling,
+    use ``np.concatenate`` and :class:`~jaxdl.data.sources.Windows`.
 
     Returns:
-        for every text (T,) int32.
+        One array (T,) int32 per text.
 
     >>> encode_texts(train_bpe(["low"] * 9, 300), ["low", ""])[1].shape
     (0,)
@@ -144,18 +144,18 @@ def encode_texts(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[np.ndarra
 
 
 def save_tokenizer(tokenizer: "Tokenizer", path: str | os.PathLike[str]) -> Path:
-    """Writes a tokenizer as JSON, which :func:`load_tokenizer` and ``transformers`` read."""
+    """Writes a tokenizer as JSON, for :func:`load_tokenizer` and ``transformers``."""
     path = Path(path).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
     return write_text(path, tokenizer.to_str(pretty=True))
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> "Tokenizer":
-    """Reads a tokenizer from JSON, one of Hugging Face's (``tokenizer.json``) too.
+    """Reads a tokenizer from JSON, e.g. Hugging Face's ``tokenizer.json``.
 
     Raises:
-        FileNotFoundError: a missing file.
-        ValueError: it is not a tokenizer's; the message names it.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file does not hold a tokenizer.
     """
     path = Path(path).expanduser()
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Tokens, vocabularies and index arrays."""
+"""Word tokens, vocabularies, and index arrays."""
 
 import itertools
 import re
@@ -13,12 +13,12 @@ PADDING, UNKNOWN = "<pad>", "<unk>"
 """The first two words of every vocabulary, index 0 and 1."""
 
 
-# words with inner apostrophes, the endings that treebanks split off ('s, 're, …), other signs
+# words with inner apostrophes, endings that treebanks split off ('s, 're, …), punctuation
 _TOKEN = re.compile(r"\w+(?:'\w+)*|'(?:s|re|ve|ll|m|d|t)\b|[^\w\s]")
 
 
 def tokenize(text: str) -> list[str]:
-    """Splits a text into lower-case words and signs.
+    """Splits a text into lower-case words and punctuation.
 
     >>> tokenize("It's Tarantino 's best, or isn't it?")
     ["it's", 'tarantino', "'s", 'best', ',', 'or', "isn't", 'it', '?']
@@ -27,7 +27,7 @@ def tokenize(text: str) -> list[str]:
 
 
 def add_bigrams(tokens: Sequence[str]) -> list[str]:
-    """Words, then every pair of neighbors: what tells "not good" from "good" without order.
+    """Appends every pair of adjacent words, which tells "not good" from "good" in a bag of words.
 
     Source: Joulin et al. 2016, Bag of tricks for efficient text classification, section 2.
 
@@ -44,21 +44,21 @@ def build_vocabulary(
     max_size: int | None = None,
     specials: Sequence[str] = (PADDING, UNKNOWN),
 ) -> dict[str, int]:
-    """Numbers words by how often they occur: 0 is padding, 1 an unknown word, 2 the most frequent.
+    """Builds a vocabulary by frequency: 0 is padding, 1 the unknown word, 2 the most frequent.
 
     Args:
-        texts: words of every text, of the training set only.
-        min_count: rarer words are unknown.
-        max_size: at most so many entries, the specials included; None takes all.
-        specials: words that stand for something else, first of all, in this order; the first is
-            padding. ``("<pad>", "<unk>", "<bos>", "<eos>")`` marks beginnings and ends too.
+        texts: words of each text, of the training set only.
+        min_count: minimum number of occurrences; rarer words are unknown.
+        max_size: maximum size, including the special tokens; None for no limit.
+        specials: special tokens, numbered first; the first one is padding. E.g.
+            ``("<pad>", "<unk>", "<bos>", "<eos>")`` to mark beginnings and ends too.
 
     Returns:
-        word → index. Equally frequent words come in the order of their first occurrence.
+        The index by word. Equally frequent words keep the order of their first occurrence.
 
     Raises:
-        ValueError: no words at all, ``min_count`` below 1, ``max_size`` that leaves no room for a
-            word, a special that comes twice or a first one that is not ``"<pad>"``.
+        ValueError: no words, ``min_count`` below 1, ``max_size`` too small for a word, a repeated
+            special token, or a first one other than ``"<pad>"``.
 
     >>> build_vocabulary([["a", "boy"], ["a", "girl"]], min_count=2)
     {'<pad>': 0, '<unk>': 1, 'a': 2}
@@ -66,7 +66,7 @@ def build_vocabulary(
     check_positive(min_count=min_count)
     if not specials or specials[0] != PADDING or len(set(specials)) < len(specials):
         raise ValueError(
-            f"specials must begin with {PADDING!r} and be different, got {list(specials)}."
+            f"specials must begin with {PADDING!r} and be distinct, got {list(specials)}."
         )
     if max_size is not None and max_size <= len(specials):
         raise ValueError(
@@ -77,7 +77,7 @@ def build_vocabulary(
     for special in specials:
         counts.pop(special, None)
     if not counts:
-        raise ValueError("the texts hold no words; expected sequences of words.")
+        raise ValueError("the texts contain no words; expected sequences of words.")
     frequent = counts.most_common(None if max_size is None else max_size - len(specials))
     words = [word for word, count in frequent if count >= min_count]
     return {word: index for index, word in enumerate([*specials, *words])}
@@ -86,19 +86,19 @@ def build_vocabulary(
 def encode(
     texts: Sequence[Sequence[str]], vocabulary: Mapping[str, int], length: int
 ) -> np.ndarray:
-    """Texts as rows of word indices, padded with 0 or cut to a fixed length.
+    """Encodes texts as word indices, padded with 0 or truncated to a fixed length.
 
     Args:
-        texts: words of every text.
-        vocabulary: word → index; words that are not in it become its ``"<unk>"``.
-        length: T; of longer texts the first T words count.
+        texts: words of each text.
+        vocabulary: index by word; words that are not in it become ``"<unk>"``.
+        length: T; longer texts are truncated to T words.
 
     Returns:
         (N, T) int32.
 
     Raises:
-        ValueError: no texts, a length below 1, an unknown word where the vocabulary has no
-            ``"<unk>"``, or one string where its words are expected.
+        ValueError: no texts, a length below 1, an unknown word without ``"<unk>"`` in the
+            vocabulary, or a string instead of its words.
 
     >>> encode([["a", "boy"], ["a", "tall", "girl"]], {"<pad>": 0, "<unk>": 1, "a": 2, "boy": 3}, 3)
     array([[2, 3, 0],
@@ -116,22 +116,22 @@ def encode(
             if index is None:
                 raise ValueError(
                     f"{word!r} is not in the vocabulary, and neither is {UNKNOWN!r}, which would "
-                    "stand for it."
+                    "replace it."
                 )
             row[column] = index
     return indices
 
 
 def decode(indices: Iterable[int], vocabulary: Mapping[str, int], *, join: str = " ") -> str:
-    """The words of indices as a text, without padding; :func:`encode` backwards.
+    """Decodes indices to a text, without padding; the inverse of :func:`encode`.
 
     Args:
         indices: (T,) integers.
-        vocabulary: word → index.
-        join: between words; ``""`` where they are characters.
+        vocabulary: index by word.
+        join: separator of words, e.g. ``""`` for characters.
 
     Raises:
-        ValueError: an index that the vocabulary has not.
+        ValueError: an index is not in the vocabulary.
 
     >>> decode([2, 3, 0], {"<pad>": 0, "<unk>": 1, "a": 2, "boy": 3})
     'a boy'

@@ -1,4 +1,4 @@
-"""Location of the batch, layer and gradient that stopped being finite."""
+"""Location of the first non-finite batch, layer, and gradient."""
 
 from collections.abc import Callable, Iterable
 
@@ -15,17 +15,17 @@ from jaxdl.types import Array, Batch, Metrics, Network, PyTree, Step, UpdateFn, 
 def find_non_finite(
     step: Step, state: PyTree, batches: Iterable[tuple[Batch, np.ndarray | None]], start: int
 ) -> tuple[PyTree, Metrics, str]:
-    """Repeats steps one by one from a good state until something is not finite.
+    """Repeats steps from a finite state, one by one, until a loss or weight is not finite.
 
     Args:
-        step: the update.
-        state: a finite state, the one before batch ``start``.
-        batches: those to repeat, each with the indices of its examples, or None.
-        start: number of the first one in its epoch.
+        step: training step.
+        state: finite state before batch ``start``.
+        batches: batches to repeat, each with the indices of its examples, or None.
+        start: index of the first batch in its epoch.
 
     Returns:
-        the last good state, the metrics of the good steps before it (stacked), and a sentence that
-        names step, batch, layer and largest gradient.
+        The last finite state, the stacked metrics of the finite steps, and a message that names
+        the step, batch, layer, and largest gradient.
 
     Raises:
         ValueError: see :func:`check_classes`.
@@ -50,7 +50,7 @@ def find_non_finite(
         lambda first, *rest: np.stack(rest) if rest else first, empty, *good_metrics
     )
     if finite:
-        return state, stacked, "a metric was not finite, but repeating the steps gave finite ones"
+        return state, stacked, "a metric was not finite, but is when the steps are repeated"
     bad = [
         name
         for name, metric in losses_of(metrics).items()
@@ -70,16 +70,24 @@ def find_non_finite(
 
 
 def check_classes(network: Network | None, state: PyTree, batch: Batch) -> None:
-    """Looks for the cause of a loss that is not finite in the labels, and names it.
+    """Checks whether labels outside the range of the outputs explain a non-finite loss.
 
     Args:
-        network: what is in the loss; None looks at nothing.
-        state: what its model is called with; nothing is computed.
-        batch: the arrays whose loss is not finite.
+        network: model of the loss; None skips the check.
+        state: its state; only shapes are used.
+        batch: batch whose loss is not finite.
 
     Raises:
-        ValueError: the labels are integers, one for each row of the model's outputs, and one lies
-            beyond the number of outputs.
+        ValueError: an integer label is not less than the number of outputs.
+
+    >>> network = Network(nn.Dense(2), lambda batch: batch["x"], "x", "y")
+    >>> batch = {"x": jnp.ones((2, 3)), "y": jnp.array([0, 2])}
+    >>> variables = network.model.init(jax.random.key(0), batch["x"])
+    >>> from jaxdl.types import TrainState
+    >>> state = TrainState(0, variables["params"], {}, None, None)
+    >>> check_classes(network, state, batch)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: the loss is not finite, and the model has 2 outputs: ...
     """
     if network is None or network.label not in batch:
         return
@@ -110,19 +118,27 @@ def _largest(gradients: PyTree) -> str:
 
 
 def first_non_finite(step: Step | UpdateFn, state: PyTree, batch: Batch) -> str:
-    """Repeats one step with a look at the output of every Linen module.
+    """Repeats one step and finds the first Linen module whose output is not finite.
 
-    The step may be any function that calls Linen modules: a GAN's, one of a loss by hand. It is
-    compiled again, with a callback behind every module; nothing else changes.
+    The step may be any function that calls Linen modules, e.g. that of a GAN. It is compiled again
+    with a callback after each module.
 
     Args:
-        step: the update; its ``gradients``, if it has any, are searched too.
-        state: before the update.
-        batch: of the update.
+        step: training step; its ``gradients``, if any, are checked too.
+        state: state before the step.
+        batch: batch of the step.
 
     Returns:
-        a sentence that names the first module whose input or output is not finite, a module inside
-        of another before the other one; else the first gradient on the way back; else what is left.
+        A message that names the first module with a non-finite input or output, inner modules
+        before outer ones; otherwise the first non-finite gradient of the backward pass; otherwise
+        the loss or the update.
+
+    >>> from jaxdl import losses, models, optim, train
+    >>> model, tx = models.MLP((4,), 2), optim.sgd(0.1)
+    >>> step = train.make_step(train.supervised(model, losses.cross_entropy), tx)
+    >>> batch = {"image": jnp.full((1, 3), jnp.inf), "label": jnp.zeros(1, jnp.int32)}
+    >>> first_non_finite(step, train.init_state(model, tx, 0, batch["image"]), batch)
+    'the first non-finite value is in the input of MLP'
     """
     places: list[str] = []
     paths: list[str] = []
@@ -167,9 +183,9 @@ def first_non_finite(step: Step | UpdateFn, state: PyTree, batch: Batch) -> str:
     jax.block_until_ready((new, metrics))
     jax.effects_barrier()
     if broken:
-        return f"the first to be not finite is {places[min(broken)]}"
+        return f"the first non-finite value is in {places[min(broken)]}"
     if not tree.all_finite(losses_of(metrics)):
-        return "the output of every layer is finite, the loss computed from it is not"
+        return "all outputs of layers are finite, but the loss is not"
     compute = as_step(step).gradients
     gradients = {} if compute is None else jax.jit(compute)(state, batch)
     bad = [name for name, leaf in tree.named_leaves(gradients).items() if not _all_finite(leaf)]
@@ -177,10 +193,10 @@ def first_non_finite(step: Step | UpdateFn, state: PyTree, batch: Batch) -> str:
         order = {path: number for number, path in enumerate(paths)}
         last = max(bad, key=lambda name: order.get(name.rpartition("/")[0], -1))
         return (
-            "all outputs and the loss are finite; on the way back the first gradient that is not "
-            f"is that of {last}"
+            "all outputs and the loss are finite; the first non-finite gradient of the backward "
+            f"pass is that of {last}"
         )
-    return "outputs, loss and gradients are finite, the update that the optimizer makes is not"
+    return "outputs, loss, and gradients are finite, but the optimizer's update is not"
 
 
 def _all_finite(values: PyTree) -> Array:

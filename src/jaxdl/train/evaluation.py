@@ -40,20 +40,26 @@ def evaluate(
     *,
     batch_size: int | None = None,
 ) -> dict[str, Any]:
-    """The metrics of a whole data set: every example counts once, whatever the batch size.
+    """Evaluates a data set; each example counts once, whatever the batch size.
 
     Args:
-        eval_fn: see :func:`jaxdl.train.make_eval`; compiled once for each function and shape.
-        state: what it evaluates.
-        data: arrays (M, ...); or a loader, whose epoch 0 is evaluated as it streams.
-        batch_size: examples at a time, 250 by default; a larger one costs memory. A loader has
-            its own.
+        eval_fn: evaluation step, see :func:`jaxdl.train.make_eval`; compiled once per function and
+            shape.
+        state: its first argument.
+        data: arrays (M, ...), or a loader, whose epoch 0 is streamed.
+        batch_size: examples per batch, 250 by default. A loader has its own.
 
     Returns:
-        floats by name, and nested lists for counts such as a confusion matrix.
+        Floats by name, and nested lists for counts such as a confusion matrix.
 
     Raises:
-        ValueError: data that cannot be evaluated, or a label beyond the model's outputs.
+        ValueError: invalid data, or a label outside the range of the model's outputs.
+
+    >>> from jaxdl import metrics
+    >>> def eval_fn(state, batch):
+    ...     return {"loss": metrics.mean(state * batch["x"], batch.get("mask"))}
+    >>> evaluate(eval_fn, jnp.float32(2), {"x": jnp.array([1.0, 2.0, 6.0])}, batch_size=2)
+    {'loss': 6.0}
     """
     eval_step = as_eval_step(eval_fn)
     if isinstance(data, Loader):
@@ -157,28 +163,38 @@ TINY = 1e-20  # a statistic below it is too small to divide by
 def with_averaged_params(
     loss_fn: LossFn, state: TrainState, data: Batch | Loader, *, batch_size: int | None = None
 ) -> TrainState:
-    """The averaged weights in place of the trained ones, BatchNorm's statistics taken anew.
+    """Returns the state with averaged parameters and recomputed BatchNorm statistics.
 
-    :func:`jaxdl.optim.ema` and :func:`jaxdl.optim.swa` average weights; the running statistics in
-    ``batch_stats`` are still those of the weights that were trained. Here the averaged model passes
-    once over the data, and its statistics become the plain means over the batches. A model without
-    ``batch_stats`` only gets the averaged weights.
+    :func:`jaxdl.optim.ema` and :func:`jaxdl.optim.swa` average parameters, while the running
+    statistics in ``batch_stats`` belong to the trained ones. This function applies the averaged
+    model once to the data and replaces the statistics by their means over the batches. Without
+    ``batch_stats``, it only replaces the parameters.
 
     Args:
-        loss_fn: the one that was trained; called with ``train=True``, so with its augmentation.
-        state: whose ``opt_state`` keeps an average.
+        loss_fn: the loss function of the training; called with ``train=True``, so it augments.
+        state: training state whose ``opt_state`` contains averaged parameters.
         data: training arrays (N, ...), or a loader.
-        batch_size: examples at a time, 250 by default; a loader has its own. The variance within a
-            batch depends on it: that of the training is the right one.
+        batch_size: examples per batch, 250 by default; a loader has its own. Use that of the
+            training, since batch variances depend on it.
 
     Returns:
-        the state with new ``params`` and ``model_state``; give it to :func:`jaxdl.train.evaluate`
+        The state with new ``params`` and ``model_state``, e.g. for :func:`jaxdl.train.evaluate`
         with ``make_eval(loss_fn)``.
 
     Raises:
-        ValueError: there is no average in the state, or more than one.
+        ValueError: the state contains no averaged parameters, or more than one set.
 
     Source: ``torch.optim.swa_utils.update_bn``.
+
+    >>> from jaxdl import losses, models, train
+    >>> model, tx = models.MLP((4,), 2), optim.ema(optim.sgd(0.1), 0.9)
+    >>> data = {"image": jnp.ones((8, 3)), "label": jnp.zeros(8, jnp.int32)}
+    >>> loss_fn = train.supervised(model, losses.cross_entropy)
+    >>> state = train.init_state(model, tx, 0, data["image"])
+    >>> state, _ = train.make_step(loss_fn, tx)(state, data)
+    >>> averaged = with_averaged_params(loss_fn, state, data)
+    >>> averaged.params["Dense_0"]["bias"].shape
+    (4,)
     """
     state = replace(state, params=optim.averaged_params(state.opt_state))
     stats = state.model_state.get(COLLECTION)
