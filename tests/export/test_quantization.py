@@ -114,7 +114,9 @@ def test_a_cast_spares_statistics_and_integers_and_refuses_what_overflows(cnn):
     assert dtypes["counts/n"] == jnp.int32
     every = quantization.cast(variables, jnp.float16, statistics=True)
     assert every["batch_stats"]["BatchNorm_0"]["mean"].dtype == jnp.float16
-    with pytest.raises(ValueError, match=r"params/fc holds 7e.04, which exceeds the maximum of float16, 6.55e.04"):
+    with pytest.raises(
+        ValueError, match=r"params/fc holds 7e.04, which exceeds the maximum of float16, 6.55e.04"
+    ):
         quantization.cast({"params": {"fc": jnp.array([-7e4, 1.0])}}, jnp.float16)
     assert np.isinf(quantization.cast({"a": jnp.array([np.inf])}, jnp.float16)["a"][0])
 

@@ -24,6 +24,7 @@ from jaxdl._files import read_json
 from jaxdl.interop._transfer import to_numpy
 from jaxdl.interop.state_dict import load_state_dict
 from jaxdl.interop.weight_files import read_weights
+from jaxdl.models.resnet import BasicBlock, Bottleneck
 from jaxdl.types import PyTree
 
 RESNET = (
@@ -118,21 +119,41 @@ def torchvision_names(state_dict: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_classifier(path: Path | str) -> tuple[nn.Module, PyTree, dict[str, Any]]:
-    """Reads an image classifier that ``save_pretrained`` of transformers wrote.
+    r"""Reads an image classifier saved with ``save_pretrained`` of transformers.
 
     Args:
-        path: the folder, with ``config.json`` and the weights.
+        path: folder with ``config.json`` and the weights.
 
     Returns:
-        the Linen model, its variables, and the configuration, whose ``"id2label"`` holds the names
-        of the classes.
+        The Linen model, its variables, and the configuration, whose ``"id2label"`` contains the
+        class names.
 
     Raises:
-        ValueError: another architecture, a variant of it that jaxdl does not have, or weights that
-            do not fit; the message names them.
-        FileNotFoundError: file not found.
+        ValueError: an unsupported architecture or variant, or weights that do not match it.
+        FileNotFoundError: ``config.json`` does not exist.
 
     Source: ``AutoModelForImageClassification.from_pretrained``.
+
+    >>> import json, tempfile
+    >>> from jaxdl.interop import params_to_torch, write_safetensors
+    >>> config = {"model_type": "resnet", "layer_type": "basic", "embedding_size": 4,
+    ...           "depths": [1], "hidden_sizes": [4], "num_labels": 3}
+    >>> variables = make_classifier(config)[0].init(jax.random.key(0), jnp.ones((1, 32, 32, 3)))
+    >>> def transformers_name(name):
+    ...     for old, new in (("conv1", "resnet.embedder.embedder.convolution"),
+    ...                      ("bn1", "resnet.embedder.embedder.normalization"),
+    ...                      ("layer1.0", "resnet.encoder.stages.0.layers.0"),
+    ...                      ("fc", "classifier.1")):
+    ...         name = re.sub(f"^{old}", new, name)
+    ...     name = re.sub(r"0\.conv(\d)", lambda m: f"0.layer.{int(m[1]) - 1}.convolution", name)
+    ...     return re.sub(r"0\.bn(\d)", lambda m: f"0.layer.{int(m[1]) - 1}.normalization", name)
+    >>> arrays = {transformers_name(n): a for n, a in params_to_torch(variables).items()}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (Path(folder) / "config.json").write_text(json.dumps(config))
+    ...     _ = write_safetensors(Path(folder) / "model.safetensors", arrays)
+    ...     model, loaded, _ = read_classifier(folder)
+    >>> bool((loaded["params"]["fc"]["kernel"] == variables["params"]["fc"]["kernel"]).all())
+    True
     """
     path = Path(path)
     if not (path / "config.json").is_file():
@@ -174,7 +195,7 @@ def make_classifier(config: Mapping[str, Any]) -> tuple[nn.Module, int]:
         factor = 1 if basic else 4
         if list(sizes) != [factor * width * 2**i for i in range(len(sizes))]:
             raise ValueError(f"hidden_sizes must double from {factor * width}, got {sizes[:8]}.")
-        block = models.resnet.BasicBlock if basic else models.resnet.Bottleneck
+        block = BasicBlock if basic else Bottleneck
         depths = tuple(config.get("depths", (3, 4, 6, 3)))
         return models.ResNet(depths, block, num_classes, width=width), 224
     if kind == "vit":

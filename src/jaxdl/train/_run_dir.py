@@ -46,7 +46,10 @@ class Interrupted(KeyboardInterrupt):
     """Training was stopped by Ctrl-C or SIGTERM; the state has been saved.
 
     Attributes:
-        exit_status: 130 after Ctrl-C, 143 after SIGTERM, as shells count.
+        exit_status: 130 after Ctrl-C, 143 after SIGTERM, as in shells.
+
+    >>> Interrupted(signal_number=signal.SIGTERM).exit_status
+    143
     """
 
     def __init__(self, message: str = "stopped", signal_number: int = signal.SIGINT):

@@ -120,6 +120,8 @@ class GANState:
             average of its weights is in ``opt_state``.
         discriminator: its :class:`PlayerState`.
         key: root PRNG key; it never advances. A step's key is ``fold_in(key, step)``.
+
+    See :func:`init_gan_state` for an example.
     """
 
     step: Array
@@ -139,7 +141,15 @@ def init_gan_state(players: Players, key: Array) -> GANState:
         A :class:`GANState` at step 0. The same key on the same machine gives the same weights.
 
     Raises:
-        ValueError: examples that the discriminator cannot read.
+        ValueError: the discriminator cannot be applied to the generator's examples.
+
+    >>> from jaxdl import models, optim
+    >>> from jaxdl.losses import adversarial
+    >>> nets = models.DenseGenerator((4,), (2, 2, 1), 3), models.DenseDiscriminator((4,))
+    >>> players = Players(*nets, optim.sgd(0.1), optim.sgd(0.1), adversarial.hinge())
+    >>> state = init_gan_state(players, jax.random.key(0))
+    >>> int(state.step), state.generator.params["model_0"]["kernel"].shape
+    (0, (3, 4))
     """
     generator_key, discriminator_key, root_key = jax.random.split(key, 3)
     labels = () if players.num_classes is None else (jnp.zeros(1, jnp.int32),)
@@ -210,6 +220,16 @@ def make_gan_step(
 
     Source: Goodfellow et al. 2014, algorithm 1; PyTorch's DCGAN tutorial with
     ``fresh_noise=False``.
+
+    >>> from jaxdl import models, optim
+    >>> from jaxdl.losses import adversarial
+    >>> nets = models.DenseGenerator((4,), (2, 2, 1), 3), models.DenseDiscriminator((4,))
+    >>> players = Players(*nets, optim.sgd(0.1), optim.sgd(0.1), adversarial.hinge())
+    >>> step = make_gan_step(players, discriminator_steps=5)
+    >>> state = init_gan_state(players, jax.random.key(0))
+    >>> state, metrics = step(state, {"image": jnp.zeros((4, 2, 2, 1))})
+    >>> int(state.step), float(metrics["generator_loss"].count)
+    (1, 0.0)
     """
     check_positive(discriminator_steps=discriminator_steps)
     game = _Game(players, penalty, preprocess, augment, separate_updates, fresh_noise, inputs)
