@@ -101,62 +101,64 @@ def run(
     watch: Watch | None = None,
     progress: bool = True,
 ) -> tuple[PyTree, list[Row]]:
-    """The training loop; start here.
+    """Trains a model; start here.
 
-    The loop runs on the device; about twice a second the host looks at it, shows the progress,
-    checks that losses and state are finite, and saves if it is time. One compilation serves the
-    whole run. Same seed, same machine: same weights, however often it was killed and resumed.
+    The loop runs on the device. About twice a second, the host shows the progress, checks that
+    losses and state are finite, and saves a checkpoint if one is due. The step is compiled once.
+    The same seed on the same machine gives the same weights, however often a run was interrupted
+    and resumed.
 
     Args:
         step: see :func:`jaxdl.train.make_step`, or any ``(state, batch) -> (state, metrics)``.
-        state: initial state; the caller's stays valid.
-        data: training arrays (N, ...) by name; or a :class:`~jaxdl.data.Loader`, which has its own
-            batch size and order and streams, unless its source is small or ``resident``.
-        num_epochs: passes over the data; or
-        num_steps: updates, instead.
-        batch_size: B, for arrays; a ragged last batch is padded and masked, or keeps its own shape
-            if the step would count padding.
-        key: root key of the order of arrays, or an integer seed; epoch e is shuffled by
+        state: initial state; not donated.
+        data: training arrays (N, ...) by name, or a :class:`~jaxdl.data.Loader`, which defines the
+            batch size and order and streams its batches unless its source is small or
+            ``resident``.
+        num_epochs: number of passes over the data.
+        num_steps: number of updates, as an alternative to ``num_epochs``.
+        batch_size: B, for arrays. A partial last batch is padded and masked, or not padded if the
+            step would count padding.
+        key: root PRNG key of the order of arrays, or an integer seed; epoch e is shuffled with
             ``fold_in(key, e)``.
 
         eval_fn: see :func:`jaxdl.train.make_eval`; evaluated on ``eval_data`` after each epoch.
-        eval_data: arrays (M, ...) or a loader, whose metrics are named ``test/loss``, …; or
-            several by name, ``{"val": …, "test": …}``. Among several, ``"test"`` is evaluated only
-            once, when the run ends, on the state that is returned.
-        eval_batch_size: examples at a time in the evaluation of arrays; 250 by default.
-        eval_every: updates between two rows of the history, instead of an epoch.
-        monitor: metric that selects the best epoch and that
-            :func:`jaxdl.optim.reduce_on_plateau` observes; by default the loss of the first
-            evaluation set.
-        mode: "min" or "max", for ``monitor``.
+        eval_data: arrays (M, ...) or a loader, with metrics named ``test/loss``, …; or several by
+            name, ``{"val": …, "test": …}``. Of several, ``"test"`` is evaluated only once, at the
+            end of the run, on the returned state.
+        eval_batch_size: batch size of the evaluation of arrays; 250 by default.
+        eval_every: number of updates between two rows of the history; by default one epoch.
+        monitor: metric that selects the best epoch and is passed to
+            :func:`jaxdl.optim.reduce_on_plateau`; by default the loss of the first evaluation set.
+        mode: "min" or "max", the direction of ``monitor``.
         patience: number of epochs with no improvement after which training stops.
-        restore_best: return the state of the best epoch, not of the last.
+        restore_best: return the state of the best epoch instead of the last.
 
-        workdir: run folder, which gets ``metrics.jsonl`` (one row per epoch), TensorBoard events,
+        workdir: run folder for ``metrics.jsonl`` (one row per epoch), TensorBoard events,
             ``checkpoints/{last,best}``, and the model for ``python -m jaxdl predict`` and
-            ``export``. One process at a time uses it. None writes nothing.
+            ``export``. It is locked during the run. None writes nothing.
         resume: continue the run in ``workdir``, if there is one. Constant hyperparameters of the
-            optimizer follow this call, and a line says so.
+            optimizer may differ from those of the saved run; changes are reported.
         config: dataclass instance for ``config.json``; see :mod:`jaxdl.config`.
-        description: JSON values for ``model.json`` beside those that the step gives, from
+        description: additional JSON values for ``model.json``, from
             :func:`jaxdl.export.describe_run`.
-        save_every_seconds: age of the last checkpoint at which the next is saved.
+        save_every_seconds: interval between checkpoints.
 
-        hooks: called after each epoch with an :class:`EpochEnd`; one that returns True stops.
-        watch: metrics, norms, histograms, images, and profiles for TensorBoard; see
-            :class:`Watch`. It changes no bit of the weights.
-        progress: show the progress, and a line per epoch.
+        hooks: functions called after each epoch with an :class:`EpochEnd`; if one returns True,
+            training stops.
+        watch: metrics, norms, histograms, images, and profiles to log to TensorBoard; see
+            :class:`Watch`. It does not affect the weights.
+        progress: show a progress bar, and a line per epoch.
 
     Returns:
-        the final state, and the history: the rows of ``metrics.jsonl``. In a notebook, Ctrl-C
-        returns the state so far.
+        The final state, and the history, i.e. the rows of ``metrics.jsonl``. In a notebook, Ctrl-C
+        returns the current state.
 
     Raises:
-        ValueError: invalid sizes or data, a step that changes the structure of the state, a folder
-            that holds another run.
-        OSError: a folder that cannot be written, or that another process uses.
-        FloatingPointError: a loss or weight is not finite; the message names step, batch, first
-            layer and largest gradient, and the last good state is saved.
+        ValueError: invalid sizes or data, a step that changes the structure of the state, or a
+            folder of another run.
+        OSError: the folder cannot be written or is in use by another process.
+        FloatingPointError: a loss or weight is not finite. The message names the step, batch, first
+            layer, and largest gradient; the last finite state is saved.
         Interrupted: Ctrl-C or SIGTERM; the state is saved.
 
     >>> from jaxdl import losses, metrics, models, optim, train

@@ -58,11 +58,12 @@ def init_state(
     key: Array | int,
     *inputs: PyTree,
 ) -> TrainState:
-    """Initial parameters, model state and optimizer state.
+    """Initializes the parameters, model state, and optimizer state.
 
     Args:
-        model: a Linen module, called as ``model(*inputs)``, with ``train=False`` if it takes that;
-            or a loss function of :func:`supervised`, whose model, names and preprocessing are used.
+        model: a Linen module, called as ``model(*inputs)``, with ``train=False`` if it has that
+            argument; or a loss function of :func:`supervised`, which defines the model, names, and
+            preprocessing.
         tx: Optax transformation.
         key: PRNG key or integer seed; half of it draws the weights, the other becomes the state's
             root key.
@@ -310,22 +311,22 @@ def apply_model(
     train: bool = False,
     rngs: Sequence[str] = ("dropout",),
 ) -> tuple[PyTree, PyTree]:
-    """The outputs of a model, and its new state.
+    """Applies a model and returns its outputs and new state.
 
     Args:
-        model: Linen module. Of ``train``, ``deterministic`` (not train) and ``mask`` its call gets
-            those that it takes.
+        model: Linen module, called with those of ``train``, ``deterministic`` (not train), and
+            ``mask`` that it accepts.
         params: parameters.
         model_state: other variable collections, perhaps {}.
         *inputs: arguments of the call.
-        mask: of the batch; a model with BatchNorm leaves padding out of its statistics by it.
-        key: PRNG key of the random streams; None if the model draws nothing.
+        mask: mask of the batch, which excludes padding from the statistics of BatchNorm.
+        key: PRNG key of the random streams; None if the model is deterministic.
         train: training mode.
         rngs: names of the random streams.
 
     Returns:
-        outputs, and the new model state in the form of the one before. Losses that the model sows
-        are left out; :func:`supervised` adds them.
+        The outputs, and the new model state, with the structure of ``model_state``. Losses that the
+        model sows are dropped; :func:`supervised` adds them.
 
     >>> from jaxdl import models
     >>> model = models.MLP((3,), dropout_rate=0.5)
@@ -384,44 +385,44 @@ def supervised(
     targets: str | Sequence[str] = "label",
     rngs: Sequence[str] = ("dropout",),
 ) -> Loss:
-    """The loss function of a model whose outputs are compared with targets.
+    """Makes the loss function of a model with targets.
 
     Args:
-        model: Linen module. Of ``train``, ``deterministic`` and ``mask`` its call gets those that
-            it takes; with ``mask``, padding stays out of the statistics of BatchNorm. Scalars that
-            it sows into the collection ``"losses"``, ``self.sow("losses", "balance", value)``, are
-            added to the loss that is differentiated; their sum is the metric ``sown_loss``.
+        model: Linen module, called with those of ``train``, ``deterministic``, and ``mask`` that it
+            accepts; ``mask`` excludes padding from the statistics of BatchNorm. Scalars sown into
+            the collection ``"losses"``, e.g. ``self.sow("losses", "balance", value)``, are added to
+            the differentiated loss; their sum is the metric ``sown_loss``.
         loss: ``(outputs, targets (B, ...)) -> (B,)`` losses, or (B, T) for tokens.
-        metrics: more functions of the same kind by name, ``{"accuracy": accuracy}``.
-        preprocess: function of the inputs of a batch, on the device; for several inputs, functions
-            by the input's name.
-        augment: ``(key, example) -> example``, applied to every example with its own key, in
-            training only, before ``preprocess``; for several inputs, functions by name.
-        mix: ``(key, inputs) -> (inputs, partner (B,), weight)``, in training only, after
-            ``preprocess``: :func:`jaxdl.transforms.mixup` or ``cutmix``. The loss is ``weight``
-            times that of an example's own target and the rest of its partner's. Padding is never a
-            partner.
-        weights: ``targets -> (B,)``, by whose sum the loss is divided, e.g.
-            :func:`jaxdl.losses.label_weights`. By default every example counts 1, and one whose
-            label is ``ignore_label`` counts 0.
-        penalty: ``params -> ()``, e.g. :func:`jaxdl.losses.l1_penalty`, added to the loss that is
-            differentiated, in training only. The metric ``loss`` is without it.
-        ignore_label: the class label that counts in no mean, or None. Class labels are integer
-            targets; where the outputs have their shape, as in a regression, -100 is a number.
-            The loss needs the same one: ``partial(losses.cross_entropy, ignore_label=255)``.
-        inputs: name of the model's input in the batch, or names of its inputs in their order.
-        targets: name of the targets in the batch; or several names, and ``loss`` and ``metrics``
-            get a dictionary of targets, of which no label is ignored.
-        rngs: names of the random streams that the model draws from.
+        metrics: further functions of outputs and targets, by name, e.g. ``{"accuracy": accuracy}``.
+        preprocess: function of a batch of inputs, applied on the device; for several inputs,
+            functions by input name.
+        augment: ``(key, example) -> example``, applied to each example with its own key, only in
+            training, before ``preprocess``; for several inputs, functions by input name.
+        mix: ``(key, inputs) -> (inputs, partner (B,), weight)``, applied only in training, after
+            ``preprocess``, e.g. :func:`jaxdl.transforms.mixup` or ``cutmix``. The loss is
+            ``weight`` times that of the example's target plus ``1 - weight`` times that of its
+            partner's. Padding is never a partner.
+        weights: ``targets -> (B,)``, weights of the mean loss, e.g.
+            :func:`jaxdl.losses.label_weights`. By default each weight is 1, or 0 for the label
+            ``ignore_label``.
+        penalty: ``params -> ()``, e.g. :func:`jaxdl.losses.l1_penalty`, added to the differentiated
+            loss, only in training. The metric ``loss`` does not include it.
+        ignore_label: class label excluded from all means, or None. Class labels are integer
+            targets; if the outputs have the same shape, as in regression, -100 is a number.
+            Pass the same one to the loss: ``partial(losses.cross_entropy, ignore_label=255)``.
+        inputs: name of the model's input in the batch, or names of its inputs in order.
+        targets: name of the targets in the batch. With several names, ``loss`` and ``metrics``
+            receive a dictionary of targets, and no label is ignored.
+        rngs: names of the model's random streams.
 
     Returns:
-        a :class:`~jaxdl.types.Loss`: the masked mean of the losses (0 where nothing counts), the
-        new model state, and the metrics ``"loss"`` and those given, each a
+        A :class:`~jaxdl.types.Loss`: the masked mean of the losses (0 if all examples are masked),
+        the new model state, and the metrics ``"loss"`` and ``metrics``, each a
         :class:`~jaxdl.types.Mean`.
 
     Raises:
-        ValueError: a metric called ``"loss"``, or functions for inputs that are not there. When
-            called: a batch without these names, values that are not one per example.
+        ValueError: a metric named ``"loss"``, or functions for unknown inputs. When called: a batch
+            without these names, or losses that are not one per example.
 
     >>> from jaxdl import losses, metrics, models, train, transforms
     >>> loss_fn = supervised(
