@@ -17,7 +17,7 @@ from jaxdl._checks import check_positive, check_shape
 from jaxdl.losses.adversarial import AdversarialLoss, Penalty
 from jaxdl.metrics import mean
 from jaxdl.train.step import apply_gradients, apply_model, init_variables
-from jaxdl.types import Array, Batch, Mean, Metrics, PyTree, Step
+from jaxdl.types import Array, Batch, Mean, Metrics, PyTree, Step, call_options
 
 Noise = Callable[[Array, tuple[int, ...]], Array]
 """``(key, shape (B, num_latents)) -> noise``: ``jax.random.normal`` or ``jax.random.uniform``."""
@@ -28,12 +28,12 @@ class Players:
     """The two networks of a GAN, their optimizers, and their loss.
 
     Attributes:
-        generator: Linen module, called as ``generator(noise (B, num_latents), train=...)``, with an
-            attribute ``num_latents``. If it has a ``num_classes`` that is not None, both networks
-            get labels (B,) int32 as their second argument. A network whose call has a ``mask``
-            parameter also gets the batch's mask. Half precision is an attribute of the networks
+        generator: Linen module, called as ``generator(noise (B, num_latents))``, with an attribute
+            ``num_latents``. If it has a ``num_classes`` that is not None, both networks get labels
+            (B,) int32 as their second argument. Of ``train``, ``deterministic`` and ``mask`` a
+            network's call gets those that it takes. Half precision is an attribute of the networks
             (``dtype``).
-        discriminator: Linen module, called as ``discriminator(x (B, ...), train=...)``.
+        discriminator: Linen module, called as ``discriminator(x (B, ...))``.
         generator_tx, discriminator_tx: Optax transformations, each with its own learning rate.
         loss: one of :mod:`jaxdl.losses.adversarial`; smoothed labels are arguments of it.
         noise: distribution of the noise; see :data:`Noise`.
@@ -159,7 +159,7 @@ def init_gan_state(players: Players, key: Array) -> GANState:
     ) -> tuple[PyTree, PlayerState]:
         """The form of the outputs, which are not computed, and the state."""
         variables = init_variables(model, key, x, *labels)
-        apply = functools.partial(model.apply, train=False)
+        apply = functools.partial(model.apply, **call_options(model, train=False))
         outputs = jax.eval_shape(apply, variables, x, *labels)
         params = variables.pop("params", {})
         return outputs, PlayerState(params, variables, tx.init(params))
@@ -518,8 +518,9 @@ def generate(
     labels = () if label is None else (label,)
     variables = {"params": params, **player.model_state}
     mutable = list(player.model_state)
+    options = call_options(players.generator, train=train)
     result: tuple[Array, PyTree] = players.generator.apply(
-        variables, noise, *labels, train=train, mutable=mutable
+        variables, noise, *labels, mutable=mutable, **options
     )
     return result[0]
 
