@@ -75,7 +75,8 @@ def examples():
 def test_learns_stops_early_and_resumes_to_the_bit(examples, tmp_path):
     state, history = train_both(examples, 40, tmp_path / "whole")
     values = [row["val/loss"] for row in history]
-    assert len(history) < 40 and len(history) - 1 - int(np.argmin(values)) == 3
+    assert len(history) < 40
+    assert len(history) - 1 - int(np.argmin(values)) == 3
     assert int(state.step) == history[int(np.argmin(values))]["step"]  # the best, not the last
     best = history[int(np.argmin(values))]
     assert best["val/accuracy"] > 0.85

@@ -58,7 +58,8 @@ def test_it_finds_the_best_and_a_member_equals_its_solo_run():
     assert best == {"learning_rate": 1e-2, "width": 32}
     assert result.history["test/loss"].shape == (8, 2)
     table = result.table().splitlines()
-    assert len(table) == 5 and table[1].split()[:2] == ["0.01", "32"]
+    assert len(table) == 5
+    assert table[1].split()[:2] == ["0.01", "32"]
     digits = data.load("digits")
     arrays = {"train": digits.train, "test": digits.test}
     _, history = train_one(jax.random.key(int(result.seeds[result.best])), best, arrays)
