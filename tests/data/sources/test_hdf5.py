@@ -107,6 +107,33 @@ def test_files_that_do_not_fit(tmp_path):
         data.sources.HDF5Source(path)
 
 
+@pytest.mark.parametrize("kind", ["link", "group_link", "storage", "virtual", "member"])
+def test_data_of_other_files_are_refused(tmp_path, kind):
+    """Else a file could have any file's bytes read as images."""
+    other, raw, path = (tmp_path / name for name in ("other.h5", "secret.bin", "a.h5"))
+    raw.write_bytes(bytes(range(12)))
+    with h5py.File(other, "w") as file:
+        file["x"] = np.arange(12, dtype=np.uint8).reshape(3, 4)
+        file["group/x"] = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    with h5py.File(path, "w") as file:
+        if kind == "link":
+            file["image"] = h5py.ExternalLink(other, "x")
+        elif kind == "group_link":
+            file["group"] = h5py.ExternalLink(other, "group")
+        elif kind == "storage":
+            file.create_dataset("image", (3, 4), "u1", external=[(raw, 0, 12)])
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout((3, 4), "u1")
+            layout[:] = h5py.VirtualSource(other, "x", (3, 4))
+            file.create_virtual_dataset("image", layout)
+        else:
+            file["image/0"] = np.zeros(4, np.uint8)
+            file["image/1"] = h5py.ExternalLink(other, "x")
+    key = "group/x" if kind == "group_link" else "image"
+    with pytest.raises(ValueError, match=r"a\.h5: .*(links to another file|lies in other files)"):
+        data.sources.HDF5Source(path, {key: "image"}).__getitems__([0, 1])
+
+
 def test_packing_goes_on_where_it_was_interrupted(source, tmp_path):
     path, stopped = tmp_path / "a.h5", Stops(source, 14, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):

@@ -102,6 +102,20 @@ def test_files_that_do_not_fit(path, tmp_path):
         data.sources.ParquetSource(tmp_path / "empty")
 
 
+@pytest.mark.parametrize("cut", [0, 40])
+def test_the_error_of_a_broken_image_has_file_and_row(tmp_path, cut):
+    images = [{"bytes": png(image), "path": ""} for image in IMAGES[:7]]
+    pq.write_table(pa.table({"image": images[:3]}), tmp_path / "a.parquet")
+    images[5]["bytes"] = images[5]["bytes"][:cut]
+    pq.write_table(pa.table({"image": images[3:]}), tmp_path / "b.parquet", row_group_size=2)
+    source = data.sources.ParquetSource(tmp_path)
+    np.testing.assert_array_equal(source[6]["image"], IMAGES[6])
+    with pytest.raises(ValueError, match=r"b\.parquet, row 2, column 'image'"):
+        source[5]
+    with pytest.raises(ValueError, match=r"b\.parquet, row 2, column 'image'"):
+        list(data.Loader(source, batch_size=7))
+
+
 def test_missing_numbers_are_nan(tmp_path):
     pq.write_table(pa.table({"x": [1.5, None]}), tmp_path / "a.parquet")
     assert np.isnan(data.sources.ParquetSource(tmp_path / "a.parquet")[1]["x"])
