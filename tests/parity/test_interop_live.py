@@ -23,7 +23,7 @@ from jaxdl.interop import (
     read_weights,
     write_safetensors,
 )
-from jaxdl.interop.verify import compare_layers, describe
+from jaxdl.interop.verify import compare_layers, convert, describe
 from jaxdl.models.sequence import RecurrentClassifier
 from jaxdl.nn.linear import Bilinear
 from jaxdl.nn.recurrent import GRU, LSTM
@@ -239,6 +239,31 @@ def first_difference(model, variables, module, shape, layers):
     text, agrees = describe(compare_layers(model, variables, module, inputs, layers), 1e-4)
     assert not agrees
     return text.splitlines()[-1]
+
+
+class Plain(linen.Module):
+    @linen.compact
+    def __call__(self, x):
+        return linen.Dense(3, name="fc")(x)
+
+
+class Deterministic(linen.Module):
+    @linen.compact
+    def __call__(self, x, deterministic):
+        return linen.Dropout(0.9)(linen.Dense(3, name="fc")(x), deterministic=deterministic)
+
+
+@pytest.mark.parametrize("model", [Plain(), Deterministic()])
+def test_models_whose_call_has_no_train_are_compared(model, tmp_path):
+    def make():
+        module = torch.nn.Sequential()
+        module.add_module("fc", torch.nn.Linear(4, 3))
+        return module
+
+    safetensors.torch.save_file(make().state_dict(), tmp_path / "a.safetensors")
+    report = convert(tmp_path / "a.safetensors", model, (4,), torch_module=make)
+    assert report.agrees
+    assert [difference.layer for difference in report.differences] == ["fc", "output"]
 
 
 def test_the_first_layer_that_differs_is_found():

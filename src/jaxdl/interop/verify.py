@@ -18,7 +18,7 @@ from jaxdl._text import align_table
 from jaxdl.interop.state_dict import load_state_dict
 from jaxdl.interop.weight_files import read_weights
 from jaxdl.nn import features
-from jaxdl.types import Array, PyTree
+from jaxdl.types import Array, PyTree, call_options
 
 TorchModule = Any  # a torch.nn.Module, which is imported only where it is given
 
@@ -116,7 +116,7 @@ def convert(
 
     Args:
         path: file, index or folder, as for :func:`~jaxdl.interop.read_weights`.
-        model: Linen model, whose call takes ``train``.
+        model: Linen model; its call gets ``train`` or ``deterministic`` if it takes that.
         input_shape: shape of one example, such as (H, W, C).
         key: place of the state_dict in a checkpoint, as for :func:`~jaxdl.interop.read_weights`.
         torch_module: makes the ``torch.nn.Module``; None compares nothing.
@@ -134,7 +134,8 @@ def convert(
     source = f"{path}: {len(arrays)} arrays, {size:,} numbers, {dtypes}"
     # initial values are needed only if something is not loaded
     whole = options.get("strict", True) and not options.get("leave_out")
-    initialize = functools.partial(jax.eval_shape, model.init) if whole else jax.jit(model.init)
+    init = functools.partial(model.init, **call_options(model, train=False))
+    initialize = functools.partial(jax.eval_shape, init) if whole else jax.jit(init)
     try:
         target = initialize(jax.random.key(0), jnp.zeros((1, *input_shape)))
     except Exception as error:  # whatever a model raises
@@ -225,7 +226,7 @@ def compare_layers(
     """Compares the outputs of all layers of two models on the same input, in evaluation mode.
 
     Args:
-        model: Linen model, whose call takes ``train``.
+        model: Linen model; its call gets ``train`` or ``deterministic`` if it takes that.
         variables: its variables.
         module: the ``torch.nn.Module`` with the same weights; it is put in evaluation mode.
         inputs: as the Linen model takes them; images (B, H, W, C) are given to PyTorch as
@@ -238,10 +239,12 @@ def compare_layers(
     """
     theirs, kinds = _torch_outputs(module, inputs)
 
+    options = call_options(model, train=False)
+
     @jax.jit
     def run(variables: PyTree, inputs: Array) -> tuple[dict[str, Array], PyTree]:
-        inside = features(model, variables, inputs, train=False)
-        return inside, model.apply(variables, inputs, train=False)
+        inside = features(model, variables, inputs, **options)
+        return inside, model.apply(variables, inputs, **options)
 
     with jax.default_matmul_precision("highest"):
         inside, outputs = run(variables, inputs)
