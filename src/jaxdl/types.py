@@ -6,6 +6,7 @@ model or function, so any state can be jitted, vmapped, sharded, saved and compa
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -13,6 +14,8 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+
+from jaxdl._text import plural
 
 Array = jax.Array
 PyTree = Any
@@ -53,6 +56,12 @@ class TrainState:
         model_state: every other variable collection of the model (``batch_stats``, …), perhaps {}.
         opt_state: the state of the Optax transformation.
         key: root PRNG key; it never advances. A step's key is ``fold_in(key, step)``.
+
+    >>> TrainState(jnp.array(7), {"w": jnp.zeros((3, 2))}, {}, (), jax.random.key(0))
+    TrainState: step 7
+      params: 6 values in 1 array
+      model_state: empty
+      opt_state: empty
     """
 
     step: Array
@@ -60,6 +69,41 @@ class TrainState:
     model_state: PyTree
     opt_state: PyTree
     key: Array
+
+    def __repr__(self) -> str:
+        return describe_state(self)
+
+
+def describe_state(state: Any) -> str:
+    """A state in a few lines: its step, and the number of values in every other field but the key.
+
+    The arrays may be traced, deleted, or only forms.
+    """
+    lines = [type(state).__name__]
+    for field in dataclasses.fields(state):
+        value = getattr(state, field.name)
+        if field.name == "step":
+            lines[0] += f": step {_describe_step(value)}"
+        elif dataclasses.is_dataclass(value):
+            first, *rest = describe_state(value).splitlines()
+            lines += [f"  {field.name}: {first}", *(f"  {line}" for line in rest)]
+        elif field.name != "key":
+            lines.append(f"  {field.name}: {_describe_leaves(jax.tree.leaves(value))}")
+    return "\n".join(lines)
+
+
+def _describe_step(step: Any) -> str:
+    concrete = isinstance(step, jax.Array) and not isinstance(step, jax.core.Tracer)
+    if concrete and (step.is_deleted() or step.ndim):
+        return f"{step.dtype}{list(step.shape)}"
+    return str(step)
+
+
+def _describe_leaves(leaves: list[Any]) -> str:
+    if not leaves:
+        return "empty"
+    number = sum(math.prod(getattr(leaf, "shape", ())) for leaf in leaves)
+    return f"{plural(number, 'value')} in {plural(len(leaves), 'array')}"
 
 
 class LossFn(Protocol):

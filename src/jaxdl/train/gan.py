@@ -17,7 +17,7 @@ from jaxdl._checks import check_positive, check_shape
 from jaxdl.losses.adversarial import AdversarialLoss, Penalty
 from jaxdl.metrics import mean
 from jaxdl.train.step import apply_gradients, apply_model, init_variables
-from jaxdl.types import Array, Batch, Mean, Metrics, PyTree, Step, call_options
+from jaxdl.types import Array, Batch, Mean, Metrics, PyTree, Step, call_options, describe_state
 
 Noise = Callable[[Array, tuple[int, ...]], Array]
 """``(key, shape (B, num_latents)) -> noise``: ``jax.random.normal`` or ``jax.random.uniform``."""
@@ -109,6 +109,9 @@ class PlayerState:
     model_state: PyTree
     opt_state: PyTree
 
+    def __repr__(self) -> str:
+        return describe_state(self)
+
 
 @flax.struct.dataclass
 class GANState:
@@ -128,6 +131,9 @@ class GANState:
     generator: PlayerState
     discriminator: PlayerState
     key: Array
+
+    def __repr__(self) -> str:
+        return describe_state(self)
 
 
 def init_gan_state(players: Players, key: Array) -> GANState:
