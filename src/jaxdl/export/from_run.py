@@ -54,18 +54,23 @@ def describe_run(
     data: Mapping[str, Any] | None = None,
     averaged: bool = False,
 ) -> dict[str, Any]:
-    """The description of a model for ``train.run(description=...)`` and model cards.
+    """Describes a model for ``train.run(description=...)`` and model cards.
 
-    :func:`jaxdl.train.run` describes every supervised model by itself; this adds the names of the
-    classes, the preprocessing as text, and the data.
+    :func:`jaxdl.train.run` describes supervised models automatically; this adds the class names,
+    the preprocessing as data, and the data set.
 
     Args:
-        model: the one that is trained.
-        preprocessing: from raw inputs to the model's.
-        class_names: a name per output of a classifier.
-        data: training data, JSON values: ``"name"`` and ``"data_dir"`` as arguments of
+        model: trained model.
+        preprocessing: preprocessing of raw inputs.
+        class_names: one name per output of a classifier.
+        data: JSON values about the training data: ``"name"`` and ``"data_dir"``, the arguments of
             :func:`jaxdl.data.load`, and sizes.
-        averaged: use the average of the weights that the optimizer keeps.
+        averaged: use the averaged parameters of the optimizer.
+
+    >>> from jaxdl import export, models
+    >>> preprocessing = export.Preprocessing(shape=(28, 28, 1))
+    >>> describe_run(models.MLP((2,)), preprocessing, ["cat", "dog"])["class_names"]
+    ['cat', 'dog']
     """
     return {
         "model": model_to_json(model),
@@ -77,12 +82,18 @@ def describe_run(
 
 
 def write_evaluation(workdir: Path | str, step: int, confusion_matrix: Any) -> None:
-    """Writes ``evaluation.json``, from which model cards take the results by class.
+    """Writes ``evaluation.json``, the source of the results by class in model cards.
 
     Args:
         workdir: run folder.
-        step: number of updates of the weights that were evaluated.
-        confusion_matrix: (C, C) counts, rows true, columns predicted.
+        step: number of updates of the evaluated weights.
+        confusion_matrix: (C, C) counts; rows are true classes, columns predictions.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_evaluation(folder, 100, [[9, 1], [0, 10]])
+    ...     read_json(Path(folder) / "evaluation.json", FORM)["step"]
+    100
     """
     matrix = np.asarray(confusion_matrix).astype(int).tolist()
     write_json(Path(workdir) / EVALUATION_FILE, {"step": int(step), "confusion_matrix": matrix})
