@@ -72,6 +72,7 @@ def examples():
     }
 
 
+@pytest.mark.slow
 def test_learns_stops_early_and_resumes_to_the_bit(examples, tmp_path):
     state, history = train_both(examples, 40, tmp_path / "whole")
     values = [row["val/loss"] for row in history]

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxdl import data, losses, optim, train, transforms
 from jaxdl.nn import Dense
@@ -70,6 +71,7 @@ def draw(state, num_examples):
 # The port ends here
 
 
+@pytest.mark.slow
 def test_the_bound_falls_and_samples_look_like_digits():
     state, history = train_vae(60)
     image = data.load("digits").test["image"] / 255

@@ -647,3 +647,34 @@ def test_sample_checks_its_arguments():
         sample(0)
     with pytest.raises(ValueError, match="found 0"):
         sample(4, averaged=True)
+
+
+class Plain(linen.Module):
+    """A network whose call has no ``train``."""
+
+    num_latents: int = 3
+    num_outputs: int = 4
+
+    @linen.compact
+    def __call__(self, x):
+        return linen.Dense(self.num_outputs)(x)
+
+
+class Deterministic(Plain):
+    @linen.compact
+    def __call__(self, x, deterministic):
+        x = linen.Dropout(0.5)(x, deterministic=deterministic)
+        return linen.Dense(self.num_outputs)(x)
+
+
+@pytest.mark.parametrize("network", [Plain, Deterministic])
+def test_networks_whose_call_has_no_train(network):
+    tx, loss = optim.sgd(0.1), adversarial.non_saturating()
+    players = train.Players(network(), network(num_outputs=1), tx, tx, loss)
+    state = train.init_gan_state(players, jax.random.key(0))
+    noise = jax.random.normal(jax.random.key(1), (5, 3))
+    layer = state.generator.params["Dense_0"]
+    images = train.gan.generate(players, state, noise)
+    np.testing.assert_allclose(images, noise @ layer["kernel"] + layer["bias"][None], rtol=1e-5)
+    after, _ = train.make_gan_step(players)(state, {"image": jnp.ones((5, 4))})
+    assert (after.generator.params["Dense_0"]["kernel"] != layer["kernel"]).any()
