@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import optax
+import pytest
 
 from jaxdl import models, optim, train
 from jaxdl.losses import adversarial
@@ -26,6 +27,7 @@ def test_a_state_is_shown_in_four_lines():
     assert shown.pop().splitlines()[1:] == expected.splitlines()
 
 
+@pytest.mark.slow
 def test_many_states_and_a_deleted_one():
     many = jax.vmap(start)(jax.random.split(jax.random.key(0), 3))
     assert repr(many).splitlines()[:2] == [

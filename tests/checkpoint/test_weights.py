@@ -187,6 +187,7 @@ def test_partial_needs_values_for_what_is_not_loaded(run_folder):
         checkpoint.restore_weights(run_folder, {"params": {"a": jnp.ones(2)}}, partial=True)
 
 
+@pytest.mark.slow
 def test_the_average_that_training_kept_can_be_taken(run_folder, tmp_path):
     tx = optim.recipe(optim.adam, 0.1, ema=0.5)
     state = state_of(1, tx)

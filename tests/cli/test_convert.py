@@ -30,6 +30,7 @@ def convert(path, *flags):
     return command.main(["convert", str(path), *model, *flags])
 
 
+@pytest.mark.slow
 def test_the_report_is_printed_and_the_variables_are_written(weights, tmp_path, capsys):
     path, variables = weights
     out = tmp_path / "variables.safetensors"
@@ -112,6 +113,7 @@ MODELS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_every_leaf_of_a_model_has_a_name_in_pytorch(name):
     found, make = find_model(name)

@@ -21,6 +21,7 @@ def run(tmp_path_factory):
     return folder, *make_run(folder)
 
 
+@pytest.mark.slow
 def test_a_run_becomes_a_bundle_with_a_card(run, tmp_path, capsys):
     folder, state, history, _ = run
     arguments = ["export", str(folder), "--to", "bundle", "--out", str(tmp_path / "b")]

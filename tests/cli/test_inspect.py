@@ -53,6 +53,7 @@ def test_a_run_shows_model_step_metrics_and_tree(run, capsys):
     assert "checkpoints/best/" in inspect(capsys, folder)
 
 
+@pytest.mark.slow
 def test_the_tree_can_be_cut_and_filtered(run, capsys):
     folder, *_ = run
     shown = inspect(capsys, folder, "--depth", "1", "--filter", "^params")

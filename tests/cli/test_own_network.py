@@ -33,6 +33,7 @@ def expected(run):
     return np.asarray(own_network.Net().apply(variables, rule(images), train=False))
 
 
+@pytest.mark.slow
 def test_the_run_describes_its_model(run):
     description = json.loads((run / "model.json").read_text())
     assert description["model"] == {"class": "__main__:Net", "fields": {}}
@@ -41,6 +42,7 @@ def test_the_run_describes_its_model(run):
     assert (run / "forward.stablehlo").stat().st_size < 20_000  # without weights
 
 
+@pytest.mark.slow
 def test_predict_and_inspect(run, expected, tmp_path, capsys):
     images, labels = digits().test["image"][:5], digits().test["label"][:5]
     for index, (image, label) in enumerate(zip(images, labels, strict=True)):
@@ -55,6 +57,7 @@ def test_predict_and_inspect(run, expected, tmp_path, capsys):
     assert "__main__:Net" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_bundle_runs_without_the_code(run, expected, tmp_path):
     assert main(["export", str(run), "--to", "bundle", "--out", str(tmp_path / "bundle")]) == 0
     np.save(tmp_path / "images.npy", digits().test["image"])

@@ -41,6 +41,7 @@ def test_a_batch_size_that_does_not_fit_is_refused(batch_size):
         num_batches(100, batch_size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "batch_size", "rows"), [(100, 6, 17), (6, 3, 2)])
 def test_an_epoch_has_every_example_exactly_once(number, batch_size, rows):
     data, order = make_data(number), epoch_order(jax.random.key(0), 3, number, batch_size)

@@ -9,6 +9,7 @@ import cgan_mnist
 from jaxdl import generative
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{"players": "book", "batch_size": 1}, {"condition": "concatenate", "batch_size": 30}],

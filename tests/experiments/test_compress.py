@@ -29,6 +29,7 @@ def test_half_precision_and_int8_are_smaller_and_cost_little(results):
         assert 0 < abs(rows[name]["loss"] - first["loss"]) < 0.01
 
 
+@pytest.mark.slow
 def test_pruning_is_seen_in_the_zeros_and_in_the_zipped_size(results):
     rows, _ = results
     assert rows["float32"]["sparsity"] < 0.01

@@ -34,6 +34,7 @@ def test_three_ways_are_compared(folder):
     assert [int(name[-1]) for name in bundle.class_names] == [5, 6, 7, 8, 9]
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_stays_to_the_last_bit(folder):
     source, head, everything = (
         checkpoint.restore_weights(folder / name / "checkpoints" / "last")[0]

@@ -20,6 +20,7 @@ def folder(tmp_path):
     return tmp_path / "images"
 
 
+@pytest.mark.slow
 def test_color_images_from_a_folder(tmp_path, folder):
     cfg = gan_conv.Config(
         images=str(folder), size=8, features=2, batch_size=4, num_epochs=2, augment=True,
@@ -30,6 +31,7 @@ def test_color_images_from_a_folder(tmp_path, folder):
     assert files(tmp_path / "run") == PICTURES | LATENT_PICTURES | {"real.png", "metrics.jsonl"}
 
 
+@pytest.mark.slow
 def test_a_dense_gan_makes_whole_images(tmp_path, folder):
     cfg = gan_faces.Config(
         images=str(folder), players="dense", num_train=4, workdir=tmp_path / "run"

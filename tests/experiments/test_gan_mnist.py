@@ -27,6 +27,7 @@ def small(monkeypatch, reference):
     monkeypatch.setattr(gan_mnist.generative, "make_reference", lambda *args, **options: reference)
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_and_drawn(tmp_path, small):
     cfg = gan_mnist.Config(features=4, num_epochs=2, num_samples=40, workdir=tmp_path / "run")
     history = gan_mnist.main(cfg)
@@ -45,6 +46,7 @@ def test_a_run_is_measured_and_drawn(tmp_path, small):
         assert film.n_frames == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "norm"), [("hinge", "spectral"), ("least_squares", "batch")])
 def test_train_is_a_function_of_configuration_and_data(loss, norm):
     cfg = gan_mnist.Config(features=4, num_epochs=1, loss=loss, norm=norm)
@@ -53,6 +55,7 @@ def test_train_is_a_function_of_configuration_and_data(loss, norm):
     assert first[1][0]["train/discriminator_loss"] == again[1][0]["train/discriminator_loss"]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_is_resumed(tmp_path, small):
     cfg = gan_mnist.Config(features=4, num_epochs=3, num_samples=0, workdir=tmp_path / "run")
     whole, _ = gan_mnist.train(gan_mnist.Config(features=4, num_epochs=3), few_digits(64))

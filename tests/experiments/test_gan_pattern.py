@@ -8,6 +8,7 @@ import gan_pattern
 from jaxdl import data
 
 
+@pytest.mark.slow
 def test_the_discriminator_distinguishes_and_the_generator_learns_1010(tmp_path):
     cfg = gan_pattern.Config(num_examples=2000, learning_rate=0.05, workdir=tmp_path / "run")
     outputs = gan_pattern.main(cfg)
@@ -24,6 +25,7 @@ def test_the_discriminator_distinguishes_and_the_generator_learns_1010(tmp_path)
         assert pixels.std() > 20
 
 
+@pytest.mark.slow
 def test_every_step_has_a_new_example():
     cfg = gan_pattern.Config(num_examples=30)
     examples = data.synthetic.pattern_1010(gan_pattern.jax.random.key(0), 30)["input"]

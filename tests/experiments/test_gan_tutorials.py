@@ -45,6 +45,7 @@ def test_pixels_are_drawn_with_their_probabilities(tmp_path):
     assert (tmp_path / "distribution.png").is_file()
 
 
+@pytest.mark.slow
 def test_a_discriminator_that_cannot_distinguish_has_the_ideal_loss(tmp_path):
     losses = gan_ideal_loss.main(gan_ideal_loss.Config(num_epochs=30, workdir=tmp_path))
     assert losses["squared error"] == pytest.approx(0.25, abs=2e-3)
@@ -61,6 +62,7 @@ def test_modes_are_counted():
     assert gan_ring.count_modes(np.zeros((5, 2))) == (0, 0.0)
 
 
+@pytest.mark.slow
 def test_the_ring_is_drawn(tmp_path, monkeypatch):
     plain = {"plain": gan_ring.make_players()["squared error, SGD"]}
     monkeypatch.setattr(gan_ring, "make_players", lambda: plain)

@@ -36,6 +36,7 @@ def trained(tmp_path_factory):
     return folder, experiment.train(cfg, make_dataset())[1][-1]["test/accuracy"]
 
 
+@pytest.mark.slow
 def test_every_test_image_counts(trained):
     folder, accuracy = trained
     assert round(accuracy * 27) == pytest.approx(accuracy * 27, abs=1e-4)  # of 27, not of 16

@@ -42,6 +42,7 @@ def test_the_better_rate_goes_on_and_learns(swept):
     assert np.asarray(Image.open(folder / "heat_map.png").convert("L")).std() > 20
 
 
+@pytest.mark.slow
 def test_members_can_be_compared(swept):
     _, folder = swept
     members = sorted((folder / "members").iterdir())

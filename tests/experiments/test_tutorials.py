@@ -65,6 +65,7 @@ def test_linear_regression_ends_on_the_least_squares_line(tmp_path, capsys):
     assert f"after 1000 steps: {line}\nleast squares: {line}\n" in printed
 
 
+@pytest.mark.slow
 def test_linear_regression_with_too_high_a_rate_says_so(tmp_path, monkeypatch, capsys):
     flags = ["--learning_rate", "0.1", "--workdir", str(tmp_path / "run")]
     monkeypatch.setattr(sys, "argv", ["linear_regression.py", *flags])
@@ -110,6 +111,7 @@ def test_the_log_odds_are_zero_on_the_boundary(bias):
 # Sine fit
 
 
+@pytest.mark.slow
 def test_sine_fit_comes_near_the_best_quartic(tmp_path):
     history = call(sine_fit, tmp_path / "run")
     assert [row["step"] for row in history] == list(range(2000, 30_001, 2000))

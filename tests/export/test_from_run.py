@@ -36,6 +36,7 @@ def test_a_run_becomes_a_bundle_with_the_weights_that_were_evaluated(trained):
     assert accuracy == pytest.approx(history[-1]["test/accuracy"])
 
 
+@pytest.mark.slow
 def test_results_by_class_are_those_of_the_same_weights(trained, tmp_path):
     folder = shutil.copytree(trained[0], tmp_path / "run")
     step, matrix = int(trained[1].step), np.diag(np.arange(1, 11))

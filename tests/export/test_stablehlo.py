@@ -202,6 +202,7 @@ def test_a_program_holds_no_path_of_this_machine(written):
     assert b"site-packages" not in written[0].read_bytes()
 
 
+@pytest.mark.slow
 def test_exporting_prints_nothing_about_folded_constants(tmp_path):
     """XLA would warn that folding this takes more than a second."""
     code = f"""

@@ -7,6 +7,7 @@ from jaxdl import tree
 from jaxdl.generative.classifier import classify
 
 
+@pytest.mark.slow
 def test_a_trained_classifier_is_loaded_from_its_cache(classifier, reference):
     again = reference.classifier
     assert max(tree.max_difference(classifier.variables, again.variables).values()) == 0

@@ -68,6 +68,7 @@ def make_players(num_classes=None, **options):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("noise", "num_classes"), [(jax.random.normal, None), (jax.random.uniform, 4)]
 )
@@ -92,6 +93,7 @@ class State:
     step = 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "files"),
     [

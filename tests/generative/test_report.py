@@ -30,6 +30,7 @@ def test_real_images_are_near_and_noise_is_far(digits, reference):
     assert not real["collapsed"]
 
 
+@pytest.mark.slow
 def test_one_repeated_image_is_a_collapse(digits, reference):
     images = np.repeat(digits.test["image"][:1], 50, axis=0) / np.float32(255)
     row = generative.measure(reference, images)
@@ -63,6 +64,7 @@ def make_hook(monkeypatch, reference, images, **options):
     return generative.make_hook(reference, players, jax.random.key(0), num_epochs=3, **options)
 
 
+@pytest.mark.slow
 def test_the_hook_writes_one_row_per_epoch_and_a_last_one(tmp_path, monkeypatch, digits, reference):
     lines = []
     images = sorted_by_class(digits, 60)
@@ -92,6 +94,7 @@ def test_the_hook_reports_a_collapse(monkeypatch, digits, reference):
     assert "collapsed, images by class [9, 0, 0" in lines[-1]
 
 
+@pytest.mark.slow
 def test_the_same_step_draws_the_same_images(reference):
     players = Players(
         models.DenseGenerator((4,), (8, 8, 1)), models.DenseDiscriminator((4,)),

@@ -26,6 +26,7 @@ def setup(num_steps, num_frames=4, num_points=5):
     return players, step, *wrapped, {"image": images}
 
 
+@pytest.mark.slow
 def test_snapshots_change_no_weight_and_show_the_same_noise():
     players, step, wrapped, start, data = setup(num_steps=10)
     options = {"num_epochs": 1, "batch_size": 1, "key": jax.random.key(2), "progress": False}
@@ -49,6 +50,7 @@ def test_snapshots_change_no_weight_and_show_the_same_noise():
         assert float(curves[name].mean()) == pytest.approx(history[0][f"train/{name}"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_snapshots_of_an_interrupted_run_are_complete(tmp_path):
     _, _, step, start, data = setup(num_steps=12, num_frames=6)
     options = {"batch_size": 2, "key": jax.random.key(2), "progress": False, "num_epochs": 2}
@@ -63,6 +65,7 @@ def test_snapshots_of_an_interrupted_run_are_complete(tmp_path):
     assert np.isfinite(np.asarray(resumed.loss_history(12)[1]["generator_loss"])).all()
 
 
+@pytest.mark.slow
 def test_the_gradient_of_a_diverged_player_is_named():
     nets = (models.DenseGenerator((2,), (2, 2, 1), 3), models.DenseDiscriminator((2,)))
     players = Players(*nets, optax.sgd(1e30), optax.sgd(1e30), adversarial.wasserstein())
@@ -82,6 +85,7 @@ def test_the_gradient_of_a_diverged_player_is_named():
         )
 
 
+@pytest.mark.slow
 def test_a_discriminator_is_trained_against_noise():
     nets = (tutorial.NoiseSource((2, 2, 1)), models.DenseDiscriminator((8,)))
     txs = (optim.sgd(0.0), optim.adam(0.02))

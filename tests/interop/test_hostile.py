@@ -213,6 +213,7 @@ def write_pickles(folder):
         archive(folder / name, program, records={"archive/data/0": bytes(16)})
 
 
+@pytest.mark.slow
 @of_kind("pickles")
 def test_every_call_is_refused_by_its_name(results):
     refused = 0

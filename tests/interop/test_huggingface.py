@@ -133,6 +133,7 @@ def test_other_names_are_refused(tmp_path):
         read_classifier(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

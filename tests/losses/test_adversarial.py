@@ -36,6 +36,7 @@ def value_and_gradient(function, outputs):
     return values, pull(jnp.ones_like(values))[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_values_and_gradients_equal_pytorchs(name):
     arrays = CASES[f"loss {name}"]
@@ -55,6 +56,7 @@ def test_gradients_are_those_of_the_values(name):
         check_grads(jax.jit(function), (jnp.asarray(outputs),), 1, ["rev"], 1e-2, 1e-2, eps=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in LOSSES if "probabilities" not in name])
 def test_extreme_outputs_stay_finite(name):
     outputs = jnp.array([[1e4], [-1e4], [0.0]])

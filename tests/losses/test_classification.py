@@ -83,6 +83,7 @@ def test_class_weights_by_hand():
     close(smoothed, [0.9 * 0.81522 + 0.1 * 14.66849 / 3], atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("weights", [None, jnp.array([2.0, 3.0, 4.0])])
 def test_an_ignored_label_has_no_loss_and_no_gradient(smoothing, weights):

@@ -256,6 +256,7 @@ def test_values_and_gradients_equal_torchs(name):
         compare(f"losses: {name}, gradient of {key}", gradient, gradients[f"{key}_gradient"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "option", "value"),
     [

@@ -42,6 +42,7 @@ def test_vae_draws_its_code_in_training_and_takes_the_mean_in_evaluation():
     assert (other != drawn).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Autoencoder", "VAE", "ConvVAE"])
 def test_decoding_the_code_which_is_embed_is_the_reconstruction(name):
     model, x = SMALL[name], draw(2, 12, 12, 1)

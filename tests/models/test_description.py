@@ -53,6 +53,7 @@ def description(workdir):
     return json.loads((workdir / "model.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.int16])
 def test_any_dtype_of_raw_inputs(tmp_path, dtype):
     model = Own()

@@ -280,6 +280,7 @@ CONDITIONAL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CONDITIONAL)
 def test_labels_matter_and_each_to_its_own_example_only(case):
     inputs = (jnp.asarray(draw("noise", (3, 3))), jnp.asarray(draw("x", (3, 8, 8, 1))))

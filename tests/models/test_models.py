@@ -259,6 +259,7 @@ def test_a_layer_that_puts_out_several_arrays():
         np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_initializers_can_be_chosen():
     x = jnp.zeros((1, 10, 10, 1))
     model = models.ConvNet(
@@ -348,6 +349,7 @@ def test_remat_computes_again_and_changes_no_number(model):
         assert ("checkpoint" in str(jaxpr) or "remat" in str(jaxpr)) is expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "size", "names"),
     [

@@ -276,6 +276,7 @@ def test_it_overfits_32_texts_in_one_trace_and_leaves_the_padding_row_at_zero():
     np.testing.assert_array_equal(state.params["Embed_0"]["embedding"][0], 0)
 
 
+@pytest.mark.slow
 def test_embedding_classifier_under_vmap_in_bfloat16_and_with_a_batch_of_one():
     model = EmbeddingClassifier(5, features=3, hidden=(4,), dtype=jnp.bfloat16)
     exact = EmbeddingClassifier(5, features=3, hidden=(4,))

@@ -243,6 +243,7 @@ def test_functional_cnn_overfits_and_works_under_vmap_and_in_bfloat16():
     np.testing.assert_allclose(half.astype(jnp.float32), outputs, rtol=0, atol=0.05 * largest)
 
 
+@pytest.mark.slow
 def test_functional_cnn_starts_as_torchs_layers_do():
     params = jax.jit(tutorial.init_functional_cnn)(jax.random.key(0))
     assert jax.tree.map(jnp.shape, params) == {

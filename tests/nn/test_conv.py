@@ -125,6 +125,7 @@ def test_an_integer_means_both_axes(layer):
         np.testing.assert_array_equal(other.apply(variables, inputs), outputs)
 
 
+@pytest.mark.slow
 def test_pooled_conv_is_conv_and_max_pool():
     inputs, options = draw(2, 9, 8, 2), {"padding": "SAME", "stride": (2, 1)}
     pooled, conv = PooledConv(3, (3, 2), pool=2, **options), nn.Conv(3, (3, 2), **options)

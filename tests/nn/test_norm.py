@@ -20,6 +20,7 @@ def train(norm, x, **options):
     return norm.apply(VARIABLES, x, train=True, mutable=["batch_stats"], **options)
 
 
+@pytest.mark.slow
 def test_statistics_of_shards_are_those_of_the_whole_batch():
     whole, new = train(NORM, X)
     sharded = nn.BatchNorm(axis_name="shards")
@@ -117,6 +118,7 @@ LAYERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", LAYERS)
 def test_three_passes_equal_pytorchs(case):
     layer, shape = LAYERS[case]

@@ -71,6 +71,7 @@ def test_the_scale_doubles_after_two_thousand_good_updates():
     assert int(state.num_good) == 0
 
 
+@pytest.mark.slow
 def test_float16_keeps_gradients_that_would_vanish():
     """A gradient of 1e-8 is 0 in float16; scaled by 2^16 it is not."""
     tiny = functools.partial(lambda outputs, labels: 1e-8 * outputs.sum(-1))

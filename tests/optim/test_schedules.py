@@ -58,6 +58,7 @@ def test_a_million_factors_are_those_of_float64(make, factor):
     np.testing.assert_allclose(make(1.0, factor)(jnp.asarray(steps)), expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [

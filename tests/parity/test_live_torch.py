@@ -10,6 +10,7 @@ import torch
 
 from jaxdl import losses, models, optim, train
 from jaxdl import nn as jnn
+from jaxdl.nn._conv_ops import prefer_implementation
 
 
 def to_torch(image):
@@ -154,7 +155,7 @@ def test_convolution_and_its_gradients(stride, padding, implementation):
     (theirs**2).sum().backward()
 
     def ours(images, kernel):
-        with jnn.prefer_implementation(implementation):
+        with prefer_implementation(implementation):
             return jnn.convolution(images, kernel, stride=stride, padding=padding)
 
     gradients = jax.grad(lambda *args: (ours(*args) ** 2).sum(), (0, 1))(images, kernel)

@@ -78,6 +78,7 @@ def stop(end):
         signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_trains_stops_and_goes_on(shown, capsys):
     names = {"stop": stop}
     cells = [run_cell(cell, names) for cell in CELLS.split("# %%")[:3]]

@@ -82,6 +82,7 @@ def test_the_loop_trains_one_member_on_every_device(two_devices):
     assert "None loop 2 2 2 2 2 2 2 2 2 2 2" in two_devices
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["vmap", "loop"])
 def test_halving_continues_with_the_same_members_on_two_devices(two_devices, method):
     assert f"(1, 2) {method} 2 2 1 1 1 2 2 2 2 2 2" in two_devices

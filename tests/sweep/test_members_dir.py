@@ -164,6 +164,7 @@ def test_tensorboard_reads_hyperparameters_and_curves_of_every_member(swept):
     assert groups[0] == groups[1] != groups[2]  # seeds of one setting share a row
 
 
+@pytest.mark.slow
 def test_the_folder_holds_a_table_and_a_map(swept):
     result, folder = swept
     table = json.loads((folder / "sweep.json").read_text())

@@ -35,6 +35,7 @@ def test_every_member_equals_its_solo_run(swept, solo):
         )
 
 
+@pytest.mark.slow
 def test_a_member_that_diverges_is_reported_and_affects_no_other(swept):
     result, _ = swept
     assert set(result.diverged) == {8, 9, 10, 11}

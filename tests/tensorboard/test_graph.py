@@ -93,6 +93,7 @@ def box_edges(graph):
 NAMES = ["convnet", "resnet", "lstm", "vae", "lifted"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_edge_begins_at_an_earlier_node_and_leads_to_an_output(name, graphs):
     seen, used = {}, set()

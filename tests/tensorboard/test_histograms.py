@@ -85,6 +85,7 @@ def test_buckets_by_hand(values, counts, edges, num_not_finite):
     assert bool(jnp.isfinite(buckets.total))
 
 
+@pytest.mark.slow
 def test_buckets_come_back_as_they_were_counted(tmp_path):
     buckets = tensorboard.histograms.bucket_counts(jnp.array([0.0, 1.0, 1.5, 4.0]), num_buckets=4)
     nothing = tensorboard.histograms.bucket_counts(jnp.array([jnp.nan]))

@@ -40,6 +40,7 @@ def test_workers_do_not_change_the_weights(parts, whole, num_workers):
     assert_same_run(run(parts, make_loader(num_workers=num_workers)), whole)
 
 
+@pytest.mark.slow
 def test_batches_that_are_transferred_ahead_give_the_same_weights(parts, whole, monkeypatch):
     """As on an accelerator."""
     monkeypatch.setattr(_batches, "_transferred", put_on_devices)
@@ -139,6 +140,7 @@ def test_a_loader_evaluates_a_run(parts, whole):
         assert ours[1][-1]["test/loss"] == pytest.approx(whole[1][-1]["test/loss"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_stopped_in_the_middle_of_an_epoch_goes_on_with_the_next_batch(
     parts, whole, tmp_path, monkeypatch
 ):

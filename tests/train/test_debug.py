@@ -152,6 +152,7 @@ def test_a_trace_holds_the_steps_that_were_asked_for_by_number(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_trace_that_cannot_be_is_refused(tmp_path):
     step, state = make_step(Net())
     for steps in [(3, 3), (-1, 2), (5, 2)]:

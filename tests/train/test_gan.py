@@ -91,6 +91,7 @@ def with_weights(state, case, draw):
     return state.replace(generator=player("generator"), discriminator=player("discriminator"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "loss", "output_activation"),
     [
@@ -114,6 +115,7 @@ def test_a_hundred_steps_of_the_books_loop_equal_pytorch(case, loss, output_acti
     assert abs(found[-1] - found[0]).max() > 0.005
 
 
+@pytest.mark.slow
 def test_ten_steps_of_dcgan_equal_pytorch():
     shape = (DCGAN["size"], DCGAN["size"], DCGAN["channels"])
     generator = models.DCGANGenerator(shape, DCGAN["latents"], DCGAN["features"])
@@ -202,6 +204,7 @@ def make_data(number, seed=0):
     }
 
 
+@pytest.mark.slow
 def test_the_initial_state_is_a_function_of_the_key():
     _, state, _ = setup(3)
     _, again, _ = setup(3)
@@ -214,6 +217,7 @@ def test_the_initial_state_is_a_function_of_the_key():
     np.testing.assert_array_equal(jax.random.key_data(state.key), drawn_from[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{"penalty": adversarial.r1(3.0)}, {"separate_updates": True, "fresh_noise": False}],
@@ -248,6 +252,7 @@ class Constant(linen.Module):
         return jnp.broadcast_to(self.param("output", linen.initializers.zeros, ()), (len(x), 1))
 
 
+@pytest.mark.slow
 def test_a_constant_discriminator_has_the_ideal_losses():
     nets, still = (models.DenseGenerator((), (2, 2, 1), 3), Constant()), (optax.sgd(0.0),) * 2
     state = init(Players(*nets, *still, adversarial.hinge()))
@@ -272,6 +277,7 @@ def test_a_constant_discriminator_has_the_ideal_losses():
         np.testing.assert_allclose((found["real_loss"] + found["fake_loss"]) / 2, ideal, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_one_update_on_both_losses_adds_their_gradients():
     """Of a discriminator without statistics that the first pass would change for the second."""
     generator, discriminator = (
@@ -315,6 +321,7 @@ def test_one_update_on_both_losses_adds_their_gradients():
     assert largest_difference(both["discriminator"], discriminator_gradients) < 1e-6
 
 
+@pytest.mark.slow
 def test_the_generator_is_updated_every_kth_step():
     tx = (optim.adam(0.1), optim.adam(0.01))
     step, state, _ = setup(optimizers=tx, discriminator_steps=3)
@@ -335,6 +342,7 @@ def test_the_generator_is_updated_every_kth_step():
     }
 
 
+@pytest.mark.slow
 def test_noise_depends_on_the_step_and_differs_between_the_players():
     seen = []
 
@@ -356,6 +364,7 @@ def test_noise_depends_on_the_step_and_differs_between_the_players():
     assert len(sets) == 4  # two players, two steps; the repeated one drew the same
 
 
+@pytest.mark.slow
 def test_labels_condition_both_players_and_are_drawn_evenly():
     class Teller(Generator):
         """Puts the label into its images."""
@@ -393,6 +402,7 @@ def test_labels_condition_both_players_and_are_drawn_evenly():
     assert asked[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 0, 1, 2]
 
 
+@pytest.mark.slow
 def test_the_generators_average_is_the_mean_of_its_weights():
     ema = optim.ema(optim.adam(0.05), 0.75)
     step, state, players = setup(optimizers=(ema, optim.adam(0.05)))
@@ -481,6 +491,7 @@ def test_augmentation_moves_cuts_and_colors_and_passes_gradients():
     np.testing.assert_allclose(gradient.sum(), 20 * 8 * 8 * 3 * 0.75, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_real_and_generated_examples_are_augmented():
     def blank(key, image):
         return 0.0 * image
@@ -577,6 +588,7 @@ def test_the_step_is_traced_once_for_three_steps():
     assert int(state.step) == 3
 
 
+@pytest.mark.slow
 def test_a_diverged_player_is_named_and_the_state_before_it_saved(tmp_path):
     nets = (models.DenseGenerator((2,), (2, 2, 1), 3), models.DenseDiscriminator((2,)))
     players = Players(*nets, optax.sgd(1e30), optax.sgd(1e30), adversarial.wasserstein())
@@ -619,6 +631,7 @@ def test_batches_that_do_not_fit_are_refused(change, message):
         jax.eval_shape(step, state, batch)
 
 
+@pytest.mark.slow
 def test_uint8_examples_are_preprocessed():
     step, state, _ = setup(preprocess=transforms.to_float)
     batch = make_data(4)
@@ -667,6 +680,7 @@ class Deterministic(Plain):
         return linen.Dense(self.num_outputs)(x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", [Plain, Deterministic])
 def test_networks_whose_call_has_no_train(network):
     tx, loss = optim.sgd(0.1), adversarial.non_saturating()

@@ -130,6 +130,7 @@ def test_one_epoch_is_a_python_loop_over_slices(parts):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_callers_state_stays_valid(parts):
     run(parts, num_epochs=1)
     assert float(jax.tree.leaves(parts[2].params)[0].sum()) == pytest.approx(
@@ -254,6 +255,7 @@ def test_resumed_after_an_epoch_equals_uninterrupted(parts, uninterrupted, tmp_p
     assert read_rows(tmp_path) == history
 
 
+@pytest.mark.slow
 def test_resumed_in_the_middle_of_an_epoch_equals_uninterrupted(
     parts, uninterrupted, tmp_path, monkeypatch
 ):
@@ -277,6 +279,7 @@ def test_resumed_in_the_middle_of_an_epoch_equals_uninterrupted(
     assert without_times(history) == without_times(uninterrupted[1])
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_checkpoint_costs_only_time(parts, uninterrupted, tmp_path):
     run(parts, num_epochs=2, workdir=tmp_path, save_every_seconds=0)
     newest = tmp_path / "checkpoints/last/10"
@@ -297,6 +300,7 @@ def test_resuming_a_finished_run_changes_nothing(parts, tmp_path):
     assert again_history == history == read_rows(tmp_path)
 
 
+@pytest.mark.slow
 def test_more_epochs_can_be_asked_of_a_finished_run(parts, uninterrupted, tmp_path):
     run(parts, num_epochs=1, workdir=tmp_path)
     state, _ = run(parts, num_epochs=3, workdir=tmp_path, resume=True)
@@ -391,6 +395,7 @@ def test_a_loss_that_diverges_is_named():
         run(parts)
 
 
+@pytest.mark.slow
 def test_early_stopping_counts_epochs_without_a_better_one(parts):
     rate_zero = setup(models.MLP((4, 2)), optim.sgd(0.0))
     _, history = run(rate_zero, num_epochs=10, patience=3)
@@ -449,6 +454,7 @@ def test_rows_every_few_steps(parts, uninterrupted):
     assert history[-1]["test/loss"] == uninterrupted[1][-1]["test/loss"]
 
 
+@pytest.mark.slow
 def test_a_run_of_steps_is_continued(parts, uninterrupted, tmp_path):
     steps = {"num_epochs": None, "eval_every": 5, "workdir": tmp_path}
     _, history = run(parts, num_steps=7, **steps)
@@ -475,6 +481,7 @@ def test_lengths_that_are_refused(parts, change, message):
         run(parts, **change)
 
 
+@pytest.mark.slow
 def test_leftover_gradients_are_applied_at_the_end_of_an_epoch():
     """5 batches an epoch, updates after 3 and 2 of them, in run and in fit."""
     parts = setup(models.MLP((4, 2)), optim.recipe(optim.sgd, 0.1, accumulate=3))
@@ -508,6 +515,7 @@ def make_eval_at(losses_by_step):
 SCRIPTED = [9, 9, 9, 9, 9, 3, 9, 9, 9, 9, 1, 9, 9, 9, 9, 2, 9, 9, 9, 9, 4]  # best at step 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_folder", [False, True])
 def test_the_best_state_is_returned(parts, tmp_path, with_folder):
     step, _, state = parts
@@ -523,6 +531,7 @@ def test_the_best_state_is_returned(parts, tmp_path, with_folder):
         assert int(last.step) == 20
 
 
+@pytest.mark.slow
 def test_the_best_state_survives_an_interruption(parts, tmp_path):
     step, _, state = parts
     scripted = (step, make_eval_at(SCRIPTED), state)
@@ -537,6 +546,7 @@ def test_the_best_state_survives_an_interruption(parts, tmp_path):
     assert_same(ours, run(scripted, num_epochs=2)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("best", [False, True])
 def test_the_test_set_is_evaluated_once_at_the_end(parts, uninterrupted, tmp_path, best):
     step, eval_fn, state = parts
@@ -616,6 +626,7 @@ def test_a_sharded_loader_is_refused(parts, name):
 # Losses and other metrics
 
 
+@pytest.mark.slow
 def test_an_infinite_metric_does_not_stop_the_run(parts, tmp_path):
     step, eval_fn, state = parts
 
@@ -648,6 +659,7 @@ def test_the_exit_status_is_that_of_the_signal(parts, number, status):
     assert raised.value.exit_status == status
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_folder", [False, True])
 def test_ctrl_c_in_a_notebook_returns_the_state(
     parts, uninterrupted, tmp_path, monkeypatch, capsys, with_folder
@@ -671,6 +683,7 @@ def test_ctrl_c_in_a_notebook_returns_the_state(
 # A resumed run, and the process
 
 
+@pytest.mark.slow
 def test_a_changed_constant_is_followed_and_printed(tmp_path, capsys):
     slow, fast = (setup(models.MLP((4, 2)), optim.sgd(rate)) for rate in (0.1, 0.001))
     run(slow, num_epochs=1, workdir=tmp_path)
@@ -688,6 +701,7 @@ def test_a_description_is_written_before_training(parts, tmp_path):
     assert len(run(parts, workdir=tmp_path, description={"a": [1]}, hooks=[read])[1]) == 1
 
 
+@pytest.mark.slow
 def test_steps_and_their_programs_are_freed():
     def once():
         step, eval_fn, state = setup(models.MLP((4, 2)), optim.sgd(0.1))

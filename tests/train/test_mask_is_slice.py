@@ -71,6 +71,7 @@ def start(loss_fn, arrays, tx):
     return train.init_state(loss_fn, tx, 0, arrays)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(24))
 def test_loss_gradient_and_metrics(seed):
     loss_fn, whole, rows = make_case(seed)
@@ -88,6 +89,7 @@ def test_loss_gradient_and_metrics(seed):
     assert largest_difference(gradients, expected_gradients) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_evaluation_of_arrays_and_loaders_in_batches_of_any_size(seed):
     loss_fn, whole, rows = make_case(seed)
@@ -104,6 +106,7 @@ def test_evaluation_of_arrays_and_loaders_in_batches_of_any_size(seed):
         assert train.evaluate(eval_fn, state, loader) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_training_by_run_fit_and_loader_agrees_with_steps_by_hand(seed):
     """Two epochs in the order of the data; by hand, every batch is cut to what counts."""
@@ -195,6 +198,7 @@ def parts_of(name):
     return loss_fn, train.make_step(loss_fn, tx), train.init_state(loss_fn, tx, 0, NUMBERS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["norm", "loss", "masked"])
 def test_no_padding_reaches_training(name):
     _, step, state = parts_of(name)
@@ -213,6 +217,7 @@ def test_no_padding_reaches_training(name):
     assert history[0]["train/loss"] == pytest.approx(float(table["train/loss"][0]), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["norm", "loss", "masked"])
 @pytest.mark.parametrize("resident", [True, False])
 @pytest.mark.parametrize("pad_last", [True, False])
@@ -245,6 +250,7 @@ def test_no_padding_reaches_an_evaluation():
         assert found["loss"] == pytest.approx(expected["loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_with_a_short_last_batch_resumes_bitwise(tmp_path):
     _, step, state = parts_of("norm")
     options = {"batch_size": 4, "key": jax.random.key(1), "progress": False}

@@ -68,6 +68,7 @@ def test_lbfgs_equals_a_loop_written_for_optax():
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_rate_of_optaxs_plateau_falls():
     plateau = optax.contrib.reduce_on_plateau(patience=1, factor=0.5, rtol=0.9)
     step, state = make_parts(optax.chain(optim.sgd(1e-3), plateau))
@@ -76,6 +77,7 @@ def test_the_rate_of_optaxs_plateau_falls():
     assert float(state.opt_state[1].scale) < 1.0
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_scaled_is_passed_unscaled():
     def read():
         def update(updates, state, params=None, *, value, grad, value_fn, **extra_args):

@@ -166,6 +166,7 @@ def test_dropout_repeats_from_the_same_state_and_differs_between_steps(parts):
 # Training and evaluation
 
 
+@pytest.mark.slow
 def test_training_updates_the_statistics_and_evaluation_uses_them_without_dropout(parts):
     model, loss_fn, step, state = parts
     after, _ = step(state, BATCH)
@@ -344,6 +345,7 @@ def test_a_step_is_hashed_by_identity_weakly_referenced_and_immutable():
         step.network = None
 
 
+@pytest.mark.slow
 def test_a_step_and_its_evaluation_carry_the_network_of_their_loss(parts):
     model, loss_fn, _, state = parts
     step, eval_step = train.make_step(loss_fn, optax.sgd(1.0)), train.make_eval(loss_fn)
@@ -465,6 +467,7 @@ def test_what_a_loss_function_needs_for_its_state(args, message):
         train.init_state(Loss(loss_fn.fn), optax.sgd(0.1), 0, BATCH)
 
 
+@pytest.mark.slow
 def test_a_model_applied_by_hand_equals_the_one_in_supervised(parts):
     model, loss_fn, _, state = parts
     _, (expected_state, expected) = loss_fn(

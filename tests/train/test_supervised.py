@@ -38,6 +38,7 @@ def test_ignored_labels_are_slices_left_out():
     assert float(whole["accuracy"].count) == 4
 
 
+@pytest.mark.slow
 def test_another_label_can_be_the_ignored_one():
     batch = {"image": IMAGES, "label": jnp.array([0, 2, 1, 0, 2, 0])}
     options = {"metrics": {"accuracy": metrics.accuracy}, "ignore_label": 0}
@@ -52,6 +53,7 @@ def test_another_label_can_be_the_ignored_one():
     assert float(results["loss"].count) == float(results["accuracy"].count) == 3
 
 
+@pytest.mark.slow
 def test_labels_beyond_the_outputs_are_named(tmp_path):
     _, loss_fn, state = make()
     step, eval_fn = train.make_step(loss_fn, optim.sgd(0.1)), train.make_eval(loss_fn)
@@ -88,6 +90,7 @@ def test_class_weights_divide_by_the_weights_of_the_labels():
     assert float(results["loss"].count) == 13
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mix", [transforms.mixup(1.0), transforms.cutmix(1.0)])
 def test_mixed_examples_share_their_losses(mix):
     model, loss_fn, state = make(mix=mix)
@@ -117,6 +120,7 @@ def test_a_penalty_is_in_the_loss_but_not_in_the_metric():
     assert float(value) == pytest.approx(float(results["loss"].total / 6))
 
 
+@pytest.mark.slow
 def test_the_average_of_the_weights_is_evaluated_where_asked():
     tx = optim.ema(optim.sgd(0.5), 0.5)
     model = models.MLP((3,))

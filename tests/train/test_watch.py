@@ -103,6 +103,7 @@ def test_watching_changes_no_bit_of_the_training(plain, watched):
         }
 
 
+@pytest.mark.slow
 def test_looks_are_taken_before_the_same_batches_of_each_epoch(watched):
     accumulator = accumulate(watched[0])
     tags = accumulator.Tags()
@@ -228,6 +229,7 @@ def test_few_examples_that_count_are_shown_as_far_as_they_go(parts, tmp_path):
     assert set(tags) == {"worst_classified", "confusion_matrix", "embeddings/pca"}  # no t-SNE of 3
 
 
+@pytest.mark.slow
 def test_what_a_checkpoint_has_seen_is_in_the_events(parts, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "_next_chunk", lambda chunk, seconds: 1)
     original, found = loop.RunFolder.save, []
@@ -253,6 +255,7 @@ def test_true_takes_all_layers_that_there_are(parts):
     assert watch.filters == ("conv",)
 
 
+@pytest.mark.slow
 def test_the_survey_counts_every_example_and_finds_the_worst(parts, plain):
     step, _, _ = parts
     state = plain[0]
@@ -479,6 +482,7 @@ def test_what_a_watch_needs_of_the_run_is_said_before_the_first_step(parts, tmp_
         run(parts, workdir=tmp_path / "file" / "run", watch=train.Watch())
 
 
+@pytest.mark.slow
 def test_an_error_in_the_thread_that_writes_stops_the_run(parts, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")

@@ -137,6 +137,7 @@ def affine(image, *args, **kwargs):
     return transforms.random_affine(*args, **kwargs)(jax.random.key(0), image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", IMAGES)
 def test_affine_that_does_nothing_is_the_identity(dtype):
     image = IMAGES[dtype][0]

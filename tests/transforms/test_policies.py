@@ -99,6 +99,7 @@ def operation():
     return jax.jit(functools.partial(apply_operation, interpolation="nearest", fill=5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_is_the_function_of_its_name(name):
     by_hand = jax.jit(BY_HAND[name])
@@ -141,6 +142,7 @@ def test_trivial_augment_draws_operation_magnitude_and_sign_evenly():
     assert (np.abs(counts - expected) < 5 * np.sqrt(expected)).all()
 
 
+@pytest.mark.slow
 def test_rand_augment_applies_operations_of_one_magnitude():
     column = rand_augment_table(31, 20, 24)[:, 20:21]
     flat = possible(np.repeat(column, 2, axis=1))
@@ -212,6 +214,7 @@ def test_imagenet_evaluation_chain_is_that_of_torchvision_with_pillow():
     assert jax.eval_shape(transforms.imagenet_eval(), large).shape == (2, 224, 224, 3)
 
 
+@pytest.mark.slow
 def test_imagenet_training_chain_crops_flips_and_normalizes():
     # A picture whose columns brighten to the right: the chain shows the crop's ends and the flip.
     ramp = np.broadcast_to(np.arange(200, dtype=np.uint8).reshape(1, -1, 1), (150, 200, 3))

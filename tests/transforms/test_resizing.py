@@ -132,6 +132,7 @@ def test_resize_errors(call, message):
         call()
 
 
+@pytest.mark.slow
 def test_uint8_resize_rounds_halves_up():
     """As Pillow and torch: the mean of 0 and 5 is 3, that of 1 and 2 is 2."""
     image = jnp.array([[0, 5], [1, 2]], jnp.uint8)[..., None]

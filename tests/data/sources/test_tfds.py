@@ -97,6 +97,7 @@ def test_prepares_from_manual_dir_without_a_network(tmp_path, small_official_set
     np.testing.assert_array_equal(again.train["image"], dataset.train["image"])
 
 
+@pytest.mark.slow
 def test_the_stock_name_reads_what_was_prepared(tmp_path, small_official_set):
     import tensorflow_datasets as tfds
 
