@@ -15,6 +15,7 @@ def start(key):
     return train.init_state(MODEL, TX, key, jnp.zeros((1, 4)))
 
 
+@pytest.mark.slow
 def test_a_state_is_shown_in_four_lines():
     expected = (
         "  params: 58 values in 4 arrays\n  model_state: empty\n  opt_state: 117 values in 9 arrays"

@@ -48,6 +48,7 @@ def test_the_report_is_printed_and_the_variables_are_written(weights, tmp_path, 
     assert metadata["source"] == "weights.safetensors"
 
 
+@pytest.mark.slow
 def test_a_new_head_another_dtype_and_new_names(weights, tmp_path, capsys):
     path, variables = weights
     out = tmp_path / "variables.safetensors"

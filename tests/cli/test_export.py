@@ -14,6 +14,8 @@ from jaxdl.export import onnx as onnx_export
 from jaxdl.interop import params_from_torch, read_variables, read_weights
 from jaxdl.interop.weight_files import read_metadata
 
+pytestmark = pytest.mark.slow  # all share one run
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
@@ -21,7 +23,6 @@ def run(tmp_path_factory):
     return folder, *make_run(folder)
 
 
-@pytest.mark.slow
 def test_a_run_becomes_a_bundle_with_a_card(run, tmp_path, capsys):
     folder, state, history, _ = run
     arguments = ["export", str(folder), "--to", "bundle", "--out", str(tmp_path / "b")]
@@ -44,6 +45,7 @@ def test_a_run_becomes_a_bundle_with_a_card(run, tmp_path, capsys):
     assert "exists already; choose a new folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_without_the_data_the_stored_evaluation_counts(run, tmp_path, capsys):
     folder, state, *_ = run
     description = json.loads((folder / "model.json").read_text())

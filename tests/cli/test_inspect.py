@@ -10,6 +10,8 @@ from jaxdl.cli.inspect import make_tree
 from jaxdl.export import write_stablehlo
 from jaxdl.interop import write_safetensors
 
+pytestmark = pytest.mark.slow  # all share one run
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
@@ -28,7 +30,6 @@ def line_of(text, name):
     return line.split()
 
 
-@pytest.mark.slow
 def test_a_run_shows_model_step_metrics_and_tree(run, capsys):
     folder, state, history, _ = run
     shown = inspect(capsys, folder, "--checkpoint", "last")
@@ -53,7 +54,6 @@ def test_a_run_shows_model_step_metrics_and_tree(run, capsys):
     assert "checkpoints/best/" in inspect(capsys, folder)
 
 
-@pytest.mark.slow
 def test_the_tree_can_be_cut_and_filtered(run, capsys):
     folder, *_ = run
     shown = inspect(capsys, folder, "--depth", "1", "--filter", "^params")
@@ -64,6 +64,7 @@ def test_the_tree_can_be_cut_and_filtered(run, capsys):
     assert "--filter 'absent' matches no name" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_checkpoints_alone(run, capsys):
     folder, state, *_ = run
     shown = inspect(capsys, folder / "checkpoints" / "last")

@@ -15,6 +15,8 @@ from jaxdl import checkpoint, interop
 from jaxdl.__main__ import main
 from jaxdl.export import load_exported
 
+pytestmark = pytest.mark.slow  # all share one run
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
@@ -33,7 +35,6 @@ def expected(run):
     return np.asarray(own_network.Net().apply(variables, rule(images), train=False))
 
 
-@pytest.mark.slow
 def test_the_run_describes_its_model(run):
     description = json.loads((run / "model.json").read_text())
     assert description["model"] == {"class": "__main__:Net", "fields": {}}
@@ -42,7 +43,6 @@ def test_the_run_describes_its_model(run):
     assert (run / "forward.stablehlo").stat().st_size < 20_000  # without weights
 
 
-@pytest.mark.slow
 def test_predict_and_inspect(run, expected, tmp_path, capsys):
     images, labels = digits().test["image"][:5], digits().test["label"][:5]
     for index, (image, label) in enumerate(zip(images, labels, strict=True)):
@@ -57,7 +57,6 @@ def test_predict_and_inspect(run, expected, tmp_path, capsys):
     assert "__main__:Net" in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_a_bundle_runs_without_the_code(run, expected, tmp_path):
     assert main(["export", str(run), "--to", "bundle", "--out", str(tmp_path / "bundle")]) == 0
     np.save(tmp_path / "images.npy", digits().test["image"])
@@ -81,6 +80,7 @@ numpy.save({str(tmp_path / "out.npy")!r}, bundle.outputs(numpy.load("images.npy"
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "bundle" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_stablehlo_and_safetensors(run, expected, tmp_path):
     images = digits().test["image"]
     program, weights = tmp_path / "model.stablehlo", tmp_path / "variables.safetensors"

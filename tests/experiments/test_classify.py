@@ -85,6 +85,7 @@ def test_every_option_trains_and_a_run_is_resumed_with_its_own(tmp_path, monkeyp
     assert (workdir / "config.json").read_bytes() == saved
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", typing.get_args(HINTS["model"]))
 def test_every_model_gives_a_logit_per_class(model):
     network = classify.make_model(classify.Config(model=model), 7)

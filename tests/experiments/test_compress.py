@@ -8,6 +8,8 @@ from PIL import Image
 import compress
 from jaxdl import interop
 
+pytestmark = pytest.mark.slow  # all share one run
+
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
@@ -18,7 +20,6 @@ def results(tmp_path_factory):
     return {row["weights"]: row for row in rows}, folder / "out"
 
 
-@pytest.mark.slow
 def test_half_precision_and_int8_are_smaller_and_cost_little(results):
     rows, _ = results
     first = rows["float32"]
@@ -29,7 +30,6 @@ def test_half_precision_and_int8_are_smaller_and_cost_little(results):
         assert 0 < abs(rows[name]["loss"] - first["loss"]) < 0.01
 
 
-@pytest.mark.slow
 def test_pruning_is_seen_in_the_zeros_and_in_the_zipped_size(results):
     rows, _ = results
     assert rows["float32"]["sparsity"] < 0.01
@@ -39,6 +39,7 @@ def test_pruning_is_seen_in_the_zeros_and_in_the_zipped_size(results):
     assert rows["pruned_50_int8"]["zipped"] < rows["int8"]["zipped"]
 
 
+@pytest.mark.slow
 def test_files_table_and_picture_are_left(results):
     rows, folder = results
     arrays = interop.read_weights(folder / "int8.safetensors")

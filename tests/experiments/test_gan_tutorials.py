@@ -24,6 +24,7 @@ def test_the_game_goes_the_way_of_the_book():
     np.testing.assert_allclose(radius[1:] / radius[:-1], 1.00498756, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_other_updates_circle_or_reach_the_equilibrium(tmp_path):
     radius = gan_game.main(gan_game.Config(workdir=tmp_path))
     assert radius["momentum 0.5"] > 1e3  # momentum makes it worse

@@ -15,6 +15,8 @@ from jaxdl import train as training
 from jaxdl.train.watch._probes import make_embedding, make_statistics
 from jaxdl.train.watch.options import resolve
 
+pytestmark = pytest.mark.slow  # all share one run
+
 
 def make_dataset(num_train=40, num_test=27):
     """A class is the brightness of a square."""
@@ -36,7 +38,6 @@ def trained(tmp_path_factory):
     return folder, experiment.train(cfg, make_dataset())[1][-1]["test/accuracy"]
 
 
-@pytest.mark.slow
 def test_every_test_image_counts(trained):
     folder, accuracy = trained
     assert round(accuracy * 27) == pytest.approx(accuracy * 27, abs=1e-4)  # of 27, not of 16
@@ -65,6 +66,7 @@ def test_defaults_are_the_sources():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_eight_tensors_make_eight_histograms_twice_and_eight_norms(trained):
     tags = accumulate(trained[0]).Tags()
     parameters = [tag for tag in tags["histograms"] if tag.startswith("parameters/")]
@@ -149,6 +151,7 @@ def test_the_lists_are_those_of_the_source():
     assert {(h.learning_rate, h.num_epochs) for h in three} == {(1e-4, 3)}
 
 
+@pytest.mark.slow
 def test_a_graph_and_statistics_of_the_full_model_are_asked_for():
     model = models.ConvNet()
     loss_fn = training.supervised(model, losses.cross_entropy)

@@ -11,6 +11,8 @@ import sweep
 from jaxdl import config
 from jaxdl.cli.compare import config_differences, read_runs
 
+pytestmark = pytest.mark.slow  # all share one run
+
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
@@ -25,7 +27,6 @@ def swept(tmp_path_factory):
     return sweep.main(cfg), cfg.workdir
 
 
-@pytest.mark.slow
 def test_the_better_rate_goes_on_and_learns(swept):
     result, folder = swept
     assert list(result.num_epochs) == [1, 1, 1, 1, 3, 3, 3, 3]
@@ -42,7 +43,6 @@ def test_the_better_rate_goes_on_and_learns(swept):
     assert np.asarray(Image.open(folder / "heat_map.png").convert("L")).std() > 20
 
 
-@pytest.mark.slow
 def test_members_can_be_compared(swept):
     _, folder = swept
     members = sorted((folder / "members").iterdir())
@@ -53,6 +53,7 @@ def test_members_can_be_compared(swept):
     }
 
 
+@pytest.mark.slow
 def test_a_sweep_that_has_ended_is_read_again(swept):
     result, folder = swept
     again = sweep.main(

@@ -89,6 +89,7 @@ def test_it_learns_bigrams_and_leaves_pictures_and_sentences(
     assert bad.split()[1] == "negative"
 
 
+@pytest.mark.slow
 def test_another_seed_draws_other_weights_and_another_order(monkeypatch):
     monkeypatch.setattr(
         text_classification, "run", lambda step, state, data, *, key, **_: (state, key)

@@ -126,6 +126,7 @@ def test_sine_fit_comes_near_the_best_quartic(tmp_path):
     assert_picture(tmp_path / "run" / "fit.png", "#0072B2", "#D55E00", "#333333")
 
 
+@pytest.mark.slow
 def test_sine_fit_counts_its_steps_to_the_last(tmp_path):
     history = call(sine_fit, tmp_path / "run", num_steps=50, report_every=20, noise=0.0)
     assert [row["step"] for row in history] == [20, 40, 50]

@@ -29,6 +29,7 @@ def change(path, **values):
     (path / "config.json").write_text(json.dumps({**config, **values}))
 
 
+@pytest.mark.slow
 def test_a_bundle_gives_what_the_model_gives(saved):
     path, model, variables = saved
     bundle = jaxdl.load_bundle(path)

@@ -13,6 +13,8 @@ from jaxdl import export
 from jaxdl.export.bundle import bundle_of
 from jaxdl.export.from_run import read_run
 
+pytestmark = pytest.mark.slow  # all share one run
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
@@ -20,7 +22,6 @@ def trained(tmp_path_factory):
     return folder, *make_run(folder, ema=0.9)
 
 
-@pytest.mark.slow
 def test_a_run_becomes_a_bundle_with_the_weights_that_were_evaluated(trained):
     folder, state, history, description = trained
     run = read_run(folder, which="last")
@@ -36,7 +37,6 @@ def test_a_run_becomes_a_bundle_with_the_weights_that_were_evaluated(trained):
     assert accuracy == pytest.approx(history[-1]["test/accuracy"])
 
 
-@pytest.mark.slow
 def test_results_by_class_are_those_of_the_same_weights(trained, tmp_path):
     folder = shutil.copytree(trained[0], tmp_path / "run")
     step, matrix = int(trained[1].step), np.diag(np.arange(1, 11))
@@ -47,6 +47,7 @@ def test_results_by_class_are_those_of_the_same_weights(trained, tmp_path):
     assert export.open_model(folder, which="last").config["by_class"] == []
 
 
+@pytest.mark.slow
 def test_a_run_that_does_not_say_what_its_model_is(trained, tmp_path):
     folder = shutil.copytree(trained[0], tmp_path / "run")
     (folder / "model.json").unlink()

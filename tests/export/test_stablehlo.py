@@ -121,6 +121,7 @@ def test_several_outputs_are_compared_one_by_one(tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_damaged_files_are_refused(written, tmp_path):
     content = written[0].read_bytes()
     path = tmp_path / "damaged"

@@ -13,8 +13,9 @@ from jaxdl.generative import report
 from jaxdl.losses import adversarial
 from jaxdl.train import Players
 
+pytestmark = pytest.mark.slow  # all share one run
 
-@pytest.mark.slow
+
 def test_real_images_are_near_and_noise_is_far(digits, reference):
     images = digits.train["image"][:360] / np.float32(255)
     labels = digits.train["label"][:360]
@@ -30,7 +31,6 @@ def test_real_images_are_near_and_noise_is_far(digits, reference):
     assert not real["collapsed"]
 
 
-@pytest.mark.slow
 def test_one_repeated_image_is_a_collapse(digits, reference):
     images = np.repeat(digits.test["image"][:1], 50, axis=0) / np.float32(255)
     row = generative.measure(reference, images)
@@ -39,6 +39,7 @@ def test_one_repeated_image_is_a_collapse(digits, reference):
     assert "conditional_accuracy" not in row
 
 
+@pytest.mark.slow
 def test_images_outside_the_unit_interval_are_refused(reference):
     with pytest.raises(ValueError, match=r"must lie in \[0, 1\], got -1 to"):
         generative.measure(reference, np.linspace(-1, 1, 640).reshape(10, 8, 8, 1))
@@ -64,7 +65,6 @@ def make_hook(monkeypatch, reference, images, **options):
     return generative.make_hook(reference, players, jax.random.key(0), num_epochs=3, **options)
 
 
-@pytest.mark.slow
 def test_the_hook_writes_one_row_per_epoch_and_a_last_one(tmp_path, monkeypatch, digits, reference):
     lines = []
     images = sorted_by_class(digits, 60)
@@ -86,6 +86,7 @@ def test_too_few_samples_are_refused_before_training(monkeypatch, reference):
         make_hook(monkeypatch, reference, None, num_samples=39)
 
 
+@pytest.mark.slow
 def test_the_hook_reports_a_collapse(monkeypatch, digits, reference):
     lines = []
     images = sorted_by_class(digits, 1).repeat(9, axis=0)
@@ -94,7 +95,6 @@ def test_the_hook_reports_a_collapse(monkeypatch, digits, reference):
     assert "collapsed, images by class [9, 0, 0" in lines[-1]
 
 
-@pytest.mark.slow
 def test_the_same_step_draws_the_same_images(reference):
     players = Players(
         models.DenseGenerator((4,), (8, 8, 1)), models.DenseDiscriminator((4,)),

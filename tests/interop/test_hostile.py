@@ -32,6 +32,8 @@ from jaxdl.interop import write_safetensors
 READER = Path(__file__).resolve().parents[1] / "helpers" / "hostile_reader.py"
 MEBI = 2**20
 
+pytestmark = pytest.mark.slow  # all read what one process made
+
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory):
@@ -71,7 +73,6 @@ def victim_of(folder):
     return folder / "victim"
 
 
-@pytest.mark.slow
 def test_nothing_is_run_or_opened_and_memory_is_bounded(everything):
     folder, results = everything
     assert len(results) > 1600
@@ -213,7 +214,6 @@ def write_pickles(folder):
         archive(folder / name, program, records={"archive/data/0": bytes(16)})
 
 
-@pytest.mark.slow
 @of_kind("pickles")
 def test_every_call_is_refused_by_its_name(results):
     refused = 0

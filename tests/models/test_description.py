@@ -65,6 +65,7 @@ def test_any_dtype_of_raw_inputs(tmp_path, dtype):
     assert bundle.class_names == ("0", "1", "2")
 
 
+@pytest.mark.slow
 def test_a_regression_has_no_class_names(tmp_path):
     def loss(outputs, targets):
         return ((outputs - targets) ** 2).mean(-1)
@@ -83,6 +84,7 @@ def test_what_is_given_comes_first(tmp_path):
     assert export.open_model(tmp_path).class_names == ("a", "b", "c")
 
 
+@pytest.mark.slow
 def test_a_described_model_of_jaxdl_needs_no_program(tmp_path):
     model = models.MLP((3,))
     rule = export.Preprocessing((2, 2, 1))

@@ -295,6 +295,7 @@ def test_labels_matter_and_each_to_its_own_example_only(case):
         assert changed.tolist() == [False, True, False]
 
 
+@pytest.mark.slow
 def test_a_concatenated_label_is_a_map_of_its_own():
     """Its map is one at every pixel: the first convolution sees the sum of its kernel there."""
     model = models.DCGANDiscriminator(1, num_classes=2, condition="concatenate")
@@ -329,6 +330,7 @@ def test_a_projection_adds_the_product_of_embedding_and_maps():
 # Statistics without padding
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "shape"),
     [

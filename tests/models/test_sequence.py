@@ -215,6 +215,7 @@ def test_parameters_are_those_of_the_table_and_the_dense_layers():
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == expected
 
 
+@pytest.mark.slow
 def test_more_padding_changes_nothing_and_a_text_of_padding_has_the_mean_zero():
     model = EmbeddingClassifier(5, features=3)
     variables = model.init(jax.random.key(0), TOKENS)

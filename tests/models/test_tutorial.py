@@ -78,6 +78,7 @@ def test_the_polynomial_has_the_coefficients_of_the_dense_layer_lowest_first():
     np.testing.assert_allclose(outputs, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_polynomial_of_a_batch_of_one_and_in_bfloat16():
     rng = np.random.default_rng(0)
     kernel, bias = rng.normal(size=(10, 5)), rng.normal(size=5)
@@ -183,6 +184,7 @@ def test_a_member_of_a_sweep_over_seeds_trains_as_alone(name):
     assert len(np.unique(loss[:, 0])) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_three_steps_are_traced_once_and_a_batch_of_one_works(name):
     data, tx, traces = data_of(name), optim.sgd(0.01), 0

@@ -100,6 +100,7 @@ def test_buckets_come_back_as_they_were_counted(tmp_path):
     assert accumulate(tmp_path).Tags()["histograms"] == ["weights"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

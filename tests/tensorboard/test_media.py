@@ -34,6 +34,7 @@ def test_bytes_come_back_as_they_were(channels, tmp_path):
     np.testing.assert_array_equal(pixels, image[..., 0] if channels == 1 else image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, np.float64])
 def test_floating_point_is_rounded_to_bytes(dtype, tmp_path):
     too_much = 1.0001 if dtype == np.float64 else 1.0  # by rounding

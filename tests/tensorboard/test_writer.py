@@ -208,6 +208,7 @@ def test_a_dead_thread_is_an_error_and_never_waited_for(tmp_path):
             writer.flush()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_dies_while_the_queue_is_full_is_not_waited_for(tmp_path):
     def fail(event):

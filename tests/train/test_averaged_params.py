@@ -83,12 +83,14 @@ def test_statistics_may_be_large():
     np.testing.assert_allclose(renewed["var"], parts.var(1).mean(0), rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_without_an_average_there_is_nothing_to_renew():
     loss_fn, state = trained(Small(), optim.sgd(0.5))
     with pytest.raises(ValueError, match="found 0"):
         train.with_averaged_params(loss_fn, state, {"x": X, "y": Y})
 
 
+@pytest.mark.slow
 def test_batches_of_an_evaluation_draw_different_numbers():
     def draw(state, batch):
         return {"drawn": mean(jax.random.normal(state.key, batch["x"].shape[:1]))}

@@ -47,6 +47,7 @@ def test_batches_that_are_transferred_ahead_give_the_same_weights(parts, whole, 
     assert_same_run(run(parts, make_loader(num_workers=1)), whole)
 
 
+@pytest.mark.slow
 def test_streamed_is_a_python_loop_over_the_batches(parts, whole):
     step, _, expected = parts
     step = jax.jit(step)
@@ -287,6 +288,7 @@ def embed(state, batch):
     return Sum(state.step + 1, state.total + total.total), {"loss": total}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["windows", "subset"])
 @pytest.mark.parametrize("stride", [1, 3])
 def test_windows_are_cut_on_the_device(kind, stride):

@@ -440,6 +440,7 @@ def test_samples_do_not_depend_on_the_batch_size_but_batch_statistics_do():
 # Augmentation
 
 
+@pytest.mark.slow
 def test_augmentation_moves_cuts_and_colors_and_passes_gradients():
     image = np.random.default_rng(0).uniform(0.2, 1.0, (8, 8, 3)).astype(np.float32)
 
@@ -572,6 +573,7 @@ def test_seeds_train_together_as_each_alone():
     assert largest_difference(first[0].generator.params, third[0].generator.params) > 0.1
 
 
+@pytest.mark.slow
 def test_the_step_is_traced_once_for_three_steps():
     traces = []
 
@@ -612,6 +614,7 @@ def test_players_that_do_not_fit_are_refused():
         setup(discriminator_steps=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

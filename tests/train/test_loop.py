@@ -161,6 +161,7 @@ def test_the_step_is_traced_and_compiled_once(parts):
     assert len(traces) <= 3
 
 
+@pytest.mark.slow
 def test_a_step_that_changes_the_state_is_named(parts):
     step, _, state = parts
 
@@ -293,6 +294,7 @@ def test_a_damaged_newest_checkpoint_costs_only_time(parts, uninterrupted, tmp_p
     assert (tmp_path / "checkpoints/damaged/last-10").is_dir()
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_changes_nothing(parts, tmp_path):
     state, history = run(parts, workdir=tmp_path)
     again, again_history = run(parts, workdir=tmp_path, resume=True)
@@ -575,6 +577,7 @@ def test_the_test_set_is_evaluated_once_at_the_end(parts, uninterrupted, tmp_pat
     assert "test/loss" in longer[3]
 
 
+@pytest.mark.slow
 def test_several_sets_without_a_test_set(parts):
     small, large = make_data(10, seed=1), data.Loader(Images(25, seed=2), batch_size=4)
     _, history = run(parts, num_epochs=2, eval_data={"small": small, "large": large})

@@ -232,6 +232,7 @@ def test_no_padding_of_a_loader_reaches_training(name, resident, pad_last):
     assert_close(ran, expected)
 
 
+@pytest.mark.slow
 def test_no_padding_reaches_an_evaluation():
     loss_fn, _, state = parts_of("loss")
     eval_fn = train.make_eval(loss_fn)

@@ -96,6 +96,7 @@ def test_a_loss_that_is_scaled_is_passed_unscaled():
     np.testing.assert_allclose(seen["float32"][0], seen["float32"][1], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_extra_argument_that_the_step_does_not_pass_is_named():
     def update(updates, state, params=None, *, hessian, **extra_args):
         return updates, state

@@ -192,6 +192,7 @@ def test_a_step_moves_against_its_gradient(parts):
     assert min(tree.norms(gradients).values()) > 0
 
 
+@pytest.mark.slow
 def test_metrics_are_named_and_count_the_examples(parts):
     _, _, step, state = parts
     _, values = step(state, BATCH)

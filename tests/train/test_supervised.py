@@ -74,6 +74,7 @@ def test_labels_beyond_the_outputs_are_named(tmp_path):
         train.evaluate(eval_fn, state, {**right, "mask": np.zeros(6, np.float32)})
 
 
+@pytest.mark.slow
 def test_class_weights_divide_by_the_weights_of_the_labels():
     weights = jnp.array([1.0, 2.0, 5.0])
     model, _, state = make()
@@ -253,6 +254,7 @@ def test_numbers_of_a_regression_are_never_ignored():
     assert measure(ignore_label=0) == 10_000  # asked for
 
 
+@pytest.mark.slow
 def test_nothing_to_count_is_a_loss_of_0_without_a_gradient():
     model, _, state = make()
     class_weights = jnp.array([1.0, 0.0, 0.0])
@@ -273,6 +275,7 @@ def test_nothing_to_count_is_a_loss_of_0_without_a_gradient():
 # Mixing under a mask
 
 
+@pytest.mark.slow
 def test_padding_is_never_mixed_into_an_example():
     _, loss_fn, state = make(mix=transforms.mixup(1.0))
     real = jnp.array([1, 0, 1, 1, 0, 1], jnp.float32)
@@ -460,6 +463,7 @@ def test_a_sown_array_is_refused():
         evaluate(loss_fn, state, TABLE)
 
 
+@pytest.mark.slow
 def test_labels_that_are_ignored_under_any_number_train_and_evaluate():
     """ignore_label=-1 under the default name; fit, run and evaluate agree."""
     model, _, state = make()

@@ -134,6 +134,7 @@ def test_looks_are_taken_before_the_same_batches_of_each_epoch(watched):
     assert rates == [0.01, 0.01, 0.005, 0.005, 0.0025, 0.00125]
 
 
+@pytest.mark.slow
 def test_the_projector_gets_vectors_labels_and_images_of_every_epoch(watched):
     for step in (9, 18):
         folder = watched[0] / "projector" / "embed" / f"{step:08d}"

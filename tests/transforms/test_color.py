@@ -66,6 +66,7 @@ def test_blends_are_those_of_pillow(name):
         np.testing.assert_array_equal(adjust(image, 1.0), image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PHOTOS)
 def test_levels_are_those_of_pillow(name):
     image = PHOTOS[name]

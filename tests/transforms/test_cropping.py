@@ -189,6 +189,7 @@ def test_erase_writes_one_rectangle_within_its_limits():
     assert len(tops) > 8
 
 
+@pytest.mark.slow
 def test_erase_everything_half_and_nothing():
     image = jnp.ones((4, 4, 1))
     whole = transforms.random_erase(1.0, scale=(1.0, 1.0), ratio=(1.0, 1.0))

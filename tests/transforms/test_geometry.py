@@ -144,6 +144,7 @@ def test_affine_that_does_nothing_is_the_identity(dtype):
     np.testing.assert_array_equal(affine(image, 0), image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("degrees", "quarters"), [(90, -1), (-90, 1), (180, 2)])
 def test_affine_turns_clockwise(degrees, quarters):
     image = IMAGES["uint8"][0, :, :8]

@@ -284,6 +284,7 @@ def test_class_names_are_ten_each():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @real_data
 @pytest.mark.parametrize(

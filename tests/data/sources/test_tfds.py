@@ -108,6 +108,7 @@ def test_the_stock_name_reads_what_was_prepared(tmp_path, small_official_set):
     assert source.dataset_info.features["label"].names[9] == "Ankle boot"
 
 
+@pytest.mark.slow
 def test_finds_the_default_folders(tmp_path, monkeypatch, small_official_set, no_network):
     root = tmp_path / "default"
     (root / "downloads").mkdir(parents=True)
@@ -220,6 +221,7 @@ def test_manual_dir_must_exist(tmp_path):
         load_tfds("mnist", data_dir=tmp_path, manual_dir=tmp_path / "absent")
 
 
+@pytest.mark.slow
 def test_tfrecord_needs_tensorflow(tmp_path, small_official_set):
     load_tfds("fashion_mnist", data_dir=tmp_path, manual_dir=small_official_set)
     version = tmp_path / "fashion_mnist" / "3.0.1"
