@@ -1,0 +1,41 @@
+"""Rows of the inventory of recipes that the notebooks teach, and those that wait for a notebook."""
+
+AREAS = {
+    "T": 51,  # arrays
+    "A": 27,  # autodiff
+    "N": 9,  # framework internals
+    "Q": 12,  # exercises
+    "G": 24,  # GANs
+    "V": 26,  # TensorBoard and pictures
+    "D": 45,  # data
+    "X": 13,  # augmentation
+    "M": 39,  # models
+    "L": 25,  # layers and initialization
+    "R": 27,  # training and evaluation
+}
+"""Number of rows by area."""
+
+WAITING = {
+    "A": "03 autodiff",
+    "N": "05 inside",
+    "Q": "the exercises of all",
+    "G": "17 to 20, the GAN book",
+    "V": "11 TensorBoard",
+    "D": "06 data",
+    "X": "07 augmentation",
+    "M": "10 networks, 13 sequences, 16 VAE",
+    "L": "10 networks",
+    "R": "08 regression, 09 the loop",
+    "H": "issue J: language models",
+    "P": "issue K: distribution",
+    "F": "issue K and L: precision and performance",
+    "E": "issue N: export and serving",
+    "Y": "issues of their systems",
+}
+"""Areas with rows that no notebook has yet, and what they wait for."""
+
+NUM_OUTPUTS = 41
+"""The first outputs of the inventory, those of the lessons."""
+
+NUM_MISTAKES = 74
+"""Mistakes of the sources, named where a student would meet them."""
