@@ -74,6 +74,8 @@ def write(notebook: nbformat.NotebookNode, path: Path) -> None:
     """Writes the notebook; outputs that are too large or hold an absolute path are refused."""
     for number, cell in enumerate(notebook.cells):
         cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = _join_streams(cell.outputs)
         if found := ABSOLUTE_PATH.search(str(cell.get("outputs", ""))):
             raise ValueError(f"{path.name}: the output of cell {number} has the path {found[0]}")
     text = nbformat.writes(notebook)
@@ -97,6 +99,17 @@ def build(path: Path, *, small: bool, timeout: int) -> tuple[float, str]:
     except (nbclient.exceptions.CellTimeoutError, ValueError) as error:
         failure = str(error)
     return time.perf_counter() - start, failure
+
+
+def _join_streams(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Joins pieces of one stream, which arrive as the kernel happens to flush them."""
+    joined: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if joined and output.get("name") and output.get("name") == joined[-1].get("name"):
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def _failed(cell: nbformat.NotebookNode) -> bool:

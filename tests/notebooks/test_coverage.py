@@ -6,7 +6,8 @@ from notebooks.test_notebooks import SOURCES, build
 
 
 def union(field):
-    return {row for path in SOURCES for row in build.read_source(path).metadata.jaxdl.get(field, [])}
+    notes = (build.read_source(path).metadata.jaxdl for path in SOURCES)
+    return {row for note in notes for row in note.get(field, [])}
 
 
 def all_rows(area):
