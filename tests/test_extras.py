@@ -1,6 +1,8 @@
 """A missing optional dependency is reported in one sentence with the extra that installs it."""
 
+import importlib.metadata
 import importlib.util
+import re
 import subprocess
 import sys
 import tomllib
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.lower_bounds import lower_bounds
 
 from jaxdl import data, generative, plots, tensorboard, text, transforms
 from jaxdl._extras import EXTRAS
@@ -24,7 +27,9 @@ class Hide:
             raise ModuleNotFoundError(name)
 
 
+import importlib.metadata
 import importlib.util
+import re
 found = importlib.util.find_spec
 importlib.util.find_spec = lambda name, package=None: (
     None if name.partition(".")[0] in HIDDEN else found(name, package)
@@ -131,3 +136,15 @@ def test_readers_name_the_extra_that_they_lack(reader, hide, tmp_path):
 
 def test_every_extra_has_a_reader():
     assert {module for module, _ in READERS.values()} == set(EXTRAS)
+
+
+def test_every_dependency_has_a_lower_bound():
+    bounds = dict(bound.split("==") for bound in lower_bounds())
+    assert {"jax", "numpy", "h5py", "matplotlib", "pyarrow", "tokenizers"} <= bounds.keys()
+    for name, bound in bounds.items():
+        oldest, here = (parts(version) for version in (bound, importlib.metadata.version(name)))
+        assert oldest <= here, name
+
+
+def parts(version):
+    return [int(number) for number in re.findall(r"\d+", version)]

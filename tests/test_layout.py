@@ -23,6 +23,11 @@ ORDER = (  # noqa: SIM905
 FAMILIES = {"models", "data.sources"}  # one family or one format per file
 MAX_CHILDREN = 12
 MAX_PUBLIC_NAMES = 280
+TESTED_ELSEWHERE = {
+    "data.sources._table_reader": "data/sources/test_tables.py",  # by the sources that read so
+    "data.sources._tfds_build": "data/sources/test_tfds.py",  # whose fixtures are built by it
+    "export.onnx": "onnx_parity/test_classifiers.py",  # in an environment of its own
+}
 
 
 def modules() -> list[Path]:
@@ -121,6 +126,19 @@ def test_no_module_name_occurs_twice():
         if path.stem != "__init__" and "cli" not in path.relative_to(SOURCE).parts
     )
     assert [name for name, count in names.items() if count > 1] == []
+
+
+TESTS = Path(__file__).parent
+
+
+def test_tests_mirror_the_source():
+    for path in modules():
+        if not path.stem.startswith("__"):
+            place = path.relative_to(SOURCE).with_name(f"test_{path.stem.lstrip('_')}.py")
+            assert (TESTS / TESTED_ELSEWHERE.get(name_of(path), place)).exists(), place
+    experiments = TESTS.parent / "experiments"
+    for path in experiments.glob("*.py"):
+        assert (TESTS / "experiments" / f"test_{path.name}").exists(), path.name
 
 
 def packages() -> list[str]:

@@ -1,17 +1,13 @@
-"""Packages that load when used, and the answers to PyTorch's names."""
+"""Packages that load when used."""
 
 import importlib
-import re
 import subprocess
 import sys
 
-import jax.numpy as jnp
 import pytest
 
 import jaxdl
-from jaxdl import data, losses, nn, optim, train, transforms
 from jaxdl._lazy import attach_stub
-from jaxdl._pytorch_names import KEYWORDS, NAMES
 
 
 def write_package(folder, stub):
@@ -43,91 +39,3 @@ def test_importing_jaxdl_loads_neither_jax_nor_a_package():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize(
-    ("package", "name", "ours"),
-    [
-        (jaxdl, "DataLoader", "data.Loader"),
-        (data, "DataLoader", "data.Loader"),
-        (losses, "CrossEntropyLoss", "losses.cross_entropy"),
-        (nn, "CrossEntropyLoss", "losses.cross_entropy"),
-        (nn, "Linear", "nn.Dense"),
-        (optim, "SGD", "optim.sgd"),
-        (optim, "StepLR", "optim.step_decay"),
-        (transforms, "ToTensor", "transforms.to_float"),
-        (train, "load_state_dict", "interop.load_state_dict"),
-    ],
-)
-def test_a_name_of_pytorch_is_answered_with_ours(package, name, ours):
-    message = f"module {package.__name__!r} has no attribute {name!r}; PyTorch's {name} is {ours}."
-    with pytest.raises(AttributeError, match=re.escape(message)):
-        getattr(package, name)
-
-
-@pytest.mark.parametrize("package", [jaxdl, data, losses, optim])
-def test_another_name_is_answered_with_the_names_that_exist(package):
-    with pytest.raises(
-        AttributeError, match=rf"no attribute 'nonsense'; it has .*{package.__all__[0]}"
-    ):
-        _ = package.nonsense
-    assert not hasattr(package, "__nonsense__")
-
-
-def find(path):
-    """The object at a dotted path, below jaxdl unless it starts with flax or optax."""
-    first, *names = path.split(".")
-    found = importlib.import_module(first if first in ("flax", "optax") else f"jaxdl.{first}")
-    for name in names:
-        if not hasattr(found, name):
-            importlib.import_module(f"{found.__name__}.{name}")
-        found = getattr(found, name)
-    return found
-
-
-def test_every_counterpart_exists():
-    assert len(NAMES) >= 40
-    for ours in NAMES.values():
-        paths = re.findall(r"(?<![\w.])[a-z]+\.[\w.]*\w", ours)
-        assert paths
-        for path in paths:
-            assert find(path) is not None
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (
-            lambda: optim.sgd(lr=0.1),
-            r"sgd\(\) has no keyword 'lr'; PyTorch's lr is learning_rate\.",
-        ),
-        (lambda: optim.adam(1e-3, betas=(0.9, 0.99)), "PyTorch's betas is b1 and b2"),
-        (lambda: optim.recipe(optim.adam, lr=0.1), "PyTorch's lr is learning_rate"),
-        (lambda: optim.recipe(optim.adam, 0.1, betas=(0.9, 0.99)), "betas is b1 and b2"),
-        (lambda: optim.rmsprop(alpha=0.9), "PyTorch's alpha is decay"),
-        (lambda: optim.adadelta(rho=0.9), "PyTorch's rho is decay"),
-        (lambda: optim.step_decay(0.1, step_size=3), "PyTorch's step_size is every"),
-        (lambda: optim.step_decay(0.1, 3, gamma=0.5), "PyTorch's gamma is factor"),
-        (lambda: optim.one_cycle(max_lr=0.1, num_steps=9), "PyTorch's max_lr is learning_rate"),
-        (
-            lambda: losses.cross_entropy(jnp.zeros((1, 2)), jnp.zeros(1, int), ignore_index=0),
-            "PyTorch's ignore_index is ignore_label",
-        ),
-        (
-            lambda: losses.squared_error(jnp.zeros(2), jnp.zeros(2), reduction="sum"),
-            r"PyTorch's reduction is metrics\.mean of the losses",
-        ),
-    ],
-)
-def test_a_keyword_of_pytorch_is_answered_with_ours(call, message):
-    with pytest.raises(TypeError, match=message):
-        call()
-
-
-def test_other_keywords_fail_as_python_has_it():
-    with pytest.raises(TypeError, match="unexpected keyword argument 'nonsense'"):
-        optim.sgd(0.1, nonsense=1)
-    with pytest.raises(TypeError, match="unexpected keyword argument 'rho'"):
-        optim.sgd(0.1, rho=1)
-    assert "gamma" in KEYWORDS
-    losses.focal(jnp.zeros((1, 2)), jnp.zeros(1, int), gamma=1.0)  # a name of ours there

@@ -1,31 +1,14 @@
 """The loader: PyTorch's batches, positions, workers, padding, shards, and what it refuses."""
 
 import itertools
-import time
 
 import jax
 import numpy as np
 import pytest
+from helpers.small_sources import Numbers
 
 from jaxdl import data
 from jaxdl.data._prefetch import put_on_devices
-
-
-class Numbers(data.BaseSource):
-    """Example i is i. Late ones come first from threads that run side by side."""
-
-    def __init__(self, number, bad=None, slow=None):
-        self.number, self.bad, self.slow = number, bad, slow
-
-    def __len__(self):
-        return self.number
-
-    def __getitem__(self, index):
-        if index == self.bad:
-            raise KeyError(f"example {index} is bad")
-        if index == self.slow:
-            time.sleep(0.25)
-        return {"x": np.int32(index), "label": np.int32(index % 3)}
 
 
 def rows(batches):
@@ -141,23 +124,6 @@ def test_samplers_and_fixed_indices_give_the_order():
     assert rows(data.Loader(source, batch_sampler=buckets)) == [[0, 2], [1, 3]]
     with pytest.raises(IndexError, match=r"gave index 10 in batch 1 of epoch 0; .* 10 examples"):
         list(data.Loader(source, batch_size=2, sampler=[3, 1, 10]))
-
-
-def test_padding_fills_the_last_batch_and_masks_it():
-    loader = data.Loader(Numbers(7), batch_size=3, shuffle=True, pad_last=True)
-    batches = list(loader.epoch(0))
-    order = data.RandomSampler(7).order(0)
-    np.testing.assert_array_equal(np.concatenate([b["x"] for b in batches]), [*order, *order[:2]])
-    np.testing.assert_array_equal([b["mask"] for b in batches], [[1, 1, 1], [1, 1, 1], [1, 0, 0]])
-    assert "mask" not in next(data.Loader(Numbers(6), batch_size=3, pad_last=True).epoch(0))
-    # as the batches of arrays on the device
-    np.testing.assert_array_equal(loader.order(0).ravel(), [*order, *order[:2]])
-
-
-def test_padding_multiplies_a_mask_that_is_there():
-    source = data.ArraySource({"mask": np.array([[1.0, 1.0], [1.0, 0.0], [1.0, 1.0]])})
-    masks = [b["mask"] for b in data.Loader(source, batch_size=2, pad_last=True)]
-    np.testing.assert_array_equal(masks, [[[1, 1], [1, 0]], [[1, 1], [0, 0]]])
 
 
 @pytest.mark.parametrize("drop_last", [False, True])

@@ -17,8 +17,6 @@ from jaxdl import models
 from jaxdl._program import pack, read_header
 from jaxdl.export import Preprocessing, load_exported, stablehlo, write_onnx, write_stablehlo
 from jaxdl.export import onnx as onnx_export
-from jaxdl.nn import convolution
-from jaxdl.nn._conv_ops import prefer_implementation
 
 DAMAGED = r"is damaged|is not a StableHLO file of jaxdl, or it is truncated"
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 12, 12, 1)).astype(np.uint8)
@@ -235,19 +233,6 @@ def test_random_inputs_cover_their_type():
     assert {*np.unique(stablehlo.random_inputs((9,), "int32")[2])} == {0, 1}
     pixels = stablehlo.random_inputs((9,), "float32")[2]
     assert 0 <= pixels.min() < 0.1 < 0.9 < pixels.max() < 1
-
-
-def test_a_portable_program_has_xlas_convolution():
-    images, kernel = jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 2))
-
-    def primitives():
-        jaxpr = jax.make_jaxpr(lambda x: convolution(x, kernel))(images)
-        return str(jaxpr).count("conv_general_dilated")
-
-    assert primitives() == 0
-    with prefer_implementation("lax"):
-        assert primitives() > 0
-    assert primitives() == 0
 
 
 def test_onnx_says_what_is_missing(tmp_path, monkeypatch):

@@ -293,23 +293,13 @@ def test_initializers_can_be_chosen():
 
 
 @pytest.mark.slow
-def test_vgg_and_vit_start_as_torchvisions():
+def test_vgg_starts_as_torchvisions():
     x = jnp.zeros((1, 8, 8, 3))
     vgg = jax.jit(models.VGG((1,), 4, width=8, hidden=32).init)(jax.random.key(0), x)["params"]
     assert vgg["classifier_0"]["kernel"].std() == pytest.approx(0.01, rel=0.1)
     deviation = np.sqrt(2 / (8 * 9))
     assert vgg["features_0"]["kernel"].std() == pytest.approx(deviation, rel=0.3)
     assert all((layer["bias"] == 0).all() for layer in vgg.values())
-    model = models.VisionTransformer(4, 4, 16, 1, 2, 32)
-    vit = jax.jit(model.init)(jax.random.key(0), x)["params"]
-    deviation = np.sqrt(1 / 48)
-    assert vit["conv_proj"]["kernel"].std() == pytest.approx(deviation, rel=0.15)
-    assert vit["encoder"]["pos_embedding"].std() == pytest.approx(0.02, rel=0.5)
-    attention = vit["encoder"]["layers_encoder_layer_0"]["self_attention"]
-    assert abs(attention["in_proj"]["kernel"]).max() == pytest.approx(np.sqrt(6 / 64), rel=0.02)
-    assert (attention["in_proj"]["bias"] == 0).all()
-    assert (vit["class_token"] == 0).all()
-    assert (vit["heads_head"]["kernel"] == 0).all()
 
 
 @pytest.mark.slow

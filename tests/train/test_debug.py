@@ -1,8 +1,5 @@
 """Finding what went wrong: the first NaN, the shapes of all layers, a trace of some steps."""
 
-import gzip
-import json
-
 import flax.linen as linen
 import jax
 import jax.numpy as jnp
@@ -10,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxdl import losses, optim, train
+from jaxdl import losses, train
 from jaxdl.train.debug import first_non_finite
 
 
@@ -127,38 +124,3 @@ def test_modules_inside_a_loop_are_seen_too():
     assert (
         sentence == "the first non-finite value is in the output of rnn/cell/i (Dense) of Recurrent"
     )
-
-
-def run(step, state, **options):
-    data = {"x": np.asarray(BATCH["x"]), "label": np.asarray(BATCH["label"])}
-    settings = {"num_epochs": 4, "batch_size": 2, "key": key(), "progress": False}
-    return train.run(step, state, data, **settings | options)
-
-
-@pytest.mark.slow
-def test_a_trace_holds_the_steps_that_were_asked_for_by_number(tmp_path):
-    step, state = make_step(Net(), tx=optim.adam(1e-3))
-    traced, _ = run(step, state, workdir=tmp_path, watch=train.Watch(profile=(4, 7)))
-    (path,) = tmp_path.glob("plugins/profile/*/*.trace.json.gz")
-    events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
-    names = [str(event.get("args", {}).get("step_num")) for event in events
-             if event.get("name", "").startswith("train")]  # fmt: skip
-    assert sorted(names) == ["4", "5", "6"]
-    (plane,) = tmp_path.glob("plugins/profile/*/*.xplane.pb")
-    found = jax.profiler.ProfileData.from_file(str(plane))
-    assert [plane.name for plane in found.planes]
-    plain, _ = run(step, state)
-    for a, b in zip(jax.tree.leaves(traced.params), jax.tree.leaves(plain.params), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-@pytest.mark.slow
-def test_a_trace_that_cannot_be_is_refused(tmp_path):
-    step, state = make_step(Net())
-    for steps in [(3, 3), (-1, 2), (5, 2)]:
-        with pytest.raises(ValueError, match="0 <= first < last"):
-            run(step, state, workdir=tmp_path / str(steps), watch=train.Watch(profile=steps))
-    with pytest.raises(ValueError, match="begins after the end of the run: it has 12 steps"):
-        run(step, state, workdir=tmp_path, watch=train.Watch(profile=(100, 110)))
-    with pytest.raises(ValueError, match="pass workdir to run"):
-        run(step, state, watch=train.Watch(profile=(0, 1)))

@@ -182,15 +182,6 @@ def test_two_runs_of_one_process_do_not_share_a_folder(tmp_path):
         pass
 
 
-def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch):
-    def unsupported(*_):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr("fcntl.flock", unsupported)
-    with pytest.warns(UserWarning, match="file system without locks"), make_folder(tmp_path):
-        pass
-
-
 def test_a_folder_that_is_refused_is_left_as_it_was(tmp_path, monkeypatch):
     usage = type("usage", (), {"free": 10})
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage)

@@ -9,80 +9,11 @@ import numpy as np
 import pytest
 from helpers.event_files import accumulate, scalars
 from helpers.same import assert_same
+from helpers.watched_run import EVERYTHING, TEST, TRAIN, run, scale
 
-from jaxdl import data, losses, metrics, models, optim, tensorboard, train, tree
-from jaxdl.tensorboard._projections import pca, tsne
+from jaxdl import data, losses, models, optim, tensorboard, train, tree
 from jaxdl.train import loop
-from jaxdl.train.watch import _probes
-from jaxdl.train.watch.options import params_of, resolve
-
-RNG = np.random.default_rng(0)
-
-
-def make_data(number, seed=0):
-    generator = np.random.default_rng(seed)
-    image = generator.integers(0, 256, (number, 6, 6, 1), np.uint8)
-    return {"image": image, "label": (np.arange(number) % 3).astype(np.int32)}
-
-
-def scale(images):
-    return images.astype(jnp.float32) / 255
-
-
-class Net(linen.Module):
-    """A convolution, dropout, and a layer whose features are sown as every model here does."""
-
-    @linen.compact
-    def __call__(self, x, *, train=False):
-        x = linen.relu(linen.Conv(4, (3, 3), name="conv")(x))
-        self.sow("intermediates", "maps", x)
-        x = linen.relu(linen.Dense(5, name="hidden")(x.reshape(x.shape[0], -1)))
-        self.sow("intermediates", "embed", x)
-        x = linen.Dropout(0.3, deterministic=not train)(x)
-        return linen.Dense(3, name="out")(x)
-
-
-def make_parts(model, tx, size=6):
-    loss_fn = train.supervised(
-        model, losses.cross_entropy, metrics={"accuracy": metrics.accuracy}, preprocess=scale
-    )
-    state = train.init_state(model, tx, jax.random.key(0), jnp.zeros((1, size, size, 1)))
-    return train.make_step(loss_fn, tx), train.make_eval(loss_fn), state
-
-
-TRAIN, TEST = make_data(70), make_data(22, seed=1)
-EVERYTHING = train.Watch.all(
-    every=4,
-    activations=("maps", "embed", ""),
-    feature_maps=("maps",),
-    hparams={"rate": 0.1},
-    class_names=("a", "b", "c"),
-    worst=4,
-    num_embeddings=20,
-)
-
-
-@pytest.fixture(scope="module")
-def parts():
-    return make_parts(Net(), optim.adam(optim.step_decay(1e-2, 5, 0.5)))
-
-
-def run(parts, **options):
-    step, eval_fn, state = parts
-    settings = {
-        "num_epochs": 2,
-        "batch_size": 8,
-        "key": jax.random.key(1),
-        "eval_fn": eval_fn,
-        "eval_data": TEST,
-        "progress": False,
-    }
-    return train.run(step, state, TRAIN, **settings | options)
-
-
-@pytest.fixture(scope="module")
-def plain(parts):
-    return run(parts)
+from jaxdl.train.watch.options import params_of
 
 
 @pytest.fixture(scope="module")
@@ -145,51 +76,6 @@ def test_the_projector_gets_vectors_labels_and_images_of_every_epoch(watched):
 
 
 @pytest.mark.slow
-def test_statistics_are_what_numpy_makes_of_the_same_step(parts):
-    step, _, state = parts
-    batch = {name: jnp.asarray(array[:8]) for name, array in TRAIN.items()}
-    watch = train.Watch(
-        gradients=True, gradient_norms=True, update_ratios=True, activations=("embed",)
-    )
-    found = jax.jit(_probes.make_statistics(watch, step))(state, batch)
-    gradients = jax.jit(step.gradients)(state, batch)
-    after = jax.jit(step)(state, batch)[0]
-    kernel = np.asarray(gradients["hidden"]["kernel"])
-    norm = np.sqrt((kernel.astype(np.float64) ** 2).sum())
-    np.testing.assert_allclose(found["gradient_norm"]["hidden/kernel"], norm, rtol=1e-5)
-    total = np.sqrt(sum((np.asarray(leaf) ** 2).sum() for leaf in jax.tree.leaves(gradients)))
-    np.testing.assert_allclose(found["gradient_norm"]["global"], total, rtol=1e-5)
-    before = np.asarray(state.params["out"]["kernel"])
-    update = np.asarray(after.params["out"]["kernel"]) - before
-    ratio = np.linalg.norm(update) / np.linalg.norm(before)
-    np.testing.assert_allclose(found["update_ratio"]["out/kernel"], ratio, rtol=1e-4)
-    variables = {"params": state.params}
-    hidden = Net().apply(variables, scale(batch["image"]), mutable=["intermediates"])
-    embed = np.asarray(hidden[1]["intermediates"]["embed"][0])
-    np.testing.assert_allclose(found["activation_mean"]["embed"], embed.mean(), rtol=1e-5)
-    np.testing.assert_allclose(found["activation_std"]["embed"], embed.std(), rtol=1e-4)
-    np.testing.assert_allclose(found["activation_zeros"]["embed"], (embed == 0).mean(), rtol=1e-6)
-    low, high = embed.min(), embed.max()
-    expected = np.histogram(embed, bins=30, range=(low, high))[0]
-    np.testing.assert_array_equal(found["activations"]["embed"].counts, expected)
-    # nothing of the size of a layer leaves the device, but for 8 maps and the first images
-    assert max(leaf.size for leaf in jax.tree.leaves(found["gradients"])) == 31
-
-
-def test_filling_is_not_in_the_statistics_of_activations(parts):
-    step, _, state = parts
-    batch = {name: jnp.asarray(array[:8]) for name, array in TRAIN.items()}
-    watch = train.Watch(activations=("embed",))
-    compiled = jax.jit(_probes.make_statistics(watch, step))
-    padded = compiled(state, {**batch, "mask": jnp.array([0.0, 1, 1, 0, 0, 0, 0, 0])})
-    real = compiled(state, {name: jnp.tile(array[1:3], (4,) + (1,) * (array.ndim - 1))
-                            for name, array in batch.items()})  # fmt: skip
-    np.testing.assert_allclose(
-        padded["activation_mean"]["embed"], real["activation_mean"]["embed"], rtol=1e-6
-    )
-
-
-@pytest.mark.slow
 def test_weights_that_are_all_0_have_no_update_ratio(tmp_path):
     tiny = train.Watch(every=1, update_ratios=True)
     run_tiny(tmp_path, 3, tiny, num_epochs=1, bias_init=linen.initializers.zeros)
@@ -198,26 +84,6 @@ def test_weights_that_are_all_0_have_no_update_ratio(tmp_path):
     assert all(value < 10 for _, value in found["update_ratio/Dense_0/bias"])
     norms = tree.norms({"half": jnp.full(4, 300.0, jnp.float16)})
     assert norms["half"] == 600  # beyond the squares that float16 holds
-
-
-class Images(linen.Module):
-    """From images to images, by a layer with the name that the model's own output would get."""
-
-    @linen.compact
-    def __call__(self, x, *, train=False):
-        return linen.Conv(1, (1, 1), name="last")(linen.Conv(2, (1, 1), name="output")(x))
-
-
-def test_the_output_of_the_model_has_a_tag_of_its_own():
-    loss_fn = train.supervised(Images(), losses.squared_error, preprocess=scale, targets="image")
-    state = train.init_state(Images(), optim.sgd(0.1), jax.random.key(0), jnp.zeros((1, 6, 6, 1)))
-    step = train.make_step(loss_fn, optim.sgd(0.1))
-    batch = {"image": jnp.asarray(TRAIN["image"][:2])}
-    watch = resolve(train.Watch(activations=True, feature_maps=True), step, state, batch, None)
-    found = jax.jit(_probes.make_statistics(watch, step))(state, batch)
-    assert set(found["feature_maps"]) == {"output of the model", "last", "output"}
-    assert found["feature_maps"]["output"].shape == (6, 6, 2)
-    assert set(found["activations"]) == set(found["feature_maps"])
 
 
 @pytest.mark.slow
@@ -246,40 +112,6 @@ def test_what_a_checkpoint_has_seen_is_in_the_events(parts, tmp_path, monkeypatc
     assert len(found) > 4
     for saved, looks in found:  # had the run been killed there, nothing would be missing
         assert looks == [step for step in STEPS if step < saved]
-
-
-def test_true_takes_all_layers_that_there_are(parts):
-    step, _, state = parts
-    watch = resolve(train.Watch.all(), step, state, TRAIN, TEST)
-    assert watch.activations == ("", "Dropout_0", "conv", "embed", "hidden", "maps", "out")
-    assert watch.feature_maps == ("conv", "maps")
-    assert watch.filters == ("conv",)
-
-
-@pytest.mark.slow
-def test_the_survey_counts_every_example_and_finds_the_worst(parts, plain):
-    step, _, _ = parts
-    state = plain[0]
-    watch = resolve(EVERYTHING, step, state, TRAIN, TEST)
-    arrays = {name: jnp.asarray(array) for name, array in TEST.items()}
-    found = jax.jit(_probes.make_survey(watch, step.network, 5))(state, arrays)
-    logits = np.asarray(Net().apply({"params": state.params}, scale(TEST["image"])), np.float64)
-    predicted = logits.argmax(1)
-    expected = np.zeros((3, 3), int)
-    np.add.at(expected, (TEST["label"], predicted), 1)
-    np.testing.assert_array_equal(found["confusion"], expected)
-    entropy = np.log(np.exp(logits).sum(1)) - logits[np.arange(22), TEST["label"]]
-    worst = np.sort(entropy)[::-1][:4]  # not the indices: several entropies are almost equal
-    losses, indices, shares = found["worst"]
-    np.testing.assert_allclose(losses, worst, rtol=1e-5)
-    np.testing.assert_allclose(entropy[indices], worst, rtol=1e-5)
-    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    np.testing.assert_allclose(shares, probabilities[indices], rtol=1e-4)
-    vectors = jax.jit(_probes.make_embedding(watch, step.network, 8))(state, arrays)
-    hidden = Net().apply(
-        {"params": state.params}, scale(TEST["image"][:20]), mutable=["intermediates"]
-    )[1]["intermediates"]["embed"][0]
-    np.testing.assert_allclose(vectors, hidden, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -429,60 +261,6 @@ def test_hyperparameters_have_a_start_and_an_end_even_of_a_run_that_fails(parts,
     )
 
 
-@pytest.mark.parametrize(
-    ("watch", "message"),
-    [
-        (
-            {"activations": ("conv", "conv9")},
-            "'conv9'.* no such layer; expected one of '', 'Dropout_0'",
-        ),
-        ({"feature_maps": ("hidden",)}, "no such layer with maps; expected one of 'conv', 'maps'"),
-        ({"filters": ("hidden",)}, "no such convolution; expected one of 'conv'"),
-        ({"embeddings": "penultimate"}, "names 'penultimate'"),
-    ],
-)
-def test_a_layer_that_is_not_there_is_named_beside_those_that_are(parts, tmp_path, watch, message):
-    with pytest.raises(ValueError, match=message):
-        run(parts, workdir=tmp_path, watch=train.Watch(**watch))
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"every": 0}, "every must be at least 1"),
-        ({"num_embeddings": 0}, "num_embeddings must be at least 1"),
-        ({"worst": -1}, "worst must be at least 0"),
-        ({"activations": "feat1"}, "activations must be a tuple of names, .'feat1',."),
-        ({"projections": ("umap",)}, "got 'umap'"),
-    ],
-)
-def test_a_watch_that_makes_no_sense_is_refused_at_once(fields, message):
-    with pytest.raises(ValueError, match=message):
-        train.Watch(**fields)
-
-
-def test_what_a_watch_needs_of_the_run_is_said_before_the_first_step(parts, tmp_path):
-    step, _, state = parts
-    with pytest.raises(ValueError, match="pass workdir to run"):
-        run(parts, watch=train.Watch())
-    options = {"eval_fn": None, "eval_data": None, "workdir": tmp_path / "a"}
-    with pytest.raises(ValueError, match="pass eval_fn and eval_data to run"):
-        run(parts, watch=train.Watch(confusion=True), **options)
-    with pytest.raises(ValueError, match="class_names must be 3, one per logit, got 2"):
-        run(parts, watch=train.Watch(worst=1, class_names=("a", "b")), workdir=tmp_path / "d")
-    watch = train.Watch(embeddings="embed", class_names=("a", "b"))
-    with pytest.raises(ValueError, match="labels must lie in 0 to 1, got 2"):
-        run(parts, watch=watch, workdir=tmp_path / "e")
-    bare = lambda state, batch: step(state, batch)  # noqa: E731
-    with pytest.raises(ValueError, match=r"types.Loss\(loss_fn, types.Network\(model, inputs\)\)"):
-        run((bare, parts[1], state), workdir=tmp_path / "b", watch=train.Watch(graph=True))
-    with pytest.raises(ValueError, match=r"types.Step\(update, gradients\)"):
-        run((bare, parts[1], state), workdir=tmp_path / "c", watch=train.Watch(gradients=True))
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="cannot be written"):
-        run(parts, workdir=tmp_path / "file" / "run", watch=train.Watch())
-
-
 @pytest.mark.slow
 def test_an_error_in_the_thread_that_writes_stops_the_run(parts, tmp_path, monkeypatch):
     def full(*_):
@@ -491,25 +269,6 @@ def test_an_error_in_the_thread_that_writes_stops_the_run(parts, tmp_path, monke
     monkeypatch.setattr(tensorboard.histograms, "write_buckets", full)
     with pytest.raises(OSError, match="can no longer be written: No space left on device"):
         run(parts, workdir=tmp_path, watch=train.Watch(every=4, parameters=True))
-
-
-@pytest.mark.slow
-def test_projections_on_a_plane():
-    vectors = RNG.normal(size=(40, 6)) * [5, 3, 1, 0.1, 0.1, 0.1]
-    from sklearn.decomposition import PCA
-
-    ours, theirs = pca(vectors), PCA(2).fit_transform(vectors)
-    np.testing.assert_allclose(abs(ours), abs(theirs), rtol=1e-4, atol=1e-4)
-    groups = np.repeat([[0.0] * 6, [20.0] * 6], 20, axis=0) + RNG.normal(size=(40, 6))
-    plane = tsne(groups)
-    middles = plane[:20].mean(0), plane[20:].mean(0)
-    spread = max(plane[:20].std(0).max(), plane[20:].std(0).max())
-    assert np.linalg.norm(middles[0] - middles[1]) > 3 * spread  # two groups stay two
-    assert not tsne(np.full((20, 3), 7.0)).any()  # a dead layer
-    assert tsne(np.arange(6.0)[:, None]).shape == (6, 2)
-    for function in (pca, tsne):
-        with pytest.raises(ValueError, match="vectors must"):
-            function(np.full((5, 3), np.nan))
 
 
 def test_the_history_on_disk_is_that_of_the_run(watched):

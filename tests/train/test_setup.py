@@ -1,0 +1,52 @@
+"""The length and the evaluation sets of a run, checked before it starts."""
+
+import numpy as np
+import pytest
+
+from jaxdl.train._setup import Length, make_length, prepare_evaluation
+
+ARRAYS = {"x": np.zeros((70, 2), np.float32)}
+
+
+def test_an_epoch_is_a_row_unless_rows_are_steps():
+    epochs = make_length(ARRAYS, 16, 3, None, None)
+    assert epochs == Length(total=15, num_batches=5, every=5, in_epochs=True)
+    assert [epochs.next_row(done) for done in (0, 4, 5, 14)] == [5, 5, 10, 15]
+    assert epochs.position(10) == "epoch 2/3"
+    steps = make_length(ARRAYS, 16, None, 1234, 100)
+    assert (steps.total, steps.every, steps.num_epochs) == (1234, 100, 247)
+    assert [steps.next_row(done) for done in (99, 100, 1200)] == [100, 200, 1234]
+    assert steps.position(1200) == "step 1,200/1,234"
+    assert [steps.epoch(done) for done in (5, 7)] == [1, 1.4]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((3, 3, None), "pass either num_epochs or num_steps"),
+        ((None, None, None), "pass either num_epochs or num_steps"),
+        ((1.5, None, None), r"num_epochs must be an integer, got 1\.5"),
+        ((3, None, 0), "eval_every must be at least 1, got 0"),
+    ],
+)
+def test_lengths_that_are_refused(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        make_length(ARRAYS, 16, *sizes)
+
+
+def test_a_state_beyond_the_end_is_refused():
+    assert Length(15, 5, 5, True).check_position(15) == 15
+    with pytest.raises(ValueError, match="at step 16 already, 3 epochs end at step 15"):
+        Length(15, 5, 5, True).check_position(16)
+    with pytest.raises(ValueError, match="at step 16 already, num_steps is 15"):
+        Length(15, 5, 5, False).check_position(16)
+
+
+def test_of_several_sets_test_is_kept_for_the_end():
+    evaluate = lambda state, batch: {}  # noqa: E731
+    alone = prepare_evaluation(evaluate, {"test": ARRAYS}, None, print)
+    assert (list(alone.sets), list(alone.final)) == (["test"], [])
+    both = prepare_evaluation(evaluate, {"val": ARRAYS, "test": ARRAYS}, 32, print)
+    assert (list(both.sets), list(both.final)) == (["val"], ["test"])
+    assert both.first[1] == 32
+    assert prepare_evaluation(None, None, None, print).first is None
