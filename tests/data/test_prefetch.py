@@ -119,7 +119,7 @@ def quit_at_once(index):
 
 
 def refuse(index):
-    raise ValueError(f"no licence for worker {index}")
+    raise ValueError(f"no license for worker {index}")
 
 
 @pytest.mark.slow  # starts processes
@@ -127,7 +127,7 @@ def refuse(index):
     ("function", "error", "message"),
     [
         (quit_at_once, RuntimeError, "a worker of the loader raised SystemExit"),
-        (refuse, ValueError, "no licence for worker 0"),
+        (refuse, ValueError, "no license for worker 0"),
     ],
 )
 def test_a_worker_that_does_not_begin_is_an_error(function, error, message):

@@ -135,7 +135,7 @@ def test_images_are_measured_by_channel():
 
 
 def test_duplicates_and_conflicts_are_counted():
-    """The toy set with one point labelled 0 and 1, and two that repeat."""
+    """The toy set with one point labeled 0 and 1, and two that repeat."""
     points = np.array([[2.6, -1.6], [0.2, 1.1], [2.6, -1.6], [0.2, 1.1], [0.2, 1.1]], np.float32)
     summary = summarize({"input": points, "label": np.array([0, 1, 1, 1, 1])})
     assert (summary["duplicates"], summary["conflicts"]) == (3, 1)

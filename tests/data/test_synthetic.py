@@ -104,7 +104,7 @@ def test_the_toy_points_are_those_of_the_article_and_no_point_has_two_labels():
     assert len(labels) == 7
 
 
-def test_dirichlet_rows_are_distributions_labelled_by_their_largest_entry():
+def test_dirichlet_rows_are_distributions_labeled_by_their_largest_entry():
     examples = synthetic.dirichlet_argmax(key(), 4000, 5)
     x, label = np.asarray(examples["input"]), np.asarray(examples["label"])
     assert x.min() >= 0

@@ -20,20 +20,20 @@ from jaxdl import models
 from jaxdl.export import Preprocessing, load_exported, open_model, write_onnx, write_stablehlo
 from jaxdl.export import onnx as onnx_export
 
-GREY, COLOUR = (28, 28, 1), (32, 32, 3)
+GRAY, COLOR = (28, 28, 1), (32, 32, 3)
 CLASSIFIERS = {
-    "MLP": (models.MLP(), GREY),
-    "LeNet-5": (models.LeNet5(), GREY),
-    "M12 ConvNet": (models.ConvNet(), GREY),
-    "M13 MnistCNN": (models.MnistCNN(), GREY),
-    "M16 BatchNormConvNet": (models.BatchNormConvNet(), GREY),
-    "CNN": (models.CNN(), GREY),
-    "LSTM": (models.RecurrentClassifier(), GREY),
-    "GRU": (models.RecurrentClassifier(cell="gru"), GREY),
+    "MLP": (models.MLP(), GRAY),
+    "LeNet-5": (models.LeNet5(), GRAY),
+    "M12 ConvNet": (models.ConvNet(), GRAY),
+    "M13 MnistCNN": (models.MnistCNN(), GRAY),
+    "M16 BatchNormConvNet": (models.BatchNormConvNet(), GRAY),
+    "CNN": (models.CNN(), GRAY),
+    "LSTM": (models.RecurrentClassifier(), GRAY),
+    "GRU": (models.RecurrentClassifier(cell="gru"), GRAY),
     # the depth of the original, narrower: what is converted is the same
-    "ResNet-18": (models.ResNet18(10, stem="cifar", width=8), COLOUR),
-    "VGG-16": (models.VGG16(10, width=4, hidden=16), COLOUR),
-    "ViT": (models.VisionTransformer(10, 8, 32, 2, 4, 64), COLOUR),
+    "ResNet-18": (models.ResNet18(10, stem="cifar", width=8), COLOR),
+    "VGG-16": (models.VGG16(10, width=4, hidden=16), COLOR),
+    "ViT": (models.VisionTransformer(10, 8, 32, 2, 4, 64), COLOR),
 }
 
 

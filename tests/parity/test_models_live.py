@@ -127,7 +127,7 @@ def test_outputs_gradients_and_statistics(name):
     options = {"sample": False} if "VAE" in name else {}
     apply = functools.partial(model.apply, mutable="batch_stats", **options)
 
-    # without LLVM's optimisations, which take longer than this test
+    # without LLVM's optimizations, which take longer than this test
     @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
     def compute(variables, x, weights):
         def objective(params):

@@ -98,7 +98,7 @@ def test_weights_come_back_bitwise_and_outputs_agree(name):
         expected = module(torch.from_numpy(channels_first.copy()))
     expected = [leaf.numpy() for leaf in jax.tree.leaves(tuple_of(expected))]
     expected = [np.moveaxis(leaf, 1, -1) if leaf.ndim == 4 else leaf for leaf in expected]
-    # without LLVM's optimisations, which take longer than this test
+    # without LLVM's optimizations, which take longer than this test
     apply = jax.jit(model.apply, compiler_options={"xla_backend_optimization_level": 0})
     ours = jax.tree.leaves(apply(variables, inputs))
     compare(f"{name}, there", [a.reshape(b.shape) for a, b in zip(ours, expected, strict=True)],

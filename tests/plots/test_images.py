@@ -100,7 +100,7 @@ def test_the_grid_shows_the_pixels():
     assert figure.axes[0].title.get_color() == "red"
 
 
-def test_grey_images_share_one_range():
+def test_gray_images_share_one_range():
     images = np.stack([np.full((4, 4, 1), value, np.uint8) for value in (10, 200)])
     figure = plots.image_grid(images)
     assert {axes.get_images()[0].get_clim() for axes in figure.axes} == {(0, 255)}

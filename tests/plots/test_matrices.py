@@ -57,7 +57,7 @@ def test_the_confusion_matrix_has_true_rows_recall_and_accuracy():
     assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b", "c"]
 
 
-def test_many_classes_have_a_colour_bar_instead_of_numbers():
+def test_many_classes_have_a_color_bar_instead_of_numbers():
     figure = plots.confusion_matrix(np.eye(21), [str(i) for i in range(21)])
     axes, bar = figure.axes
     assert bar.get_ylabel() == "share of the true class"

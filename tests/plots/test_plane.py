@@ -64,7 +64,7 @@ def step_at_zero(points):
     return np.stack([1 - right, right], axis=1)
 
 
-def test_decision_regions_are_coloured_by_class_and_paler_where_unsure(tmp_path):
+def test_decision_regions_are_colored_by_class_and_paler_where_unsure(tmp_path):
     train = (np.array([[-1.0, 0.0], [1.0, 0.0]]), np.array([0, 1]))
     test = (np.array([[2.0, 5.0]]), np.array([1]))
     figure = plots.decision_regions(step_at_zero, {"train": train, "test": test}, ("a", "b"))

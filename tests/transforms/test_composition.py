@@ -45,7 +45,7 @@ def test_random_choice_keeps_its_weights():
         assert (shares[1] == 0) == (expected[1] == 0)
 
 
-# A dull picture, so that every operation changes it: autocontrast and equalise too.
+# A dull picture, so that every operation changes it: autocontrast and equalize too.
 IMAGE = jnp.asarray((40 + 150 * RNG.random((20, 24, 3))).astype(np.uint8))
 
 

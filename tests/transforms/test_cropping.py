@@ -218,7 +218,7 @@ def test_erase_errors(arguments, message):
         transforms.random_erase(**arguments)
 
 
-# A dull picture, so that every operation changes it: autocontrast and equalise too.
+# A dull picture, so that every operation changes it: autocontrast and equalize too.
 IMAGE = jnp.asarray((40 + 150 * RNG.random((20, 24, 3))).astype(np.uint8))
 
 

@@ -156,7 +156,7 @@ def column(*values):
     return jnp.asarray(values, jnp.float32)[None, :, None]  # one row of pixels, (1, W, 1)
 
 
-def test_affine_scales_about_the_centre():
+def test_affine_scales_about_the_center():
     # Factor 2 of 0 4 8 about its middle reads at -.5+..: half a pixel to either side of the 4.
     enlarged = affine(column(0, 4, 8), 0, scale=(2.0, 2.0))
     np.testing.assert_allclose(enlarged[0, :, 0], [2, 4, 6], atol=1e-6)

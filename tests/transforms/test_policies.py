@@ -55,7 +55,7 @@ def test_magnitudes_are_those_of_torchvision():
 RNG = np.random.default_rng(0)
 
 
-# A dull picture, so that every operation changes it: autocontrast and equalise too.
+# A dull picture, so that every operation changes it: autocontrast and equalize too.
 IMAGE = jnp.asarray((40 + 150 * RNG.random((20, 24, 3))).astype(np.uint8))
 
 
@@ -226,7 +226,7 @@ def test_imagenet_training_chain_crops_flips_and_normalizes():
     np.testing.assert_allclose(pixels[..., 0], pixels[..., 2], atol=1.001)
     slope = pixels[:, 8, -1, 0] - pixels[:, 8, 0, 0]
     assert abs((slope < 0).mean() - 0.5) < 4 * 0.5 / np.sqrt(400)
-    # Centres of the first and the last of 16 pixels are 15/16 of the crop's width apart.
+    # Centers of the first and the last of 16 pixels are 15/16 of the crop's width apart.
     width = np.abs(slope) * 16 / 15
     assert width.min() > np.sqrt(0.08 * 30000 * 3 / 4) - 3
     assert width.max() < 201

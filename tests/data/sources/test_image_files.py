@@ -47,7 +47,7 @@ def test_load_finds_folders_by_name(folder, tmp_path):
         data.load("cifar10", tmp_path / "nothing")
 
 
-def test_grey_and_transparent_images_become_rgb(folder):
+def test_gray_and_transparent_images_become_rgb(folder):
     write(folder / "train/ant/0.png", np.full((4, 5), 7))
     image = read_image(folder / "train/ant/0.png")
     assert image.shape == (4, 5, 3)
