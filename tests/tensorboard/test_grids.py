@@ -48,7 +48,7 @@ def test_normalizing_together_and_each():
     np.testing.assert_allclose(each, [[0, 1, 0, 1]], rtol=1e-6)
 
 
-def test_colours_stay_colours():
+def test_colors_stay_colors():
     images = RNG.random((2, 4, 5, 3)).astype(np.float32)
     grid = make_grid(images)
     np.testing.assert_array_equal(grid[2:6, 2:7], images[0])
@@ -64,7 +64,7 @@ def test_features_are_the_first_maps_of_the_first_example_scaled_together():
     np.testing.assert_array_equal(feature_grid(maps[0]), grid)
 
 
-def test_filters_are_scaled_each_and_three_inputs_are_colours():
+def test_filters_are_scaled_each_and_three_inputs_are_colors():
     kernel = RNG.normal(size=(3, 3, 4, 16)).astype(np.float32)
     grid = filter_grid(kernel, channel=2)
     one = kernel[:, :, 2, 9]
