@@ -259,11 +259,6 @@ def test_the_loaders_own_key_and_batch_size_may_be_repeated(parts, whole):
     assert_same_run(run(parts, make_loader(), batch_size=16, key=jax.random.key(1)), whole)
 
 
-def test_arrays_need_a_batch_size_and_a_key(parts):
-    with pytest.raises(ValueError, match="needs batch_size and key"):
-        run(parts, Images().arrays(), batch_size=16)
-
-
 @pytest.mark.slow
 def test_resuming_with_another_order_is_refused(parts, tmp_path):
     run(parts, make_loader(), num_epochs=1, workdir=tmp_path)

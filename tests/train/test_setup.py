@@ -9,11 +9,11 @@ ARRAYS = {"x": np.zeros((70, 2), np.float32)}
 
 
 def test_an_epoch_is_a_row_unless_rows_are_steps():
-    epochs = make_length(ARRAYS, 16, 3, None, None)
+    epochs = make_length(ARRAYS, 16, 0, 3, None, None)
     assert epochs == Length(total=15, num_batches=5, every=5, in_epochs=True)
     assert [epochs.next_row(done) for done in (0, 4, 5, 14)] == [5, 5, 10, 15]
     assert epochs.position(10) == "epoch 2/3"
-    steps = make_length(ARRAYS, 16, None, 1234, 100)
+    steps = make_length(ARRAYS, 16, 0, None, 1234, 100)
     assert (steps.total, steps.every, steps.num_epochs) == (1234, 100, 247)
     assert [steps.next_row(done) for done in (99, 100, 1200)] == [100, 200, 1234]
     assert steps.position(1200) == "step 1,200/1,234"
@@ -31,7 +31,13 @@ def test_an_epoch_is_a_row_unless_rows_are_steps():
 )
 def test_lengths_that_are_refused(sizes, message):
     with pytest.raises(ValueError, match=message):
-        make_length(ARRAYS, 16, *sizes)
+        make_length(ARRAYS, 16, 0, *sizes)
+
+
+@pytest.mark.parametrize(("batch_size", "key"), [(None, 0), (16, None)])
+def test_arrays_need_a_batch_size_and_a_key(batch_size, key):
+    with pytest.raises(ValueError, match="needs batch_size and key"):
+        make_length(ARRAYS, batch_size, key, 3, None, None)
 
 
 def test_a_state_beyond_the_end_is_refused():

@@ -89,7 +89,7 @@ class Batches(Protocol):
         """Stops reading ahead."""
 
 
-def count_batches(data: Arrays | Loader, batch_size: int | None) -> int:
+def count_batches(data: Arrays | Loader, batch_size: int | None, key: Array | int | None) -> int:
     """Batches of an epoch, after a check of what can be seen without looking at values."""
     if isinstance(data, Loader):
         check_unsharded(data)
@@ -98,7 +98,7 @@ def count_batches(data: Arrays | Loader, batch_size: int | None) -> int:
             raise ValueError("the loader has no batches: fewer examples than batch_size?")
         return len(data)
     check_mapping("data", data)
-    if batch_size is None:
+    if batch_size is None or key is None:
         raise ValueError("training on arrays needs batch_size and key, the root of their order.")
     return num_batches(length_of(data), batch_size)
 
@@ -140,7 +140,7 @@ def make_batches(
     num_epochs: int,
     say: Say,
 ) -> Batches:
-    """Checks the data and brings them to the step.
+    """Checks the data, which :func:`count_batches` has counted, and brings them to the step.
 
     Args:
         step: the step.
@@ -153,11 +153,7 @@ def make_batches(
         say: prints what was decided.
     """
     if not isinstance(data, Loader):
-        if key is None or batch_size is None:
-            raise ValueError(
-                "training on arrays needs batch_size and key, the root of their order."
-            )
-        return _shuffled(step, state, data, batch_size, as_key(key))
+        return _shuffled(step, state, data, cast(int, batch_size), as_key(cast(Array, key)))
     if key is not None and seed_of(key) != data.key:
         raise ValueError("the order is the loader's: omit key, or pass the loader's own.")
     fingerprint: dict[str, object] = {

@@ -20,7 +20,7 @@ from jaxdl.train._batches import (
 )
 from jaxdl.train._progress import Monitor, Row, check_monitor
 from jaxdl.train.evaluation import EVAL_BATCH_SIZE, evaluate_checked, scan_evaluation
-from jaxdl.types import EvalFn, EvalStep, Mean, Metrics, PyTree, as_eval_step
+from jaxdl.types import Array, EvalFn, EvalStep, Mean, Metrics, PyTree, as_eval_step
 
 Data = Arrays | Loader
 EvalData = Data | Mapping[str, Data]
@@ -76,6 +76,7 @@ class Length(NamedTuple):
 def make_length(
     data: Data,
     batch_size: int | None,
+    key: Array | int | None,
     num_epochs: int | None,
     num_steps: int | None,
     eval_every: int | None,
@@ -85,7 +86,7 @@ def make_length(
     _checks.check_count(**{name: count for name, count in counts.items() if count is not None})
     if (num_epochs is None) == (num_steps is None):
         raise ValueError("pass either num_epochs or num_steps.")
-    number = count_batches(data, batch_size)
+    number = count_batches(data, batch_size, key)
     in_epochs = num_steps is None and eval_every is None
     total = (num_epochs or 0) * number if num_steps is None else num_steps
     return Length(total, number, eval_every or number, in_epochs)

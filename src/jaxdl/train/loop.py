@@ -173,7 +173,7 @@ def run(
     ([2, 4, 6], 6)
     """
     step, say = as_step(step), print if progress else _say_nothing
-    length = make_length(data, batch_size, num_epochs, num_steps, eval_every)
+    length = make_length(data, batch_size, key, num_epochs, num_steps, eval_every)
     evaluation = prepare_evaluation(eval_fn, eval_data, eval_batch_size, say)
     state = _typed(state)
     batches = make_batches(
@@ -183,20 +183,14 @@ def run(
     rule = make_monitor(
         monitor, mode, patience, restore_best, state=state, form=form, evaluation=evaluation
     )
+    describe = _make_describe(description, step, state, data, batches)
     folder = RunFolder(
         workdir,
         state,
         resume=resume,
         fingerprint=batches.fingerprint,
         config=config,
-        describe=functools.partial(
-            write_description,
-            given=description,
-            network=step.network,
-            state=jax.eval_shape(lambda state: state, state),
-            batch=batches.form(),
-            class_names=getattr(getattr(data, "source", None), "class_names", None) or (),
-        ),
+        describe=describe,
         say=say,
     )
     del state  # frees its memory after the first steps
@@ -440,6 +434,24 @@ def _check_step(step: Step, state: PyTree, batches: Batches) -> Metrics:
     )
     check_metrics(form)
     return form
+
+
+def _make_describe(
+    description: Mapping[str, object] | None,
+    step: Step,
+    state: PyTree,
+    data: Data,
+    batches: Batches,
+) -> Callable[[Path], None]:
+    """A function that writes the description of the model into the run folder."""
+    return functools.partial(
+        write_description,
+        given=description,
+        network=step.network,
+        state=jax.eval_shape(lambda state: state, state),
+        batch=batches.form(),
+        class_names=getattr(getattr(data, "source", None), "class_names", None) or (),
+    )
 
 
 def _say_nothing(_: str) -> None:

@@ -444,42 +444,44 @@ def supervised(
         raise ValueError(f"mix takes a model with one input, got the inputs {list(names)}.")
 
     def read(batch: Batch) -> PyTree:
-        x = _transform(preprocesses, _pick("inputs", names, batch))
+        x = inputs_of(batch)
         return x if len(x) > 1 else x[0]
+
+    def inputs_of(batch: Batch, key: Array | None = None) -> tuple[Array, ...]:
+        raw = _pick("inputs", names, batch)
+        return _transform(preprocesses, raw if key is None else _augment(augments, key, raw))
 
     def loss_fn(
         params: PyTree, model_state: PyTree, batch: Batch, *, key: Array, train: bool
     ) -> Result:
         model_key, augment_key = jax.random.split(key)
         y, mask, mixed = _pick_targets(targets, batch), batch.get("mask"), None
-        raw = _pick("inputs", names, batch)
-        if train:
-            raw = _augment(augments, augment_key, raw)
-        x = _transform(preprocesses, raw)
+        x = inputs_of(batch, augment_key if train else None)
         if train and mix is not None:
             x, mixed = _mix(mix, jax.random.fold_in(augment_key, 1), x, mask)
         options = call_options(model, train=train, mask=mask)
         outputs, model_state, sown = _forward_in_precision(
             model, params, model_state, x, options=options, key=model_key, rngs=rngs
         )
-        results = {
-            "loss": _measure_loss(
-                loss, outputs, y, mask, ignore_label, weights=weights, mixed=mixed
-            )
-        }
+        mean = _measure_loss(loss, outputs, y, mask, ignore_label, weights=weights, mixed=mixed)
+        value, results = _divide(mean), {"loss": mean}
         for name, function in (metrics or {}).items():
             results[name] = _measure(name, function, outputs, y, mask, ignore_label)
-        value = _divide(results["loss"])
         if sown:
-            results["sown_loss"] = Mean(sum(sown) * results["loss"].count, results["loss"].count)
-        if train and sown:
-            value = value + sum(sown)
-        if train and penalty is not None:
-            value = value + penalty(params)
+            results["sown_loss"] = Mean(sum(sown) * mean.count, mean.count)
+        if train:
+            value = _add_to_loss(value, sown, None if penalty is None else penalty(params))
         return value, (model_state, results)
 
     label = targets if isinstance(targets, str) else targets[0]
     return Loss(loss_fn, Network(model, read, names[0], label, ignore_label))
+
+
+def _add_to_loss(value: Array, sown: list[Array], penalty: Array | None) -> Array:
+    """The differentiated loss: the mean, what the model sowed, and a penalty of the weights."""
+    if sown:
+        value = value + sum(sown)
+    return value if penalty is None else value + penalty
 
 
 def _check_names(
