@@ -16,7 +16,6 @@ AREAS = {
 """Number of rows by area."""
 
 WAITING = {
-    "A": "03 autodiff",
     "N": "05 inside",
     "Q": "the exercises of all",
     "G": "17 to 20, the GAN book",
