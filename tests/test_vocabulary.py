@@ -14,30 +14,32 @@ import pytest
 import jaxdl
 
 SOURCE = Path(jaxdl.__file__).parent
-DOCS = SOURCE.parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
 
-INSTEAD_OF = {
-    "like": "target",
-    "template": "target",
-    "strides": "stride",
-    "epsilon": "eps",
-    "lr": "learning_rate",
-    "rng": "key",
-    "n": "num_*",
-    "number": "num_*",
-    "run_dir": "workdir",
-    "logdir": "workdir",
-    "folder": "workdir or path",
-    "directory": "workdir or path",
-    "root": "workdir or path",
-    "file": "path",
-    "filename": "path",
-    "better": "mode",
+ROW = re.compile(r"\| (`.+) \| .+ \|(.*)\|")
+
+
+def read_vocabulary() -> dict[str, str]:
+    """Words that docs/vocabulary.md rules out as names of parameters, with the better ones."""
+    found = {}
+    for line in (ROOT / "docs" / "vocabulary.md").read_text().splitlines():
+        if row := ROW.fullmatch(line):
+            found |= dict.fromkeys(row[2].replace(",", " ").split(), row[1])
+    return found
+
+
+INSTEAD_OF = read_vocabulary()
+# The exceptions that the page names.
+IN_ANOTHER_SENSE = {
+    "jaxdl.config.Run": "seed",
+    "jaxdl.data.sources.VideoFrames": "seed",
+    "jaxdl.optim.recipe": "optimizer",
+    "jaxdl.losses.with_mixed_labels": "weight",
 }
 
 
 def packages() -> list[str]:
-    found = ["jaxdl.metrics", "jaxdl.tree", "jaxdl.config"]
+    found = ["jaxdl.metrics", "jaxdl.tree", "jaxdl.types", "jaxdl.config"]
     for path in SOURCE.rglob("__init__.py"):
         found.append(".".join(("jaxdl", *path.relative_to(SOURCE).parts[:-1])))
     return sorted(found)
@@ -92,7 +94,22 @@ def is_record(value: type) -> bool:
 @pytest.mark.parametrize("name", sorted(PUBLIC))
 def test_parameters_follow_the_vocabulary(name):
     wrong = {word: INSTEAD_OF[word] for word in parameters(PUBLIC[name]) if word in INSTEAD_OF}
+    wrong.pop(IN_ANOTHER_SENSE.get(name, ""), None)
     assert not wrong, f"{name}: use {wrong}"
+
+
+def test_the_page_of_the_vocabulary_is_read():
+    assert INSTEAD_OF["lr"] == "`learning_rate`"
+    assert INSTEAD_OF["root"] == "`workdir`"
+    assert len(INSTEAD_OF) > 30
+
+
+@pytest.mark.parametrize(("name", "word"), IN_ANOTHER_SENSE.items())
+def test_exceptions_are_in_use_and_on_the_page(name, word):
+    assert word in parameters(PUBLIC[name])
+    page = (ROOT / "docs" / "vocabulary.md").read_text()
+    assert f"`{word}`" in page
+    assert f"`{name.removeprefix('jaxdl.')}`" in page
 
 
 @pytest.mark.parametrize("name", sorted(PUBLIC))

@@ -112,14 +112,15 @@ def sweep(
     >>> import jax.numpy as jnp
     >>> from jaxdl.sweep.space import grid
     >>> def descend(key, hparams, data):
-    ...     w = data - data * (1 - hparams["rate"]) ** 3  # three steps on (w - data)²/2 from 0
+    ...     # three steps on (w - data)²/2 from 0
+    ...     w = data - data * (1 - hparams["learning_rate"]) ** 3
     ...     return {"w": w}, {"test/loss": jnp.square(w - data)[None] / 2}
-    >>> result = sweep(descend, grid(rate=[0.1, 0.9, 3.0]), jnp.array(2.0), progress=False)
+    >>> result = sweep(descend, grid(learning_rate=[0.1, 0.9, 3.0]), jnp.array(2.0), progress=False)
     >>> print(result.table())
-    rate  epochs  test/loss
-     0.9       1      2e-06
-     0.1       1      1.063
-       3       1        128
+    learning_rate  epochs  test/loss
+              0.9       1      2e-06
+              0.1       1      1.063
+                3       1        128
     """
     began = time.perf_counter()
     settings, criterion = check_settings(space), Criterion(monitor, mode)

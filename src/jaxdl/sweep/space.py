@@ -63,9 +63,10 @@ def random_search(num_settings: int, key: Array, **draws: Draw) -> list[Setting]
     Source: Bergstra & Bengio 2012.
 
     >>> key = jax.random.key(0)
-    >>> settings = random_search(3, key, rate=log_uniform(1e-5, 1e-1), nesterov=choice(True, False))
+    >>> rates = log_uniform(1e-5, 1e-1)
+    >>> settings = random_search(2, key, learning_rate=rates, nesterov=choice(True, False))
     >>> [sorted(setting) for setting in settings]
-    [['nesterov', 'rate'], ['nesterov', 'rate'], ['nesterov', 'rate']]
+    [['learning_rate', 'nesterov'], ['learning_rate', 'nesterov']]
     """
     check_positive(num_settings=num_settings)
     if not draws:
