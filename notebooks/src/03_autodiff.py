@@ -218,6 +218,7 @@ def draw_graph(axis, places, arrows):
     axis.axis("off")
 
 
+# %%
 fig, axis = plt.subplots(figsize=(7, 2.6), layout="constrained")
 places = {
     "a": (0, 1),
@@ -449,7 +450,6 @@ for _ in range(10):
     by_hand = jax.tree.map(lambda w, g: w - 0.001 * g, by_hand, grads)
     history.append(float(loss))
 
-# %%
 tx = optax.sgd(0.001)
 with_optax, state = params, tx.init(params)
 for _ in range(10):
