@@ -14,7 +14,7 @@ from helpers.lower_bounds import lower_bounds
 
 from jaxdl import data, generative, plots, tensorboard, text, transforms
 from jaxdl._extras import EXTRAS
-from jaxdl.data.sources import _decode, _tfds_build
+from jaxdl.data.sources import _tfds_build, decode
 
 ROOT = Path(__file__).parents[1]
 
@@ -83,8 +83,8 @@ def hide(monkeypatch):
 
 IMAGES = np.zeros((2, 4, 4, 3), np.uint8)
 READERS = {
-    "images": ("PIL", lambda path: _decode.read_image(path / "a.png")),
-    "the form of images": ("PIL", lambda path: _decode.image_info(path / "a.png")),
+    "images": ("PIL", lambda path: decode.read_image(path / "a.png")),
+    "the form of images": ("PIL", lambda path: decode.image_info(path / "a.png")),
     "square images": ("PIL", lambda path: data.sources.square_images(IMAGES, 2)),
     "a grid": ("PIL", lambda path: generative.figures.save_grid(IMAGES, path / "a.png")),
     "an animation": (

@@ -15,7 +15,7 @@ SOURCE = Path(jaxdl.__file__).parent
 # A module or package may import those before it and nothing after. Inside a package the order is
 # free, as long as there is no circle.
 ORDER = (  # noqa: SIM905
-    "_extras _pytorch_names _lazy _text _versions _files _lock types _dependence _checks _machine "
+    "_extras _pytorch_names _lazy _text _versions _files _lock types _jaxpr _checks _machine "
     "tree _loading nn _program losses metrics optim text models transforms data checkpoint "
     "tensorboard plots config train sweep generative interop export cli __main__"
 ).split()
@@ -101,6 +101,16 @@ def test_no_circles():
 
     for name in graph:
         visit(name, ())
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_private_modules_are_imported_by_their_package_only(path):
+    package = name_of(path).partition(".")[0]
+    for other in imports_of(path):
+        owner, _, inner = other.partition(".")
+        if owner != package:
+            private = [part for part in inner.split(".") if part.startswith("_")]
+            assert not private, f"{name_of(path)} imports {other}"
 
 
 def children(folder: Path) -> list[str]:

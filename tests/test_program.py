@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.nn import convolution
-from jaxdl.nn._conv_ops import prefer_implementation
+from jaxdl.nn.conv_ops import prefer_implementation
 
 
 def test_a_portable_program_has_xlas_convolution():

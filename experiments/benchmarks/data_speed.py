@@ -36,8 +36,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import config, data, losses, models, optim, train, transforms
-from jaxdl.data._prefetch import put_on_devices
 from jaxdl.data.collate import epoch_order, take
+from jaxdl.data.prefetch import put_on_devices
 from jaxdl.data.sources.image_files import ImageFiles
 
 BATCH_SIZE = 64

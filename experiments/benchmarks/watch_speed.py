@@ -37,8 +37,8 @@ from typing import Any
 import numpy as np
 
 from jaxdl import config, data, plots
-from jaxdl.tensorboard._grids import make_grid
-from jaxdl.tensorboard._projections import pca, tsne
+from jaxdl.tensorboard.grids import make_grid
+from jaxdl.tensorboard.projections import pca, tsne
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import mnist_tensorboard as experiment

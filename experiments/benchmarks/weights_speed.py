@@ -101,7 +101,7 @@ def ours(path: Path, target: Any) -> dict[str, Callable[[], Any]]:
     return {
         "opened": lambda: interop.read_weights(path),
         "read, NumPy": lambda: [np.array(array) for array in interop.read_weights(path).values()],
-        "read, on the device": lambda: interop._transfer.transfer(interop.read_weights(path)),
+        "read, on the device": lambda: interop.transfer.transfer(interop.read_weights(path)),
         "in the model": lambda: interop.params_from_torch(interop.read_weights(path), target),
     }
 

@@ -27,7 +27,7 @@ from jax.typing import DTypeLike
 
 from jaxdl import tree
 from jaxdl._files import parse_json, write_bytes
-from jaxdl.nn._conv_ops import prefer_implementation
+from jaxdl.nn.conv_ops import prefer_implementation
 from jaxdl.types import Array, PyTree
 
 FORMAT = "jaxdl stablehlo"

@@ -46,6 +46,10 @@ Metrics = Mapping[str, Mean | Array]
 """Named additive statistics: a :class:`Mean`, or an array of counts such as a confusion matrix."""
 
 
+Row = dict[str, Any]
+"""A row of a history: floats, counts and arrays by name."""
+
+
 @flax.struct.dataclass
 class TrainState:
     """Everything that training changes, and nothing else.

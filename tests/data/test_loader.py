@@ -8,7 +8,7 @@ import pytest
 from helpers.small_sources import Numbers
 
 from jaxdl import data
-from jaxdl.data._prefetch import put_on_devices
+from jaxdl.data.prefetch import put_on_devices
 
 
 def rows(batches):

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from jaxdl import data
-from jaxdl.data._prefetch import put_on_devices
+from jaxdl.data.prefetch import put_on_devices
 
 if __name__ == "__main__":
     port, index = sys.argv[1:]

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from jaxdl import interop
-from jaxdl.interop import _transfer
+from jaxdl.interop import transfer
 
 
 @pytest.fixture
 def tiny_blocks(monkeypatch):
     """Small arrays take the path of large ones: threads, blocks, buffers that are shared."""
     for name, value in (("SMALL", 0), ("LANES", 4), ("BLOCK", 96), ("SHARED", 300)):
-        monkeypatch.setattr(_transfer, name, value)
+        monkeypatch.setattr(transfer, name, value)
 
 
 def views():
@@ -37,7 +37,7 @@ def views():
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16, np.int8])
 def test_numbers_are_those_of_the_views(tiny_blocks, dtype):
     expected = [view.astype(dtype) for view in views()]
-    found = _transfer.transfer(list(views()), [np.dtype(dtype)] * len(expected))
+    found = transfer.transfer(list(views()), [np.dtype(dtype)] * len(expected))
     for array, numbers in zip(found, expected, strict=True):
         assert isinstance(array, jax.Array)
         assert array.dtype == dtype
@@ -53,7 +53,7 @@ def test_dtypes_are_kept_and_arrays_of_jax_handed_on(tiny_blocks):
         "wide": np.arange(4, dtype=np.int64),
         "jax": own,
     }
-    found = _transfer.transfer(arrays)
+    found = transfer.transfer(arrays)
     assert found["jax"] is own
     for name, array in arrays.items():
         assert found[name].dtype == jax.dtypes.canonicalize_dtype(array.dtype), name
@@ -65,7 +65,7 @@ def test_large_arrays_go_through_all_threads():
     array = np.arange(1100 * 1031, dtype=np.float32).reshape(1100, 1031)
     kernel = array[:990].reshape(110, 3, 3, 1031).transpose(1, 2, 3, 0)
     for view, found in zip(
-        (array, array.T, kernel), _transfer.transfer([array, array.T, kernel]), strict=True
+        (array, array.T, kernel), transfer.transfer([array, array.T, kernel]), strict=True
     ):
         np.testing.assert_array_equal(found, view)
 
@@ -75,7 +75,7 @@ def test_nothing_is_shared_with_a_file_that_changes(tmp_path):
     path = tmp_path / "weights.safetensors"
     arrays = {str(size): np.full(size, size, np.float32) for size in range(1, 40)}
     interop.write_safetensors(path, arrays)
-    found = _transfer.transfer(interop.read_weights(path))
+    found = transfer.transfer(interop.read_weights(path))
     with path.open("r+b") as file:
         file.write(bytes(path.stat().st_size))
     for name, array in arrays.items():
@@ -83,7 +83,7 @@ def test_nothing_is_shared_with_a_file_that_changes(tmp_path):
 
 
 def test_arrays_can_be_donated():
-    arrays = _transfer.transfer({"a": np.ones((64, 64), np.float32), "b": np.zeros(3, np.float32)})
+    arrays = transfer.transfer({"a": np.ones((64, 64), np.float32), "b": np.zeros(3, np.float32)})
     step = jax.jit(lambda tree: jax.tree.map(lambda x: x + 1, tree), donate_argnums=0)
     again = step(step(arrays))
     assert arrays["a"].is_deleted()

@@ -10,7 +10,7 @@ import pytest
 
 from jaxdl import export, losses, metrics, models, optim, train
 from jaxdl.__main__ import main
-from jaxdl.models import _description
+from jaxdl.models.description import describe
 from jaxdl.types import Network, TrainState
 
 
@@ -128,6 +128,6 @@ def test_a_network_that_reads_more_of_a_batch_is_named(tmp_path):
     variables = model.init(jax.random.key(0), jnp.zeros((1, 2, 2, 1)))
     state = TrainState(jnp.zeros((), jnp.int32), variables["params"], {}, (), None)
     batch = {"image": jnp.zeros((4, 2, 2, 1), jnp.uint8), "label": jnp.zeros(4, jnp.int32)}
-    found, program = _description.describe(network, state, batch, (), {})
+    found, program = describe(network, state, batch, (), {})
     assert program is None
     assert found["no_program"] == "The network reads 'shift' of a batch beside its inputs."

@@ -10,7 +10,7 @@ import pytest
 from helpers.small_models import SMALL
 
 from jaxdl import models
-from jaxdl.models._spec import model_from_json, model_to_json
+from jaxdl.models.spec import model_from_json, model_to_json
 
 
 @pytest.mark.parametrize("name", SMALL)

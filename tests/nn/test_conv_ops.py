@@ -8,7 +8,7 @@ from helpers.oracle import compare, read_cases
 from jax.test_util import check_grads
 
 from jaxdl import nn
-from jaxdl.nn._conv_ops import pooled_convolution, prefer_implementation
+from jaxdl.nn.conv_ops import pooled_convolution, prefer_implementation
 
 RNG = np.random.default_rng(0)
 CASES = read_cases("layers")

@@ -10,7 +10,7 @@ import torch
 
 from jaxdl import losses, models, optim, train
 from jaxdl import nn as jnn
-from jaxdl.nn._conv_ops import prefer_implementation
+from jaxdl.nn.conv_ops import prefer_implementation
 
 
 def to_torch(image):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from jaxdl import plots
-from jaxdl.plots._style import TEST
 from jaxdl.plots.curves import run_curves
+from jaxdl.plots.style import TEST
 
 
 def test_curves_of_runs_share_a_panel_a_metric():

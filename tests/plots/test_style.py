@@ -48,7 +48,7 @@ def test_the_file_is_a_picture_of_the_expected_size(tmp_path, make, size):
     assert path == tmp_path / "new" / "picture.png"
     with Image.open(path) as picture:
         inches = figure.get_size_inches()
-        assert picture.size == (size or tuple((inches * plots._style.DPI).astype(int)))
+        assert picture.size == (size or tuple((inches * plots.style.DPI).astype(int)))
         gray = np.asarray(picture.convert("L"))
     assert gray.max() > 240  # background
     assert gray.min() < 100  # ink

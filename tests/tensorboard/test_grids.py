@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxdl.tensorboard._grids import feature_grid, filter_grid, input_grid, make_grid
+from jaxdl.tensorboard.grids import feature_grid, filter_grid, input_grid, make_grid
 
 RNG = np.random.default_rng(0)
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from jaxdl import tensorboard
-from jaxdl.tensorboard._grids import make_grid
+from jaxdl.tensorboard.grids import make_grid
 
 RNG = np.random.default_rng(0)
 

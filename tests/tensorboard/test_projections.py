@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxdl.tensorboard._projections import pca, tsne
+from jaxdl.tensorboard.projections import pca, tsne
 
 RNG = np.random.default_rng(0)
 

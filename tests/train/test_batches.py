@@ -17,7 +17,7 @@ from helpers.same import assert_same, assert_same_run, without_times
 from helpers.streaming_script import Images, NameSharedMemory, make_loader, make_parts, run
 
 from jaxdl import data, metrics, train
-from jaxdl.data._prefetch import put_on_devices
+from jaxdl.data.prefetch import put_on_devices
 from jaxdl.data.source import stack_examples
 from jaxdl.train import _batches, loop
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxdl import tensorboard
-from jaxdl.train._run_dir import RunFolder
+from jaxdl.train.run_dir import RunFolder
 from jaxdl.types import TrainState
 
 
@@ -61,7 +61,7 @@ def test_a_writer_whose_thread_has_died_raises_instead_of_waiting_for_ever(tmp_p
 FULL = """
 import resource, signal, sys
 import jax, jax.numpy as jnp
-from jaxdl.train._run_dir import RunFolder
+from jaxdl.train.run_dir import RunFolder
 from jaxdl.types import TrainState
 
 def make_state(step):
@@ -129,7 +129,7 @@ def test_a_run_killed_while_its_first_checkpoint_was_written_begins_again(tmp_pa
 HOLDER = """
 import os, sys, time
 import jax, jax.numpy as jnp
-from jaxdl.train._run_dir import RunFolder
+from jaxdl.train.run_dir import RunFolder
 from jaxdl.types import TrainState
 
 state = TrainState(jnp.array(0), {"w": jnp.ones(3)}, {}, (), jax.random.key(0))

@@ -13,8 +13,20 @@ import numpy as np
 from jaxdl.data.combine import concatenate, source_to_arrays
 from jaxdl.data.source import ArraySource, Dataset, Source, check_dataset
 from jaxdl.data.sources._arrays import MAX_BYTES, read_npy, read_npz, tidy
-from jaxdl.data.sources._decode import IMAGE_SUFFIXES
-from jaxdl.data.sources._listing import (
+from jaxdl.data.sources._table_reader import Format, read_table
+from jaxdl.data.sources._tfds_build import BUILT_HERE, prepared_version, tfds_dir
+from jaxdl.data.sources.array_record import ArrayRecordSource
+from jaxdl.data.sources.decode import IMAGE_SUFFIXES
+from jaxdl.data.sources.hdf5 import HDF5Source
+from jaxdl.data.sources.image_files import has_class_folders, image_source
+from jaxdl.data.sources.image_sets import (
+    CLASS_NAMES,
+    IDX_FILES,
+    digits,
+    has_idx_files,
+    idx_source,
+)
+from jaxdl.data.sources.listing import (
     SPLITS,
     Part,
     base_is,
@@ -25,18 +37,6 @@ from jaxdl.data.sources._listing import (
     shortlist,
     split_name,
     walk,
-)
-from jaxdl.data.sources._table_reader import Format, read_table
-from jaxdl.data.sources._tfds_build import BUILT_HERE, prepared_version, tfds_dir
-from jaxdl.data.sources.array_record import ArrayRecordSource
-from jaxdl.data.sources.hdf5 import HDF5Source
-from jaxdl.data.sources.image_files import has_class_folders, image_source
-from jaxdl.data.sources.image_sets import (
-    CLASS_NAMES,
-    IDX_FILES,
-    digits,
-    has_idx_files,
-    idx_source,
 )
 from jaxdl.data.sources.parquet import ParquetSource
 from jaxdl.data.sources.tables import guess_columns, npz_source, numbers_source, text_source

@@ -29,6 +29,8 @@ from jaxdl.types import Array
 
 
 class _Subset(BaseSource):
+    _is_stored = True
+
     def __init__(self, source: Source, indices: np.ndarray) -> None:
         self.source, self.indices, self.class_names = source, indices, source.class_names
 
@@ -120,6 +122,8 @@ def map_source(source: Source, function: Callable[[Example], Mapping[str, ArrayL
 
 
 class _Concatenated(BaseSource):
+    _is_stored = True
+
     def __init__(self, sources: Sequence[Source]) -> None:
         self.sources = tuple(sources)
         self.ends = np.cumsum([len(source) for source in sources])
@@ -302,6 +306,24 @@ def size_in_bytes(source: Source) -> int:
     """
     sizes = (math.prod(s.shape) * np.dtype(s.dtype).itemsize for s in source.spec.values())
     return len(source) * sum(sizes)
+
+
+def is_stored(source: object) -> bool:
+    """Returns True if a source, and those that it is made of, give the same data every time.
+
+    A class of this library says so itself; a subclass may do anything.
+
+    >>> is_stored(subset(ArraySource({"x": np.zeros(3)}), [0, 2]))
+    True
+    >>> is_stored(map_source(ArraySource({"x": np.zeros(3)}), dict))
+    False
+    """
+    if isinstance(source, ArraySource):
+        return True
+    inner = getattr(source, "sources", (getattr(source, "source", None),))
+    return vars(type(source)).get("_is_stored", False) and all(
+        one is None or is_stored(one) for one in inner
+    )
 
 
 def compact_form(source: object) -> tuple[dict[str, np.ndarray], Gather] | None:

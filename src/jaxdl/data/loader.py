@@ -19,8 +19,8 @@ from jaxdl.data._batch_reader import (
     fill,
     read_stream,
 )
-from jaxdl.data._prefetch import read_ahead
 from jaxdl.data.combine import IterableSource, from_grain, from_iterable
+from jaxdl.data.prefetch import read_ahead
 from jaxdl.data.samplers import (
     Batches,
     BatchSampler,

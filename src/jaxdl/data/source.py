@@ -103,6 +103,7 @@ class BaseSource:
 
     class_names: tuple[str, ...] | None = None
     _spec: Spec | None = None
+    _is_stored = False  # see jaxdl.data.combine.is_stored
 
     def __len__(self) -> int:
         raise NotImplementedError

@@ -34,11 +34,11 @@ from jaxdl._program import Forward, load_forward
 from jaxdl.export.from_run import describe_run, is_described, read_run
 from jaxdl.export.model_card import ClassResult, results_by_class, write_card
 from jaxdl.export.preprocessing import Preprocessing
-from jaxdl.interop._transfer import transfer
+from jaxdl.interop.transfer import transfer
 from jaxdl.interop.weight_files import read_variables, write_variables
-from jaxdl.models._description import MODEL_FILE, PROGRAM_FILE, export_network
-from jaxdl.models._spec import FORM as MODEL_FORM
-from jaxdl.models._spec import is_known, model_from_json
+from jaxdl.models.description import MODEL_FILE, PROGRAM_FILE, export_network
+from jaxdl.models.spec import FORM as MODEL_FORM
+from jaxdl.models.spec import is_known, model_from_json
 from jaxdl.types import Array, Network, PyTree
 
 FORMAT = "jaxdl bundle"

@@ -16,8 +16,8 @@ from jaxdl._checks import check_shape
 from jaxdl._files import read_json, write_json
 from jaxdl._program import Forward, load_forward
 from jaxdl.export.preprocessing import Preprocessing
-from jaxdl.models._description import FORM, MODEL_FILE, PROGRAM_FILE
-from jaxdl.models._spec import model_to_json
+from jaxdl.models.description import FORM, MODEL_FILE, PROGRAM_FILE
+from jaxdl.models.spec import model_to_json
 from jaxdl.types import PyTree
 
 EVALUATION_FILE = "evaluation.json"

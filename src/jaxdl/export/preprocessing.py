@@ -13,8 +13,8 @@ from jax.typing import ArrayLike
 
 from jaxdl import text, transforms
 from jaxdl._files import Form, check_form
-from jaxdl.data.sources._decode import IMAGE_SUFFIXES, ImageInfo, image_info, read_image
-from jaxdl.data.sources._listing import walk
+from jaxdl.data.sources.decode import IMAGE_SUFFIXES, ImageInfo, image_info, read_image
+from jaxdl.data.sources.listing import walk
 from jaxdl.text.vocabulary import PADDING, UNKNOWN, add_bigrams
 from jaxdl.types import Array
 
@@ -188,7 +188,7 @@ class Preprocessing:
 
         Args:
             path: image file in any common format; see
-                :func:`jaxdl.data.sources._decode.read_image`.
+                :func:`jaxdl.data.sources.decode.read_image`.
 
         Returns:
             the image, and a note of its conversions such as ``"RGBA on white to gray, 640x480 to

@@ -17,8 +17,8 @@ from jaxdl._extras import require
 from jaxdl._files import replacing, write_bytes
 from jaxdl.generative.scores import nearest_neighbors
 from jaxdl.generative.snapshots import Snapshots
-from jaxdl.plots._style import OTHERS, TEST, TRAIN, label_axes, new_figure, tidy_axes
-from jaxdl.tensorboard._grids import make_grid
+from jaxdl.plots.style import OTHERS, TEST, TRAIN, label_axes, new_figure, tidy_axes
+from jaxdl.tensorboard.grids import make_grid
 from jaxdl.train.gan import GANState, Players, generate
 from jaxdl.types import Array
 

@@ -4,7 +4,7 @@ import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -24,12 +24,10 @@ from jaxdl.generative.scores import (
 from jaxdl.generative.snapshots import Snapshots
 from jaxdl.train import EpochEnd
 from jaxdl.train.gan import GANState, Players, sample
-from jaxdl.types import Array
+from jaxdl.types import Array, Row
 
 COLLAPSED = 0.7
 """Share of the entropy of an even distribution below which a generator has collapsed."""
-
-Row = dict[str, Any]
 
 
 class Reference(NamedTuple):

@@ -21,8 +21,8 @@ import numpy as np
 
 from jaxdl import models
 from jaxdl._files import read_json
-from jaxdl.interop._transfer import to_numpy
 from jaxdl.interop.state_dict import load_state_dict
+from jaxdl.interop.transfer import to_numpy
 from jaxdl.interop.weight_files import read_weights
 from jaxdl.models.resnet import BasicBlock, Bottleneck
 from jaxdl.types import PyTree

@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxdl import tree
 from jaxdl._loading import LoadReport, fill, float_dtype
 from jaxdl.interop._layouts import Entry, entries, normal, to_linen, to_torch
-from jaxdl.interop._transfer import to_numpy, transfer
+from jaxdl.interop.transfer import to_numpy, transfer
 from jaxdl.types import PyTree
 
 COUNTER = "num_batches_tracked"

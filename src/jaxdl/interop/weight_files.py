@@ -19,8 +19,8 @@ from safetensors.numpy import save_file
 from jaxdl import tree
 from jaxdl._files import parse_json, replacing
 from jaxdl.interop._pth import is_legacy, read_pth
-from jaxdl.interop._transfer import to_numpy
 from jaxdl.interop._unpickle import Unsupported
+from jaxdl.interop.transfer import to_numpy
 from jaxdl.types import PyTree
 
 DTYPES: dict[str, Any] = {

@@ -15,7 +15,7 @@ from jaxtyping import Float, Num, Shaped
 
 from jaxdl._checks import check_count
 from jaxdl.nn import BatchNorm, Conv, Dense, max_pool
-from jaxdl.nn._conv_ops import prefer_implementation
+from jaxdl.nn.conv_ops import prefer_implementation
 from jaxdl.nn.initializers import kaiming_normal
 from jaxdl.types import Array
 

@@ -12,7 +12,7 @@ from jaxtyping import Float, Num
 from jaxdl._checks import check_count, check_shape
 from jaxdl.models.mlp import MLP
 from jaxdl.nn import Dense, flatten
-from jaxdl.nn._conv_ops import pooled_convolution
+from jaxdl.nn.conv_ops import pooled_convolution
 from jaxdl.nn.initializers import uniform_fan_in, uniform_fan_in_bias
 from jaxdl.types import Array, PyTree
 

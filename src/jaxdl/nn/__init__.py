@@ -48,8 +48,8 @@ from typing import TYPE_CHECKING
 
 from jaxdl._pytorch_names import explain_names
 from jaxdl.nn import initializers
-from jaxdl.nn._conv_ops import convolution, transposed_convolution
 from jaxdl.nn.conv import Conv, ConvTranspose
+from jaxdl.nn.conv_ops import convolution, transposed_convolution
 from jaxdl.nn.embedding import Embed
 from jaxdl.nn.linear import Bilinear, Dense, bilinear_pool, flatten
 from jaxdl.nn.norm import BatchNorm, SpectralNorm

@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float, Num
 
 from jaxdl._checks import check_count, check_shape
-from jaxdl.nn._conv_ops import (
+from jaxdl.nn.conv_ops import (
     Padding,
     check_groups,
     pooled_convolution,

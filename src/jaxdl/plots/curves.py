@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxdl import metrics
-from jaxdl.plots._style import OTHERS, TEST, TRAIN, label_axes, new_figure, tidy_axes
+from jaxdl.plots.style import OTHERS, TEST, TRAIN, label_axes, new_figure, tidy_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

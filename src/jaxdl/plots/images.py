@@ -12,7 +12,7 @@ from jaxdl._checks import check_labels, check_positive, check_shape
 from jaxdl._extras import require
 from jaxdl._text import shorten
 from jaxdl.data.source import ArraySource, Source, examples_of
-from jaxdl.plots._style import (
+from jaxdl.plots.style import (
     OTHERS,
     RIGHT,
     TEST,

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from jaxdl._checks import check_shape
 from jaxdl._text import shorten
-from jaxdl.plots._style import TEST, label_axes, new_figure, tidy_axes
+from jaxdl.plots.style import TEST, label_axes, new_figure, tidy_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxdl._checks import check_labels, check_shape
-from jaxdl.plots._style import (
+from jaxdl.plots.style import (
     CURVES,
     OTHERS,
     TRAIN,

@@ -22,9 +22,8 @@ from jaxdl.sweep.result import JSON, Criterion, Member, SweepResult, as_json
 from jaxdl.sweep.space import Setting
 from jaxdl.tensorboard.hparams import flatten, write_hparams_end
 from jaxdl.tensorboard.writer import check_tag
-from jaxdl.train._progress import Row
-from jaxdl.train._run_dir import RunFolder, to_json, write_lines
-from jaxdl.types import Array, PyTree
+from jaxdl.train.run_dir import RunFolder, to_json, write_lines
+from jaxdl.types import Array, PyTree, Row
 
 Config = Callable[[Setting, int], Any]
 """``(hparams, seed) -> dataclass`` for a member's ``config.json``."""

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import tree
+from jaxdl._jaxpr import has_convolution
 from jaxdl._machine import num_cores
 from jaxdl.sweep.space import Setting
-from jaxdl.train import _batches
 from jaxdl.types import Array, PyTree
 
 TrainOne = Callable[..., tuple[PyTree, Mapping[str, Array]]]
@@ -149,7 +149,7 @@ def trace(function: TrainOne, seed: int, traced: Mapping[str, object], data: PyT
     )
     # convolutions written as products are not XLA's, but their weights have four axes
     kernels = any(leaf.ndim >= 4 for leaf in jax.tree.leaves(state))
-    return Traced(state, dict(history), kernels or _batches.has_convolution(closed.jaxpr))
+    return Traced(state, dict(history), kernels or has_convolution(closed.jaxpr))
 
 
 def split(

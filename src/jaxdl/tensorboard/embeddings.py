@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from jaxdl._checks import check_shape
 from jaxdl._extras import require
 from jaxdl._files import write_bytes, write_text
-from jaxdl.tensorboard._grids import make_grid
+from jaxdl.tensorboard.grids import make_grid
 from jaxdl.tensorboard.media import png, to_pixels
 from jaxdl.tensorboard.writer import Writer, check_step, check_tag
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from jaxdl._checks import check_positive, check_shape
 from jaxdl._extras import require
-from jaxdl.tensorboard._grids import make_grid
+from jaxdl.tensorboard.grids import make_grid
 from jaxdl.tensorboard.writer import Writer, write_values
 
 if TYPE_CHECKING:

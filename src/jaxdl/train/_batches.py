@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import _checks, metrics, tree
-from jaxdl._dependence import respects_mask
+from jaxdl._jaxpr import has_convolution, respects_mask
 from jaxdl._machine import device_memory
-from jaxdl.data._prefetch import check_numeric, put_on_devices
 from jaxdl.data.collate import epoch_order, num_batches, take, take_rows
-from jaxdl.data.combine import compact_form, size_in_bytes, source_to_arrays
+from jaxdl.data.combine import compact_form, is_stored, size_in_bytes, source_to_arrays
 from jaxdl.data.loader import Loader, LoaderIterator, given_names
+from jaxdl.data.prefetch import check_numeric, put_on_devices
 from jaxdl.data.samplers import seed_of
-from jaxdl.data.source import ArraySource, Gather
+from jaxdl.data.source import Gather
 from jaxdl.train._programs import program
 from jaxdl.train.step import check_metrics, of_batch
 from jaxdl.types import (
@@ -424,18 +424,6 @@ def stack(results: list[Metrics]) -> Metrics:
     return stacked
 
 
-def has_convolution(jaxpr: Any) -> bool:
-    """Returns True if a jaxpr, or one inside it, has XLA's convolution."""
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "conv_general_dilated":
-            return True
-        for value in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns")):
-            inner = getattr(value, "jaxpr", value)
-            if hasattr(inner, "eqns") and has_convolution(inner):
-                return True
-    return False
-
-
 def compact_arrays(loader: Loader, say: Say) -> tuple[dict[str, np.ndarray], Gather] | None:
     """The arrays of a source whose batches are cut on the device, and the function that does it.
 
@@ -474,7 +462,7 @@ def resident_arrays(
     Raises:
         ValueError: ``resident`` is True, but batches are not plain rows of the source.
     """
-    if not _takes_rows(loader) or (loader.resident is None and not _is_stored(loader.source)):
+    if not _takes_rows(loader) or (loader.resident is None and not is_stored(loader.source)):
         return None
     size, (memory, _) = size_in_bytes(loader.source), device_memory()
     if loader.resident is None and size > RESIDENT_SHARE * memory:
@@ -499,16 +487,6 @@ def _takes_rows(loader: Loader) -> bool:
     if loader.resident and names:
         raise ValueError(f"resident=True and {names} are mutually exclusive.")
     return not (loader.resident is False or loader.is_iterable or names)
-
-
-def _is_stored(source: object) -> bool:
-    if isinstance(source, ArraySource):
-        return True
-    own = type(source).__module__.startswith("jaxdl.")
-    if not own or hasattr(source, "function") or hasattr(source, "data"):
-        return False
-    inner = getattr(source, "sources", (getattr(source, "source", None),))
-    return all(one is None or _is_stored(one) for one in inner)
 
 
 class StreamedBatches:

@@ -14,10 +14,7 @@ import jax
 import numpy as np
 
 from jaxdl import metrics
-from jaxdl.types import Metrics
-
-Row = dict[str, Any]
-"""A row of the history: floats and counts by name."""
+from jaxdl.types import Metrics, Row
 
 Unfinished = dict[str, Any] | None
 """JSON values of an unfinished epoch, see :meth:`Progress.unfinished`; None between two epochs."""

@@ -18,9 +18,9 @@ from jaxdl.train._batches import (
     count_batches,
     resident_arrays,
 )
-from jaxdl.train._progress import Monitor, Row, check_monitor
+from jaxdl.train._progress import Monitor, check_monitor
 from jaxdl.train.evaluation import EVAL_BATCH_SIZE, evaluate_checked, scan_evaluation
-from jaxdl.types import Array, EvalFn, EvalStep, Mean, Metrics, PyTree, as_eval_step
+from jaxdl.types import Array, EvalFn, EvalStep, Mean, Metrics, PyTree, Row, as_eval_step
 
 Data = Arrays | Loader
 EvalData = Data | Mapping[str, Data]

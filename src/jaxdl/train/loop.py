@@ -18,7 +18,7 @@ import numpy as np
 from jaxdl import _checks, optim, tree
 from jaxdl import config as configs
 from jaxdl.data.collate import epoch_order, num_batches, take
-from jaxdl.models._description import write_description
+from jaxdl.models.description import write_description
 from jaxdl.train._batches import (
     MAX_CHUNK,
     Arrays,
@@ -31,13 +31,11 @@ from jaxdl.train._batches import (
 from jaxdl.train._progress import (
     Monitor,
     Progress,
-    Row,
     catch_signals,
     check_monitor,
     is_interactive,
     write_line,
 )
-from jaxdl.train._run_dir import EpochEnd, Interrupted, RunFolder
 from jaxdl.train._setup import (
     Data,
     EvalData,
@@ -54,6 +52,7 @@ from jaxdl.train.evaluation import (
     append_row,
     scan_evaluation,
 )
+from jaxdl.train.run_dir import EpochEnd, Interrupted, RunFolder
 from jaxdl.train.step import check_metrics
 from jaxdl.train.watch._writer import Watcher
 from jaxdl.train.watch.options import Watch
@@ -65,6 +64,7 @@ from jaxdl.types import (
     Mean,
     Metrics,
     PyTree,
+    Row,
     Step,
     UpdateFn,
     as_key,

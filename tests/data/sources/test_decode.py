@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from jaxdl import data
-from jaxdl.data.sources._decode import image_info, read_image
+from jaxdl.data.sources.decode import image_info, read_image
 from jaxdl.export import Preprocessing
 
 RAMP = np.linspace(0, 65535, 256).round().astype(np.uint16).reshape(16, 16)

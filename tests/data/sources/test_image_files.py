@@ -8,7 +8,7 @@ from PIL import Image
 
 from jaxdl import data
 from jaxdl.data.combine import labels_of
-from jaxdl.data.sources._decode import read_image
+from jaxdl.data.sources.decode import read_image
 from jaxdl.data.sources.image_files import ImageFiles
 
 

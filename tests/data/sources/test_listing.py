@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxdl.data.sources._listing import (
+from jaxdl.data.sources.listing import (
     class_folders,
     entries,
     is_hidden,

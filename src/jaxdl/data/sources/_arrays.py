@@ -7,7 +7,7 @@ from typing import IO
 
 import numpy as np
 
-from jaxdl.data.sources._listing import is_hidden
+from jaxdl.data.sources.listing import is_hidden
 
 MAX_BYTES = 4 * 2**30
 """Default limit of what a compressed file may hold."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxdl.data.sources._arrays import MAX_BYTES
-from jaxdl.data.sources._listing import shortlist
+from jaxdl.data.sources.listing import shortlist
 from jaxdl.data.sources.text_files import decode_utf8
 
 TEXT_NAMES = (

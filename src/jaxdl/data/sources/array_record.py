@@ -46,6 +46,8 @@ class ArrayRecordSource(FileSource):
             the message has file and number.
     """
 
+    _is_stored = True
+
     def __init__(
         self,
         path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],

@@ -29,8 +29,8 @@ from jaxdl.data.source import (
     unstack,
 )
 from jaxdl.data.sources._arrays import MAX_BYTES, tidy
-from jaxdl.data.sources._listing import shortlist
 from jaxdl.data.sources.image_files import has_class_folders, image_source
+from jaxdl.data.sources.listing import shortlist
 
 if TYPE_CHECKING:
     import h5py
@@ -54,6 +54,8 @@ class HDF5Source(FileSource):
         ValueError: not an HDF5 file, data outside the file, a missing key, or arrays of different
             lengths. When read: damaged data; the message has file, key and rows.
     """
+
+    _is_stored = True
 
     def __init__(
         self,

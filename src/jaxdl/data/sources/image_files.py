@@ -22,8 +22,8 @@ from jaxdl.data.source import (
     stack_examples,
 )
 from jaxdl.data.sources._arrays import to_labels
-from jaxdl.data.sources._decode import IMAGE_SUFFIXES, MAX_PIXELS, Mode, check_size, read_image
-from jaxdl.data.sources._listing import class_folders, entries, walk
+from jaxdl.data.sources.decode import IMAGE_SUFFIXES, MAX_PIXELS, Mode, check_size, read_image
+from jaxdl.data.sources.listing import class_folders, entries, walk
 from jaxdl.data.sources.text_files import read_text
 
 
@@ -177,6 +177,8 @@ class ImageFiles(BaseSource):
     Raises:
         ValueError: no files, or labels of another number or out of range.
     """
+
+    _is_stored = True
 
     def __init__(
         self,

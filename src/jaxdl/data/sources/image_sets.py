@@ -12,7 +12,7 @@ import numpy as np
 from jaxdl._checks import check_labels
 from jaxdl.data.source import ArraySource, Dataset, check_dataset
 from jaxdl.data.sources._arrays import MAX_BYTES
-from jaxdl.data.sources._listing import split_name
+from jaxdl.data.sources.listing import split_name
 
 _DIGITS = tuple("0123456789")
 

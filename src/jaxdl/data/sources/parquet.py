@@ -19,8 +19,8 @@ from jaxdl.data.source import (
     stack_examples,
 )
 from jaxdl.data.sources._arrays import MAX_BYTES, tidy, tidy_example
-from jaxdl.data.sources._decode import MAX_PIXELS, Mode, read_image
-from jaxdl.data.sources._listing import entries, shortlist
+from jaxdl.data.sources.decode import MAX_PIXELS, Mode, read_image
+from jaxdl.data.sources.listing import entries, shortlist
 
 if TYPE_CHECKING:
     import pyarrow
@@ -62,6 +62,8 @@ class ParquetSource(FileSource):
             a missing integer, or an image that cannot be decoded; the message has file and row.
         ImportError: pyarrow is not installed.
     """
+
+    _is_stored = True
 
     def __init__(
         self,

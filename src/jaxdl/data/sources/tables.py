@@ -10,7 +10,6 @@ import numpy as np
 
 from jaxdl.data.source import ArraySource
 from jaxdl.data.sources._arrays import MAX_BYTES, read_npz, tidy
-from jaxdl.data.sources._listing import shortlist
 from jaxdl.data.sources._table_reader import (
     LABEL_NAMES,
     TEXT_NAMES,
@@ -21,6 +20,7 @@ from jaxdl.data.sources._table_reader import (
     column_number,
     read_table,
 )
+from jaxdl.data.sources.listing import shortlist
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 """A file, or several of the same columns, one after the other."""

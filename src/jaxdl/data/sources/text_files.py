@@ -72,6 +72,8 @@ class TextLines(BaseSource):
         ValueError: not UTF-8 (the message has the byte's offset and line), or no lines.
     """
 
+    _is_stored = True
+
     def __init__(self, path: str | os.PathLike[str], *, skip_blank: bool = True) -> None:
         self.path = os.fspath(Path(path).expanduser().absolute())
         if not os.path.isfile(self.path):
@@ -158,6 +160,8 @@ class Windows(BaseSource):
     >>> len(windows), windows[1]["input"].tolist(), windows[1]["target"].tolist()
     (2, [4, 5, 6, 7], [5, 6, 7, 8])
     """
+
+    _is_stored = True
 
     def __init__(
         self, tokens: np.ndarray | Sequence[int], block_size: int, stride: int | None = None

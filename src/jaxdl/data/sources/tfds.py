@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from jaxdl._extras import require
 from jaxdl.data.source import Example, FileSource, Indices, as_example, check_indices
 from jaxdl.data.sources._arrays import tidy_example
-from jaxdl.data.sources._listing import split_name
 from jaxdl.data.sources._tfds_build import BUILT_HERE, prepare, prepared_version, quiet, tfds_dir
+from jaxdl.data.sources.listing import split_name
 
 if TYPE_CHECKING:
     from tensorflow_datasets.core import DatasetBuilder
@@ -77,6 +77,8 @@ def tfds_source(
 
 class TFDSSource(FileSource):
     """One split of a set that TFDS has prepared; see :func:`tfds_source`."""
+
+    _is_stored = True
 
     def __init__(self, name: str, split: str, data_dir: Path, version: str) -> None:
         self.name, self.split = f"{name}:{version}", split

@@ -8,8 +8,8 @@ import numpy as np
 
 from jaxdl._checks import check_positive
 from jaxdl.data.source import BaseSource, Example, check_index
-from jaxdl.data.sources._decode import IMAGE_SUFFIXES, MAX_PIXELS, check_size, read_image
-from jaxdl.data.sources._listing import class_folders, entries
+from jaxdl.data.sources.decode import IMAGE_SUFFIXES, MAX_PIXELS, check_size, read_image
+from jaxdl.data.sources.listing import class_folders, entries
 
 
 def segment_indices(
@@ -70,6 +70,8 @@ class VideoFrames(BaseSource):
         FileNotFoundError: no such folder, or no class folders.
         ValueError: a class without videos, or a video without frames; the message names it.
     """
+
+    _is_stored = True
 
     def __init__(
         self,

@@ -13,13 +13,13 @@ import numpy as np
 
 from jaxdl import metrics, optim, plots, tensorboard
 from jaxdl.data.loader import Loader
-from jaxdl.tensorboard._grids import feature_grid, filter_grid, input_grid
-from jaxdl.tensorboard._projections import pca, tsne
+from jaxdl.tensorboard.grids import feature_grid, filter_grid, input_grid
 from jaxdl.tensorboard.hparams import write_hparams_end
 from jaxdl.tensorboard.markdown import write_parameter_table
+from jaxdl.tensorboard.projections import pca, tsne
 from jaxdl.train._batches import Arrays, Batches
-from jaxdl.train._run_dir import RunFolder
 from jaxdl.train.evaluation import EVAL_BATCH_SIZE
+from jaxdl.train.run_dir import RunFolder
 from jaxdl.train.watch._probes import Statistics, make_embedding, make_statistics, make_survey
 from jaxdl.train.watch._profile import Trace
 from jaxdl.train.watch.options import Watch, params_of, resolve

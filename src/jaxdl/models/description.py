@@ -15,13 +15,13 @@ from jax.typing import DTypeLike
 
 from jaxdl._files import write_bytes, write_json
 from jaxdl._program import export_forward, load_forward
-from jaxdl.models import _spec
+from jaxdl.models import spec
 from jaxdl.types import Array, Batch, Network, PyTree, TrainState
 
 MODEL_FILE, PROGRAM_FILE = "model.json", "forward.stablehlo"
 
 FORM = {
-    "model?": _spec.FORM,
+    "model?": spec.FORM,
     "preprocessing?": {"shape": [int], "dtype?": str},
     "class_names?": [str],
     "data?": dict,
@@ -73,13 +73,13 @@ def describe(
 
     Args: see :func:`write_description`.
     """
-    found: dict[str, Any] = {"model": _spec.model_to_json(network.model)}
+    found: dict[str, Any] = {"model": spec.model_to_json(network.model)}
     raw = batch.get(network.image)
     if raw is None:
         return found, None
     dtype = raw_dtype(raw.dtype)
     found["preprocessing"] = {"shape": list(raw.shape[1:]), "dtype": dtype}
-    if _spec.is_known(network.model) and "preprocessing" in given:
+    if spec.is_known(network.model) and "preprocessing" in given:
         return found, None
 
     variables = {"params": state.params, **state.model_state}

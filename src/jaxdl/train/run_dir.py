@@ -17,8 +17,8 @@ from jaxdl import checkpoint, metrics, optim, tensorboard, tree
 from jaxdl import config as configs
 from jaxdl._files import write_text
 from jaxdl._lock import FolderInUse, locked
-from jaxdl.train._progress import Row, Unfinished
-from jaxdl.types import Metrics, PyTree
+from jaxdl.train._progress import Unfinished
+from jaxdl.types import Metrics, PyTree, Row
 
 
 class EpochEnd(NamedTuple):
@@ -68,7 +68,7 @@ class RunFolder:
         resume: continue the run in the folder, if there is one.
         fingerprint: JSON values that a resumed run must share (batch size, order key, …).
         config: dataclass instance for ``config.json``, or None.
-        describe: writes ``model.json`` into the folder; see :mod:`jaxdl.models._description`.
+        describe: writes ``model.json`` into the folder; see :mod:`jaxdl.models.description`.
         say: prints a line for each hyperparameter that a resumed run changes.
 
     Attributes:

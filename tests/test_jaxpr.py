@@ -1,11 +1,11 @@
-"""Dependence of outputs on inputs, through control flow."""
+"""Properties that a jaxpr shows: dependence through control flow, and convolutions."""
 
 import jax
 import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from jaxdl._dependence import dependent_outputs, respects_mask
+from jaxdl._jaxpr import dependent_outputs, has_convolution, respects_mask
 
 
 def carried(x, y):
@@ -41,3 +41,15 @@ def test_a_batch_norm_that_is_not_given_the_mask_counts_padding():
 
     assert not respects_mask(step, 0.0, batch)
     assert respects_mask(lambda state, batch: step(state, batch)[1], 0.0, batch)
+
+
+def test_a_convolution_is_found_inside_loops():
+    def convolve(x):
+        return lax.conv(x, jnp.ones((1, 1, 2, 2)), (1, 1), "SAME")
+
+    def loop(x):
+        return lax.fori_loop(0, 2, lambda _, y: jax.jit(convolve)(y), x)
+
+    x = jnp.ones((1, 1, 4, 4))
+    for function, expected in ((convolve, True), (loop, True), (lambda x: x @ x, False)):
+        assert has_convolution(jax.make_jaxpr(function)(x).jaxpr) is expected

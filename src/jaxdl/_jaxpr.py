@@ -1,6 +1,7 @@
-"""Dependence of a function's outputs on parts of its inputs, read from its jaxpr."""
+"""Properties of a function that its jaxpr shows: what depends on what, and its operations."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import jax
 from jax.extend import core
@@ -80,3 +81,15 @@ def _through_scan(params: dict, given: list[bool]) -> list[bool]:
 
 def _open(jaxpr: core.Jaxpr | core.ClosedJaxpr) -> core.Jaxpr:
     return jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr
+
+
+def has_convolution(jaxpr: Any) -> bool:
+    """Returns True if a jaxpr, or one inside it, has XLA's convolution."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "conv_general_dilated":
+            return True
+        for value in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns")):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns") and has_convolution(inner):
+                return True
+    return False
