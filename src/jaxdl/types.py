@@ -21,7 +21,7 @@ Array = jax.Array
 PyTree = Any
 
 IGNORE_LABEL = -100
-"""A label that counts nowhere: not in the loss, not in a metric; PyTorch's ``ignore_index``."""
+"""Label that is excluded from the loss and all metrics; PyTorch's ``ignore_index``."""
 
 Batch = Mapping[str, Array]
 """Named arrays with a leading batch axis: ``"image"`` (B, H, W, C), ``"label"`` (B,) int32, …
@@ -57,7 +57,7 @@ class TrainState:
     Attributes:
         step: number of updates made so far; int32, shape ().
         params: trainable parameters.
-        model_state: every other variable collection of the model (``batch_stats``, …), perhaps {}.
+        model_state: all other variable collections (``batch_stats``, …); may be empty.
         opt_state: the state of the Optax transformation.
         key: root PRNG key; it never advances. A step's key is ``fold_in(key, step)``.
 
@@ -117,7 +117,7 @@ class LossFn(Protocol):
     ``(loss, (model_state, metrics))``:
 
     * ``params`` are differentiated. ``model_state`` holds the other variable collections of the
-      model, such as ``batch_stats``, perhaps {}; the new one has the same form.
+      model, such as ``batch_stats``, and may be empty; the new one has the same structure.
     * ``batch`` may hold a ``"mask"``: 0 for the padding of a ragged last batch, which must not
       count. ``metrics.mean(values, batch.get("mask"))`` takes values that are not reduced.
     * ``key`` is new in every step; split it for several random draws. ``train`` is False in
@@ -187,7 +187,7 @@ class Network:
         inputs: ``batch -> x``, the argument of the model's call, or a tuple of arguments; pure.
         image: name of the raw inputs in the batch, the first one of several.
         label: name of the targets in the batch, the first one of several.
-        ignore_label: the class label that counts nowhere, or None.
+        ignore_label: class label excluded from the loss and all metrics, or None.
     """
 
     model: nn.Module
@@ -258,7 +258,7 @@ class Step:
 
     @property
     def ignore_label(self) -> int | None:
-        """The class label that counts nowhere, or None."""
+        """Class label excluded from the loss and all metrics, or None."""
         return IGNORE_LABEL if self.network is None else self.network.ignore_label
 
     def __call__(self, state: PyTree, batch: Batch) -> tuple[PyTree, Metrics]:
@@ -282,7 +282,7 @@ class EvalStep:
 
     @property
     def ignore_label(self) -> int | None:
-        """The class label that counts nowhere, or None."""
+        """Class label excluded from the loss and all metrics, or None."""
         return IGNORE_LABEL if self.network is None else self.network.ignore_label
 
     def __call__(self, state: PyTree, batch: Batch) -> Metrics:

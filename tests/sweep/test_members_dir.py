@@ -291,9 +291,9 @@ def test_a_process_killed_and_resumed_equals_uninterrupted(tmp_path, halving):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"seeds": (0, 2)}, r"was begun with seeds \[0, 1\], this sweep has \[0, 2\]"),
-        ({"keep": "all"}, 'was begun with keep "best", this sweep has "all"'),
-        ({"halving": (1, 2)}, r"was begun with halving null, this sweep has \[1, 2\]"),
+        ({"seeds": (0, 2)}, r"was started with seeds \[0, 1\], but this sweep has \[0, 2\]"),
+        ({"keep": "all"}, 'was started with keep "best", but this sweep has "all"'),
+        ({"halving": (1, 2)}, r"was started with halving null, but this sweep has \[1, 2\]"),
         ({"monitor": "train/loss"}, "'train/loss' is not a metric"),
         ({"resume": False}, "already holds a sweep. Resume it"),
     ],

@@ -41,7 +41,7 @@ class CheckpointInfo(NamedTuple):
 
 
 def make_content(state: PyTree, metadata: Mapping[str, object]) -> dict[str, object]:
-    """What is saved beside a state: its description, and a checksum of that."""
+    """Returns the content saved beside a state: its description and a checksum of it."""
     content: dict[str, object] = {
         "step": int(state.step),
         "metadata": metadata,
@@ -52,11 +52,11 @@ def make_content(state: PyTree, metadata: Mapping[str, object]) -> dict[str, obj
 
 
 def read_info(folder: Path) -> CheckpointInfo:
-    """Reads the description of the checkpoint in the folder of one step.
+    """Reads the description of the checkpoint in a step folder.
 
     Raises:
-        StructureMismatchError: an older version of jaxdl wrote it.
-        Exception: of any kind, if it is damaged; see :func:`newest_readable`.
+        StructureMismatchError: it was written by an older version of jaxdl.
+        Exception: any kind, if it is damaged; see :func:`newest_readable`.
     """
     content = json.loads((folder / "content" / "metadata").read_bytes())
     if "checksum" in content:
@@ -65,9 +65,9 @@ def read_info(folder: Path) -> CheckpointInfo:
             "for all arrays; continue with that version, or start again in an empty folder."
         )
     if _content_checksum(content) != content.pop("content_checksum"):
-        raise ValueError("its metadata are not those that were saved (checksum)")
+        raise ValueError("checksum mismatch in its metadata")
     if not content["structure"].keys() == content["checksums"].keys():
-        raise ValueError("its structure and its checksums name different leaves")
+        raise ValueError("its structure and checksums list different leaves")
     if type(content["step"]) is not int or not isinstance(content["metadata"], dict):
         raise ValueError("its step is not an integer, or its metadata are not an object")
     return CheckpointInfo(folder, **content)
@@ -76,14 +76,14 @@ def read_info(folder: Path) -> CheckpointInfo:
 def newest_readable(
     folders: Sequence[Path], read: Callable[[Path], Result]
 ) -> tuple[Result, list[Path]]:
-    """Reads the first folder that is not damaged; returns the damaged ones before it, too."""
+    """Reads the first undamaged folder; also returns the damaged ones before it."""
     damaged: list[Path] = []
     for folder in folders:
         try:
             return read(folder), damaged
         except StructureMismatchError:
             raise
-        except Exception as error:  # Orbax raises many kinds for a damaged file
+        except Exception as error:  # Orbax raises many kinds of errors for a damaged file
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             message = f"the checkpoint {folder} is damaged: {reason}."
             if len(folders) == 1:
@@ -98,11 +98,11 @@ def newest_readable(
 
 
 def verify(leaves: Mapping[str, Array], info: CheckpointInfo) -> None:
-    """Raises ValueError unless these leaves of a checkpoint are bitwise those that were saved."""
+    """Raises ValueError if the checksum of a leaf differs from the saved one."""
     forms = tree.describe(dict(leaves))
     for name, checksum in checksums(leaves).items():
         if (forms[name], checksum) != (info.structure[name], info.checksums[name]):
-            raise ValueError(f"the bytes of {name} are not those that were saved (checksum)")
+            raise ValueError(f"checksum mismatch in {name}")
 
 
 def checksums(leaves: Mapping[str, Array]) -> dict[str, int | None]:

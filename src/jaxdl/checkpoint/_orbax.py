@@ -1,4 +1,4 @@
-"""Orbax's limits: leaves it cannot save, paths it expands, and the tracebacks of its threads."""
+"""Workarounds for Orbax: unsupported leaves, special characters in paths, thread tracebacks."""
 
 import contextlib
 import functools
@@ -49,7 +49,7 @@ def check_savable(state: PyTree) -> None:
 
 
 def _why_not_savable(name: str, leaf: object) -> str:
-    """The reason why a leaf cannot be saved, or an empty string."""
+    """Returns the reason why a leaf cannot be saved, or an empty string."""
     import tensorstore as ts
 
     try:
@@ -71,15 +71,15 @@ def _why_not_savable(name: str, leaf: object) -> str:
 
 
 def with_placeholders(state: PyTree) -> PyTree:
-    """The state with :data:`PLACEHOLDER` in place of every array without elements."""
+    """Replaces every array without elements by :data:`PLACEHOLDER`."""
     return jax.tree.map(lambda leaf: leaf if leaf.size else PLACEHOLDER, state)
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Drops what Orbax prints, such as tracebacks of its threads; the error itself is raised.
+    """Suppresses Orbax's output, such as tracebacks of its threads; errors are still raised.
 
-    After an error nothing of Orbax is logged any more: its other threads may fail later.
+    After an error Orbax's logging stays off, since its other threads may fail later.
     """
     _ignore_unraisable()
     loggers, drop = (logging.getLogger("absl"), logging.getLogger("asyncio")), _DropOrbax()
@@ -98,7 +98,7 @@ class _DropOrbax(logging.Filter):
 
 @functools.cache
 def _ignore_unraisable() -> None:
-    """Drops the tracebacks of Orbax's coroutines and callbacks that a failed call leaves behind."""
+    """Suppresses tracebacks of Orbax's coroutines and callbacks after a failed call."""
     previous = sys.unraisablehook
 
     def hook(unraisable: "sys.UnraisableHookArgs") -> None:
@@ -116,7 +116,7 @@ def _in_orbax(file: str, trace: TracebackType | None) -> bool:
 
 
 def is_plain(path: Path) -> bool:
-    """Returns True unless Orbax or TensorStore take a path for another one."""
+    """Returns True if Orbax and TensorStore use a path literally."""
     text = str(path)
     special = glob.has_magic(text) or "\\" in text or ":/" in text
     return not special and text.isprintable()
@@ -124,13 +124,13 @@ def is_plain(path: Path) -> bool:
 
 @contextlib.contextmanager
 def plain_path(path: Path) -> Iterator[Path]:
-    r"""Yields a path to a folder that Orbax can open whatever the folder is called.
+    r"""Yields an equivalent path to a folder without characters that Orbax interprets.
 
     Orbax expands ``[``, ``*`` and ``?`` in the path of a checkpoint, and TensorStore replaces ``\``
-    by ``/`` and reads ``:/`` as a scheme. Such a folder is opened by a symbolic link.
+    by ``/`` and reads ``:/`` as a scheme. Such folders are opened through a symbolic link.
 
     Raises:
-        ValueError: several processes save together, or the temporary folder has such a name, too.
+        ValueError: several processes save together, or the temporary folder also has such a name.
     """
     if is_plain(path):
         yield path
@@ -147,7 +147,7 @@ def plain_path(path: Path) -> Iterator[Path]:
 
 
 def reason_of(error: Exception) -> str:
-    """The reason of a failed save on one line: that of the operating system if there is one."""
+    """Returns the reason for a failed save on one line, preferably the operating system's."""
     text = " ".join((str(error).strip() or type(error).__name__).split())
     if code := re.search(r"os_error_code='(\d+)'", text):
         return os.strerror(int(code[1]))
@@ -155,19 +155,19 @@ def reason_of(error: Exception) -> str:
 
 
 def remove_unfinished(folder: Path, step: int) -> None:
-    """Removes what a failed save of a step left in the folder of checkpoints."""
+    """Removes the partial files of a failed save."""
     for path in folder.iterdir():
         if path.name.startswith(f"{step}.orbax-checkpoint-tmp"):
             shutil.rmtree(path, ignore_errors=True)
 
 
 def check_stored(folder: Path, num_leaves: int) -> None:
-    """Raises an error unless a saved tree has all leaves and its files are of the right size.
+    """Checks that a saved tree has all leaves and its files have the right sizes.
 
     Reads only the index of the arrays, which has a separate checksum.
 
     Args:
-        folder: written by Orbax, its path plain.
+        folder: written by Orbax; see :func:`plain_path`.
         num_leaves: number of arrays.
 
     Raises:

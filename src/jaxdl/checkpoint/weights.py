@@ -213,7 +213,7 @@ def _is_number(name: str) -> bool:
 
 
 class _Request(NamedTuple):
-    """What to read of a checkpoint; see :func:`restore_weights`."""
+    """The part of a checkpoint to read; see :func:`restore_weights`."""
 
     target: Mapping[str, Array] | None = None
     dtype: np.dtype | None = None

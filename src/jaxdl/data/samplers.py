@@ -102,13 +102,13 @@ class SequentialSampler(_Base):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class RandomSampler(_Base):
-    """A random order, new for every epoch.
+    """A new random order in every epoch.
 
     Args:
         num_examples: N, the length of the source.
         replacement: draw with replacement.
-        num_samples: indices per epoch; N by default. More than N without replacement gives whole
-            permutations one after the other.
+        num_samples: indices per epoch; N by default. Without replacement, more than N
+            are consecutive permutations.
         key: root of the order; a JAX key or an integer.
 
     Raises:
@@ -144,10 +144,10 @@ class RandomSampler(_Base):
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class SubsetRandomSampler(_Base):
-    """Some examples in a random order, new for every epoch.
+    """A subset of examples in a new random order in every epoch.
 
     Args:
-        indices: of the examples.
+        indices: indices of the examples.
         key: root of the order.
 
     Source: ``torch.utils.data.SubsetRandomSampler``.
@@ -177,7 +177,7 @@ class WeightedRandomSampler(_Base):
     Args:
         weights: (N,), at least 0; they need not sum to 1.
         num_samples: indices per epoch.
-        replacement: draw with replacement; if False, an index comes at most once.
+        replacement: draw with replacement; if False, every index is drawn at most once.
         key: root of the order.
 
     Raises:
@@ -222,16 +222,16 @@ class WeightedRandomSampler(_Base):
 class DistributedSampler(_Base):
     """One process's part of an epoch's order.
 
-    Process r takes the indices r, r + R, r + 2R, … of the common order, which is first filled up
-    to a multiple of R from its beginning, or cut to one.
+    Process r takes the indices r, r + R, r + 2R, … of the common order, which is first padded
+    to a multiple of R from its beginning, or truncated to one.
 
     Args:
         num_examples: N.
         num_replicas: R; the number of JAX processes by default.
         rank: r; this JAX process by default.
-        shuffle: a random order, new for every epoch.
+        shuffle: use a new random order in every epoch.
         key: root of the order; the same in every process.
-        drop_last: cut the order instead of filling it up.
+        drop_last: truncate the order instead of padding it.
 
     Raises:
         ValueError: a rank outside 0 to R − 1.
@@ -317,7 +317,7 @@ def _indices(name: str, values: Sequence[int] | np.ndarray) -> np.ndarray:
 
 @runtime_checkable
 class Batches(Protocol):
-    """Batches of indices for every epoch, of any size, for a loader's ``batch_sampler``."""
+    """Batches of indices of any size, for a loader's ``batch_sampler``."""
 
     def __len__(self) -> int:
         """Number of batches in an epoch; the same for every epoch."""
@@ -344,12 +344,12 @@ class _BaseBatches:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class BatchSampler(_BaseBatches):
-    """A sampler's order, cut into batches.
+    """Splits the order of a sampler into batches.
 
     Args:
         sampler: any sampler.
         batch_size: B.
-        drop_last: leave out a ragged last batch.
+        drop_last: drop a ragged last batch.
 
     Source: ``torch.utils.data.BatchSampler``.
 
@@ -381,7 +381,7 @@ class BucketBatchSampler(_BaseBatches):
     """Batches of examples of similar length, which need little padding.
 
     Example i belongs to the first bucket whose boundary is at least ``lengths[i]``. Every bucket
-    is cut into batches, and the batches come in a random order.
+    is split into batches, which are shuffled.
 
     Args:
         lengths: (N,) of the sequences.
@@ -389,7 +389,7 @@ class BucketBatchSampler(_BaseBatches):
         boundaries: maximum length of each bucket, increasing; the last one for the longest example.
         shuffle: shuffle the examples of each bucket and the batches, in every epoch.
         key: root of the order.
-        drop_last: leave out the ragged last batch of each bucket.
+        drop_last: drop the ragged last batch of each bucket.
 
     Raises:
         ValueError: boundaries that do not increase, or a sequence longer than the last one.

@@ -66,7 +66,7 @@ FOREIGN = {
         "it is a bare pickle, which can run any code; load it in the program that wrote it and "
         "save its arrays as safetensors"
     ),
-    b"<": "it is a web page or XML, perhaps the message of a failed download",
+    b"<": "it is a web page or XML; a failed download may have saved an error page",
 }
 """Other kinds of files by their first bytes."""
 

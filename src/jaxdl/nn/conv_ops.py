@@ -334,7 +334,7 @@ def transposed_length(
 
 
 def _spread(inputs: Array, kernel: Array, stride: tuple[int, int]) -> Array:
-    """The full transposed convolution, one product and a few sums, perhaps with zeros at the end.
+    """Computes the full transposed convolution by one product and a few sums; may end in zeros.
 
     Cut into blocks of the size of the stride, the kernel adds whole blocks to the output: as many
     sums of images as the kernel has blocks, and one interleaving at the end.

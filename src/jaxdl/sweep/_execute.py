@@ -1,4 +1,4 @@
-"""Compiled programs of a sweep: many members at once by ``vmap``, or one after another."""
+"""Compiled programs of a sweep: many members at once by ``vmap``, or one at a time."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -29,9 +29,9 @@ class Limits(NamedTuple):
     """Bounds on the size of a program.
 
     Attributes:
-        max_bytes: memory on a device of all programs that run at a time.
-        chunk_size: members per program, but at least one per device; None lets memory (and a CPU's
-            cache) decide.
+        max_bytes: memory per device of all programs that run concurrently.
+        chunk_size: members per program, at least one per device; None chooses by memory (and
+            by cache size on CPU).
     """
 
     max_bytes: float
@@ -56,14 +56,14 @@ class Layout(NamedTuple):
 
 
 class Group:
-    """The members of a :class:`GroupPlan` and their programs, compiled when they are first used.
+    """The members of a :class:`GroupPlan` and their lazily compiled programs.
 
     Args:
         plan: see :func:`jaxdl.sweep._plan.plan_groups`.
         space: all settings of the sweep.
         data: the same for all members, from :func:`put_data`.
         limits: bounds on the size of a program.
-        layout: the layout of a sweep that is resumed; None finds one.
+        layout: the layout of a resumed sweep; None searches for one.
 
     Attributes:
         blanks: the members by number, without history and state.
@@ -96,21 +96,21 @@ class Group:
         numbers: Collection[int],
         before: Mapping[int, Member] | None = None,
     ) -> Iterator[Member]:
-        """Trains members, from the start or from their states.
+        """Trains members from scratch or from their states.
 
         Args:
-            numbers: of the members to train.
-            before: the members with the states to continue from; None starts.
+            numbers: indices of the members to train.
+            before: members with the states to continue from; None trains from scratch.
 
         Yields:
-            Members in the order in which their programs end.
+            members in order of completion.
         """
         program = self._program(before is not None)
         jobs = self._jobs(set(numbers), whole_blocks=before is None)
         with ThreadPoolExecutor(self.plan.num_workers) as pool:
             running: set[Future[list[Member]]] = set()
             while jobs or running:
-                # one more than there are threads, so that none waits for the caller
+                # one more than the number of threads, so that none waits for the caller
                 while jobs and len(running) <= self.plan.num_workers:
                     job = jobs.pop(0)
                     arguments = self._arguments(job, before)
@@ -121,7 +121,7 @@ class Group:
                         yield extend(before[member.number], member) if before else member
 
     def state(self, leaves: Leaves) -> PyTree:
-        """A member's state as its training function returned it, on the default device."""
+        """Restores a member's state on the default device."""
         arrays = [jnp.asarray(leaf) for leaf in leaves]
         return jax.tree.unflatten(self._treedef, _wrap(arrays, self._impls))
 
@@ -137,10 +137,10 @@ class Group:
         return range(len(self.plan.seeds))
 
     def _jobs(self, numbers: set[int], whole_blocks: bool) -> list[Job]:
-        """Blocks that hold the members, among others where ``whole_blocks`` are laid out."""
+        """Splits the members into blocks, adding others if ``whole_blocks`` are required."""
         height, width = self.layout.num_seeds, self.layout.num_settings
         every: Sequence[int] = range(len(self.plan.settings))
-        if self.plan.method == "loop":  # nothing is shared: any members may run side by side
+        if self.plan.method == "loop":  # nothing is shared: any members may run concurrently
             members = [(i, j) for i in self._seeds for j in every if self._number(i, j) in numbers]
             return [
                 [[member] for member in members[first : first + height]]
@@ -160,9 +160,9 @@ class Group:
         ]
 
     def _arguments(self, job: Job, before: Mapping[int, Member] | None) -> Arguments:
-        """Arguments of the program.
+        """Builds the arguments of the program.
 
-        Made in the caller's thread: others do not inherit its ``jax.default_prng_impl``.
+        Must run in the caller's thread; others do not inherit ``jax.default_prng_impl``.
         """
         height, width = self.layout.num_seeds, self.layout.num_settings
         # a block is always full, so that a member's bits do not depend on the other members
@@ -273,7 +273,7 @@ class Group:
         return keys, hparams, self._data, leaves
 
     def _find_layout(self, limits: Limits) -> Layout:
-        """As many members per program as fit, checked on the compiled program."""
+        """Finds the largest number of members per program that fits, by compiling."""
         data_bytes, num_devices = tree.num_bytes(self._data), self._num_devices
         workers = self.plan.num_workers
         share = limits.max_bytes / workers
@@ -299,7 +299,7 @@ class Group:
             limit = max(1, min(size - 1, int(fitting)))
 
     def _first_limit(self, chunk_size: int | None, free_bytes: float) -> int:
-        """Members per program before anything is compiled."""
+        """Estimates the number of members per program before compilation."""
         member_bytes = max(3 * tree.num_bytes(self._forms), 1)
         limit = self.plan.num_members if chunk_size is None else chunk_size
         if chunk_size is None and jax.default_backend() == "cpu":
@@ -310,7 +310,7 @@ class Group:
 
 
 def _without_batch(one: Callable[..., PyTree], axes: list[int | None]) -> Callable[..., PyTree]:
-    """The only member of a block, with exactly the operations that it has alone."""
+    """Applies a function to a block of one member without ``vmap``, for bitwise equality."""
 
     def block(keys: Array, hparams: Setting, data: PyTree, leaves: list[Array]) -> PyTree:
         own = {name: column[0] for name, column in hparams.items()}
@@ -323,9 +323,9 @@ def _without_batch(one: Callable[..., PyTree], axes: list[int | None]) -> Callab
 def _block_shape(
     limit: int, num_seeds: int, num_settings: int, num_devices: int, num_workers: int
 ) -> tuple[int, int]:
-    """Seeds and settings of a block of at most ``limit`` members, all blocks about equally full.
+    """Chooses the seeds and settings per block of at most ``limit`` members, evenly filled.
 
-    Settings come first: those with a common seed share its initial weights and its batches.
+    Settings are batched first, since those with the same seed share weights and batches.
     """
     if num_devices > 1 and num_settings < min(num_seeds, num_devices):  # shards of seeds
         width = min(num_settings, max(1, limit // num_devices))
@@ -342,7 +342,7 @@ def _block_shape(
 
 
 def put_data(data: PyTree) -> PyTree:
-    """The data on every device, once for all groups of a sweep."""
+    """Replicates the data on all devices, once for all groups of a sweep."""
     mesh = _mesh()
     return jax.device_put(data, None if mesh is None else NamedSharding(mesh, P()))
 
@@ -355,7 +355,7 @@ def _mesh() -> Mesh | None:
 
 
 def default_max_bytes() -> float:
-    """Half of the free memory of a device; a quarter of the machine's memory for a CPU."""
+    """Returns half of a device's free memory, or a quarter of the host's memory on CPU."""
     total, used = device_memory()
     return 0.25 * total if used is None else 0.5 * (total - used)
 
@@ -373,7 +373,7 @@ def _program_bytes(compiled: jax.stages.Compiled) -> int | None:
 
 
 def _unwrap(leaves: Sequence[Array]) -> list[Array]:
-    """PRNG keys as their numbers, which NumPy can hold."""
+    """Replaces PRNG keys by their data, which NumPy can hold."""
     return [jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in leaves]
 
 
@@ -389,7 +389,7 @@ def _raw_form(form: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
 
 
 def _key_impls(forms: Sequence[jax.ShapeDtypeStruct]) -> list[object]:
-    """The kind of PRNG key of each leaf; None for an array."""
+    """Returns the PRNG implementation of each key leaf, None for arrays."""
     impls: list[object] = []
 
     def look(leaves: Sequence[Array]) -> None:

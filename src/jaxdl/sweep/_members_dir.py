@@ -47,16 +47,16 @@ class Contents(NamedTuple):
 
 
 class SweepDir:
-    """The folder of a sweep that is being written.
+    """The folder of a sweep in progress.
 
-    ``plan.json`` holds what a resumed sweep must share; ``members/NAME`` appears, whole, when a
-    member has ended; ``unfinished.npz`` holds the others between two epochs of successive halving;
-    ``sweep.json`` is the last file of a sweep that has ended.
+    ``plan.json`` holds the settings that a resumed sweep must share. ``members/NAME`` is created
+    atomically when a member is done, and ``unfinished.npz`` holds the other members between the
+    epochs of successive halving. ``sweep.json`` is written last.
 
     Args:
-        path: folder that exists.
+        path: existing folder.
         contents: see :class:`Contents`.
-        resume: continue the sweep that the folder holds, if any.
+        resume: continue the sweep in the folder, if any.
 
     Raises:
         ValueError: the folder holds a sweep and ``resume`` is False.
@@ -83,7 +83,7 @@ class SweepDir:
                 shutil.rmtree(unfinished)
 
     def check_plan(self, plan: dict[str, JSON]) -> None:
-        """Refuses a folder whose sweep had another plan."""
+        """Raises ValueError if the folder holds a sweep with a different plan."""
         if not self.begun:
             return
         before = read_json(self.path / "plan.json")
@@ -91,12 +91,12 @@ class SweepDir:
             old, new = before.get(name), json.loads(json.dumps(value))
             if old != new:
                 raise ValueError(
-                    f"{self.path} was begun with {name} {_shortened(old)}, this sweep has "
+                    f"{self.path} was started with {name} {_shortened(old)}, but this sweep has "
                     f"{_shortened(new)}. Resume it with the same {name}, or choose another folder."
                 )
 
     def layouts(self, methods: Sequence[str]) -> list[Layout | None]:
-        """Layouts of the groups as they were begun, so that a resumed sweep has the same bits."""
+        """Returns the saved layouts of the groups, so that resuming is bitwise exact."""
         if self.begun:
             before = read_json(self.path / "plan.json")
             if before["devices"] == _devices() and before["methods"] == list(methods):
@@ -113,7 +113,7 @@ class SweepDir:
         write_json(self.path / "plan.json", plan | programs)
 
     def check_members(self, members: Iterable[tuple[Setting, int]], metrics: Sequence[str]) -> None:
-        """Builds the text of each member's files, so that a failure comes before any training."""
+        """Serializes each member's config, so that errors are raised before training."""
         for tag in metrics:
             check_tag(tag)
         for hparams, seed in members:
@@ -121,7 +121,7 @@ class SweepDir:
             json.dumps(dataclasses.asdict(self.contents.config(hparams, seed)), default=str)
 
     def restore(self, groups: Sequence[Group]) -> dict[int, Member]:
-        """The members that have ended."""
+        """Reads the finished members."""
         members = {}
         for group in groups:
             for blank in group.blanks.values():
@@ -134,9 +134,9 @@ class SweepDir:
         return members
 
     def add(self, member: Member, *, num_seeds: int, keep_state: bool) -> None:
-        """Writes a member that has ended, unless it is there.
+        """Writes a finished member unless it exists.
 
-        The seeds of one setting share a group, and so a row of TensorBoard's table.
+        The seeds of a setting share a group, i.e. a row of TensorBoard's table.
         """
         folder = self._folder(member)
         if folder.exists():
@@ -162,11 +162,11 @@ class SweepDir:
                 _write_arrays(temporary / "state.npz", _pack_state(member))
 
     def drop_state(self, member: Member) -> None:
-        """Deletes the state of a member that is not the best one any more."""
+        """Deletes the state of a member that is no longer the best."""
         (self._folder(member) / "state.npz").unlink(missing_ok=True)
 
     def save_unfinished(self, num_epochs: int, members: Mapping[int, Member]) -> None:
-        """Writes the members that continue, after some epochs."""
+        """Saves the remaining members between epochs of successive halving."""
         arrays = {"num_epochs": np.asarray(num_epochs)}
         for number, member in members.items():
             packed = _pack_history(member) | _pack_state(member)
@@ -174,7 +174,7 @@ class SweepDir:
         _write_arrays(self._unfinished, arrays)
 
     def read_unfinished(self, groups: Sequence[Group]) -> tuple[int, dict[int, Member]]:
-        """The epochs and members of :meth:`save_unfinished`; 0 and none without such a file."""
+        """Reads the file of :meth:`save_unfinished`; without one, 0 epochs and no members."""
         if not self._unfinished.exists():
             return 0, {}
         arrays = _read_arrays(self._unfinished)
@@ -213,7 +213,7 @@ class SweepDir:
         self._unfinished.unlink(missing_ok=True)
 
     def _write_best(self, member: Member, result: SweepResult) -> None:
-        """The best member as a run folder, which ``run`` resumes if it has the order."""
+        """Writes the best member as a run folder, resumable if ``order`` is given."""
         key = jax.random.key(member.seed)
         order = self.contents.order and self.contents.order(key, member.hparams)
         made = self.contents.config(member.hparams, member.seed)
@@ -278,7 +278,7 @@ def _naming_folder(path: Path) -> Iterator[None]:
 def plan_json(
     settings: Sequence[Setting], seeds: Sequence[int], data: PyTree, **options: object
 ) -> dict[str, JSON]:
-    """The part of ``plan.json`` that a resumed sweep must share."""
+    """Returns the part of ``plan.json`` that a resumed sweep must share."""
     return {
         "settings": as_json(list(settings)),
         "seeds": as_json([int(seed) for seed in seeds]),
@@ -288,7 +288,7 @@ def plan_json(
 
 
 def rows_of(member: Member) -> list[Row]:
-    """A member's history as the rows of ``metrics.jsonl``, without the columns of time."""
+    """Converts a member's history to the rows of ``metrics.jsonl``, without times."""
     rows = []
     num_steps = member.num_steps or member.num_epochs
     for epoch in range(member.num_epochs):
@@ -306,7 +306,7 @@ def rows_of(member: Member) -> list[Row]:
 def default_config(hparams: Setting, seed: int) -> Any:
     """The ``config.json`` of a member by default: its setting and seed."""
     values = {**{name: as_json(value) for name, value in hparams.items()}, "seed": seed}
-    # not made by make_dataclass, as a name may not be an identifier: "optimizer/rate"
+    # make_dataclass would refuse names that are not identifiers, such as "optimizer/rate"
     cls: Any = type("Member", (), {"__annotations__": dict.fromkeys(values, object)})
     member: Any = dataclasses.dataclass(init=False, repr=False, eq=False)(cls)()
     vars(member).update(values)
@@ -319,7 +319,7 @@ def _shown(hparams: Setting, seed: int) -> dict[str, JSON]:
 
 
 def _fingerprint(order: tuple[int, int, Array] | None) -> dict[str, JSON]:
-    """The values that ``run`` compares before it resumes."""
+    """Values that :func:`jaxdl.train.run` compares before it resumes."""
     if order is None:
         return dict.fromkeys(("batch size", "number of examples", "order key"), "unknown")
     batch_size, num_examples, key = order
@@ -341,7 +341,7 @@ def _shortened(value: JSON) -> str:
 
 
 def _pack_history(member: Member) -> dict[str, np.ndarray]:
-    """Exact values: ``metrics.jsonl`` has neither dtypes nor infinity."""
+    """Packs a history without loss; ``metrics.jsonl`` has neither dtypes nor infinity."""
     numbers = {
         name: np.asarray(-1 if value is None else value)
         for name, value in (("num_steps", member.num_steps), ("diverged", member.diverged))
@@ -390,7 +390,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _native(array: np.ndarray) -> np.ndarray:
-    """The bits of bfloat16 and its kind as unsigned integers, which NumPy writes."""
+    """Views extension dtypes such as bfloat16 as unsigned integers, which NumPy can write."""
     array = np.asarray(array)
     return array.view(f"u{array.dtype.itemsize}") if array.dtype.kind == "V" else array
 

@@ -28,7 +28,7 @@ class Traced(NamedTuple):
     Attributes:
         state: form of the final state, PRNG keys included.
         history: form of the history, (E, ...) by name.
-        has_convolutions: whether convolutions are among its operations.
+        has_convolutions: True if it contains convolutions.
     """
 
     state: PyTree
@@ -42,7 +42,7 @@ class GroupPlan(NamedTuple):
     Attributes:
         train: ``(key, hparams, data, **options) -> (state, history)``.
         options: keyword arguments of the first call of ``train``.
-        traced: its forms.
+        traced: shapes of its outputs.
         fixed: the hyperparameters that are constants of the program.
         columns: the traced hyperparameters, (H,) by name.
         settings: positions of the H settings in the search space.
@@ -78,7 +78,7 @@ def plan_groups(
     method: str = "auto",
     options: dict[str, int] | None = None,
 ) -> list[GroupPlan]:
-    """The groups of a sweep, one for each combination of the outer hyperparameters' values.
+    """Groups the settings of a sweep by the values of the outer hyperparameters.
 
     Args:
         train_one, settings, seeds, data, outer, method: see :func:`jaxdl.sweep.sweep`.
@@ -200,7 +200,7 @@ def find_untraceable_hparams(
     scalars: Mapping[str, np.ndarray],
     data: PyTree,
 ) -> dict[str, str]:
-    """The hyperparameters that cannot be traced, with the reason.
+    """Finds the hyperparameters that cannot be traced, with the reasons.
 
     Each scalar is traced alone, while the others are plain numbers of the setting.
     """
@@ -210,10 +210,10 @@ def find_untraceable_hparams(
         alone = functools.partial(_train_with_fixed, function, fixed)
         try:
             jax.eval_shape(alone, jax.random.key(seed), as_arrays({name: scalar}), data)
-        except Exception as error:  # whatever a library raises when it cannot use a tracer
+        except Exception as error:  # libraries raise many kinds of errors for a tracer
             untraceable[name] = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
     if untraceable:
-        try:  # a function that fails without tracers too has another fault
+        try:  # a function that also fails without tracers has a different error
             jax.eval_shape(lambda key, data: function(key, setting, data), jax.random.key(0), data)
         except Exception:
             return {}
@@ -226,7 +226,7 @@ def is_number(value: object) -> bool:
 
 
 def _no_scalar(values: Sequence[object]) -> str | None:
-    """The reason why the values of a hyperparameter cannot be traced, or None."""
+    """Returns the reason why values of a hyperparameter cannot be traced, or None."""
     for value in values:
         if not is_number(value):
             return f"its value {value!r} is not a number"
@@ -276,7 +276,7 @@ def choose_method(traced: Traced, num_members: int) -> tuple[str, str]:
 
 
 def num_workers(num_members: int) -> int:
-    """Programs that run at a time: one per core if there is one CPU device, else one."""
+    """Number of concurrent programs: one per core if there is one CPU device, else one."""
     if jax.default_backend() != "cpu" or len(jax.local_devices()) > 1:
         return 1
     return min(num_cores(), num_members)

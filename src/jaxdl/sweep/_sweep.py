@@ -159,7 +159,7 @@ def sweep(
 
 
 class Job(NamedTuple):
-    """A sweep under way.
+    """A sweep in progress.
 
     Attributes:
         groups: members that share programs.
@@ -167,7 +167,7 @@ class Job(NamedTuple):
         folder: the folder of the sweep, or None.
         keep: "best" or "all".
         num_seeds: S.
-        progress: whether to show how far the sweep is.
+        progress: show a progress bar.
         say: prints a line.
     """
 

@@ -39,13 +39,13 @@ Arrays = Mapping[str, Any]
 Say = Callable[[str], None]
 
 MAX_CHUNK = 1024
-"""Most steps between two looks of the host at the device; the size of the metrics buffer."""
+"""Maximum number of steps per call of the device, and length of the metrics buffer."""
 
 RESIDENT_SHARE = 0.1
 """A loader's source stays on the device if it takes at most this share of the device's memory."""
 
 STEPS_AHEAD = 8
-"""Streamed batches that may wait on the device for their step."""
+"""Maximum number of streamed batches queued on the device."""
 
 Advanced = tuple[PyTree, Metrics, bool]
 """State, stacked metrics, and whether state and losses are finite."""
@@ -77,10 +77,10 @@ class Batches(Protocol):
         """Compiles the step for this state, before the first :meth:`advance`."""
 
     def advance(self, state: PyTree, epoch: int, start: int, stop: int) -> Advanced:
-        """Steps over batches ``start`` to ``stop - 1`` of an epoch. The given state stays valid."""
+        """Steps over batches ``start`` to ``stop - 1`` of an epoch. ``state`` is not donated."""
 
     def again(self, epoch: int, start: int, stop: int) -> Iterator[Indexed]:
-        """Yields the same batches once more."""
+        """Yields the batches of a range again."""
 
     def peek(self, epoch: int, start: int) -> Batch:
         """Returns the first batch of the next :meth:`advance`."""
@@ -90,12 +90,12 @@ class Batches(Protocol):
 
 
 def count_batches(data: Arrays | Loader, batch_size: int | None, key: Array | int | None) -> int:
-    """Batches of an epoch, after a check of what can be seen without looking at values."""
+    """Returns the number of batches per epoch, after checks that do not read values."""
     if isinstance(data, Loader):
         check_unsharded(data)
         agreed("batch_size", batch_size, data)
         if not (data.num_examples and len(data)):
-            raise ValueError("the loader has no batches: fewer examples than batch_size?")
+            raise ValueError("the loader has no batches: are there fewer examples than batch_size?")
         return len(data)
     check_mapping("data", data)
     if batch_size is None or key is None:
@@ -104,7 +104,7 @@ def count_batches(data: Arrays | Loader, batch_size: int | None, key: Array | in
 
 
 def check_unsharded(loader: Loader) -> None:
-    """Raises ValueError for a loader of one shard among several."""
+    """Raises ValueError if a loader is sharded."""
     if loader.share[1] != 1:
         raise ValueError(
             "train.run does not take a loader with shard=: every process would train on its shard "
@@ -140,17 +140,17 @@ def make_batches(
     num_epochs: int,
     say: Say,
 ) -> Batches:
-    """Checks the data, which :func:`count_batches` has counted, and brings them to the step.
+    """Creates the batches of a run; the data must have passed :func:`count_batches`.
 
     Args:
-        step: the step.
-        state: its state.
-        data: arrays, shuffled by ``epoch_order``; or a loader, whose source stays
-            on the device where :func:`resident_arrays` says so.
-        batch_size: of arrays.
+        step: the training step.
+        state: initial state.
+        data: arrays, shuffled by ``epoch_order``; or a loader, whose source is kept on the
+            device if :func:`resident_arrays` allows it.
+        batch_size: batch size for arrays.
         key: root key of the order of arrays, or an integer seed.
-        num_epochs: epochs of the whole run, the last one perhaps in part.
-        say: prints what was decided.
+        num_epochs: number of epochs of the whole run, including a partial last one.
+        say: logs whether the data are resident or streamed.
     """
     if not isinstance(data, Loader):
         return _shuffled(step, state, data, cast(int, batch_size), as_key(cast(Array, key)))
@@ -200,8 +200,8 @@ class ResidentBatches:
     """Arrays on the device; a batch is gathered by index inside the compiled step.
 
     Args:
-        step: the update.
-        state: its state. A step that would count padding gets the last batch without it.
+        step: the training step; if it does not respect ``mask``, the last batch is not padded.
+        state: initial state.
         data: arrays (N, ...).
         order: epoch → (num_batches, B) int32 indices, on the device.
         num_examples: real examples of an epoch; the rest of the last batch is padding.
@@ -241,10 +241,10 @@ class ResidentBatches:
         return form
 
     def compile(self, state: PyTree) -> None:
-        """Compiles the faster of two forms.
+        """Compiles the faster of two forms: a loop on the device, or a call per step.
 
-        That is a loop on the device; but on CPU the gradients of XLA's own convolution are 10 to
-        18 times slower inside a loop (jax-ml/jax#12868), so a step with one is called from Python.
+        On CPU the gradients of XLA's convolution are 10 to 18 times slower inside a loop
+        (jax-ml/jax#12868), so a step with a convolution is called from Python.
         """
         zero = np.int32(0)
         arguments = (state, self.data, self._order, zero, zero, self._counted, self.gather)
@@ -337,7 +337,7 @@ def ragged_batch(
     num_examples: int,
     gather: Gather | None = None,
 ) -> Batch | None:
-    """The last batch of an order without padding, if a function would count padding; else None."""
+    """Returns the unpadded last batch if a function does not respect ``mask``; else None."""
     rest = num_examples % order.shape[1]
     if not rest:
         return None
@@ -350,7 +350,7 @@ def ragged_batch(
 
 
 def _make_steps(step: UpdateFn) -> Callable[..., tuple[PyTree, Metrics, Array]]:
-    """Steps ``start`` to ``stop - 1`` in one loop, which ends early if a loss is not finite."""
+    """Creates a loop over steps ``start`` to ``stop - 1`` that ends early on a non-finite loss."""
 
     def steps(
         state: PyTree,
@@ -379,10 +379,10 @@ def _make_steps(step: UpdateFn) -> Callable[..., tuple[PyTree, Metrics, Array]]:
 
         initial = (start, state, buffer, jnp.array(True))
         _, state, buffer, finite = jax.lax.while_loop(unfinished, one_step, initial)
-        # weights can break while the loss is still finite: a good state is finite as a whole
+        # weights can become non-finite before the loss does, so check the whole state
         return state, buffer, finite & tree.all_finite(state)
 
-    # not donated: the host may keep the state that it passed
+    # not donated: the caller may keep the state
     return steps
 
 
@@ -404,7 +404,7 @@ _compiled_all_finite = jax.jit(tree.all_finite)
 
 
 def losses_of(values: Metrics) -> Metrics:
-    """The metrics that have to be finite: ``loss``, ``generator_loss``, …
+    """Selects the metrics that must be finite: ``loss``, ``generator_loss``, …
 
     Others may be infinite, e.g. the PSNR of a perfect image.
     """
@@ -417,7 +417,7 @@ def finite_losses(stacked: Metrics) -> bool:
 
 
 def stack(results: list[Metrics]) -> Metrics:
-    """Metrics of steps, brought to the host with a leading step axis."""
+    """Stacks the metrics of steps along a leading axis, on the host."""
     stacked: Metrics = jax.tree.map(
         lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *results
     )
@@ -425,10 +425,10 @@ def stack(results: list[Metrics]) -> Metrics:
 
 
 def compact_arrays(loader: Loader, say: Say) -> tuple[dict[str, np.ndarray], Gather] | None:
-    """The arrays of a source whose batches are cut on the device, and the function that does it.
+    """Returns a source's arrays and the function that slices batches from them on the device.
 
-    None if the source has no such form (:func:`jaxdl.data.combine.compact_form`), or it is not to
-    stay on the device; see :func:`resident_arrays`.
+    None if the source has no such form (:func:`jaxdl.data.combine.compact_form`) or should not
+    be resident; see :func:`resident_arrays`.
     """
     if not _takes_rows(loader):
         return None
@@ -448,19 +448,19 @@ def compact_arrays(loader: Loader, say: Say) -> tuple[dict[str, np.ndarray], Gat
 def resident_arrays(
     loader: Loader, say: Say, ignore_label: int | None = IGNORE_LABEL
 ) -> dict[str, np.ndarray] | None:
-    """The whole source of a loader, if it is to stay on the device; else None.
+    """Loads the whole source of a loader if it should be resident on the device; else None.
 
-    ``loader.resident`` decides. If it is None, a source stays if it is one of this library's that
-    hold stored data (arrays, files; not one mapped through a function, which may draw at random)
-    and takes at most :data:`RESIDENT_SHARE` of the device's memory.
+    If ``loader.resident`` is None, sources of stored data (arrays and files, but not sources
+    mapped through a function, which may be random) are resident if they take at most
+    :data:`RESIDENT_SHARE` of the device's memory.
 
     Args:
         loader: with ``resident`` True, False or None.
-        say: prints what was decided.
-        ignore_label: the class label that is allowed out of range.
+        say: logs the decision.
+        ignore_label: class label that may be out of range.
 
     Raises:
-        ValueError: ``resident`` is True, but batches are not plain rows of the source.
+        ValueError: ``resident`` is True, but batches are not rows of the source.
     """
     if not _takes_rows(loader) or (loader.resident is None and not is_stored(loader.source)):
         return None
@@ -477,7 +477,7 @@ def resident_arrays(
 
 
 def _takes_rows(loader: Loader) -> bool:
-    """Returns True if the batches are rows of a source with indices, which may stay on a device."""
+    """Returns True if every batch consists of rows of an indexable source."""
     given = {
         "collate_fn": loader.collate_fn is not None,
         "batch_sampler": loader.batch_sampler is not None,
@@ -490,13 +490,13 @@ def _takes_rows(loader: Loader) -> bool:
 
 
 class StreamedBatches:
-    """Batches of a loader, transferred while the device works on those before them.
+    """Batches of a loader, transferred while the device computes earlier ones.
 
     Args:
-        step: the step.
-        state: its state.
-        loader: its last batch is padded, unless the step would count padding.
-        num_epochs: epochs of the run; workers go through all of them.
+        step: the training step.
+        state: initial state.
+        loader: the loader; its last batch is padded unless the step does not respect ``mask``.
+        num_epochs: number of epochs that the workers prepare.
         fingerprint: see :class:`Batches`.
     """
 
@@ -531,7 +531,7 @@ class StreamedBatches:
         self._compiled(tree.copy(state), jax.device_put(self._first))
 
     def _seek(self, epoch: int, start: int) -> Generator[Batch, None, None]:
-        """Continues with a batch of an epoch, if it is the next one, or else begins there."""
+        """Moves to a batch of an epoch, restarting the loader unless it is the next one."""
         first = epoch * self.num_batches + start
         if first != self._next or self._batches is None:
             self.close()
@@ -574,12 +574,12 @@ class StreamedBatches:
 
 
 def padded(loader: Loader) -> Loader:
-    """The loader with batches of one shape, as a compiled step needs them."""
+    """Returns a loader whose batches all have the same shape."""
     return loader if loader.pad_last or loader.drop_last else loader.replace(pad_last=True)
 
 
 def _transferred(batches: Generator[Batch, None, None]) -> Generator[Batch, None, None]:
-    """Batches on an accelerator ahead of their step; on CPU they are there already."""
+    """Prefetches batches to an accelerator; on CPU returns them unchanged."""
     return batches if jax.default_backend() == "cpu" else put_on_devices(batches)
 
 
@@ -592,7 +592,7 @@ def _checked(batches: LoaderIterator, ignore_label: int | None) -> Generator[Bat
 
 
 def sum_over_loader(eval_step: EvalStep, state: PyTree, loader: Loader) -> Metrics | None:
-    """The summed metrics of epoch 0 of a loader, padding masked; None if it has no batches."""
+    """Sums metrics over epoch 0 of a loader with padding masked; None if it has no batches."""
     sums: Metrics | None = None
     results: list[Metrics] = []
     evaluate = program(_make_evaluation, eval_step.fn)
@@ -607,7 +607,7 @@ def sum_over_loader(eval_step: EvalStep, state: PyTree, loader: Loader) -> Metri
 def _evaluation_batches(
     eval_step: EvalStep, state: PyTree, loader: Loader
 ) -> Generator[Batch, None, None]:
-    """Yields the batches of epoch 0, the last one unpadded if the function would count padding."""
+    """Yields the batches of epoch 0, unpadded if the function does not respect ``mask``."""
 
     def stream(loader: Loader) -> Generator[Batch, None, None]:
         return _transferred(_checked(loader.epoch(0), eval_step.ignore_label))
@@ -637,7 +637,7 @@ def _make_evaluation(eval_fn: EvalFn) -> Callable[[PyTree, Batch, Array], Metric
 
 
 def agreed(name: str, value: int | None, loader: Loader) -> int:
-    """The loader's batch size, which ``value`` may repeat but not contradict."""
+    """Returns the loader's batch size; raises ValueError if ``value`` differs from it."""
     if value is not None and value != loader.size:
         raise ValueError(f"{name} is {value}, but the loader's is {loader.size}: omit it.")
     return loader.size

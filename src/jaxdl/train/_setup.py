@@ -43,11 +43,11 @@ class Length(NamedTuple):
 
     @property
     def num_epochs(self) -> int:
-        """Epochs, the last one perhaps in part."""
+        """Number of epochs, including a partial last one."""
         return -(-self.total // self.num_batches)
 
     def next_row(self, done: int) -> int:
-        """Updates before the next row of the history."""
+        """Number of updates at the next row of the history."""
         return min(self.total, (done // self.every + 1) * self.every)
 
     def epoch(self, done: int) -> int | float:
@@ -56,13 +56,13 @@ class Length(NamedTuple):
         return round(done / self.num_batches, 4) if rest else whole
 
     def position(self, done: int) -> str:
-        """The position as shown in a line."""
+        """Formats the position for messages."""
         if self.in_epochs:
             return f"epoch {self.epoch(done)}/{self.num_epochs}"
         return f"step {done:,}/{self.total:,}"
 
     def check_position(self, done: int) -> int:
-        """Returns it; raises ValueError if a state is beyond the end of the run."""
+        """Returns ``done``; raises ValueError if the state is past the end of the run."""
         if done > self.total:
             asked = (
                 f"{self.num_epochs} epochs end at step {self.total}"
@@ -93,7 +93,7 @@ def make_length(
 
 
 class Evaluation(NamedTuple):
-    """Evaluation sets, each prepared: data on the device, or a loader, and a batch size.
+    """Prepared evaluation sets: data on the device or a loader, each with a batch size.
 
     Attributes:
         fn: the evaluation step, or None without sets.
@@ -107,7 +107,7 @@ class Evaluation(NamedTuple):
 
     @property
     def first(self) -> tuple[Data, int] | None:
-        """The set that is watched, and whose loss is monitored by default."""
+        """The set that is logged by ``watch`` and whose loss is monitored by default."""
         return next(iter(self.sets.values()), None)
 
     def run(self, state: PyTree, sets: dict[str, tuple[Data, int]]) -> Row:
@@ -127,7 +127,7 @@ def prepare_evaluation(
     eval_batch_size: int | None,
     say: Say,
 ) -> Evaluation:
-    """Checks the evaluation data and brings them to the device."""
+    """Checks the evaluation data and transfers them to the device."""
     check_pair(eval_fn, eval_data)
     if eval_fn is None or eval_data is None:
         return Evaluation(None, {}, {})
@@ -144,7 +144,7 @@ def prepare_evaluation(
 def _prepare(
     data: Data, batch_size: int | None, say: Say, ignore_label: int | None
 ) -> tuple[Data, int]:
-    """Checks a set, and brings it to the device unless it streams."""
+    """Checks a set and transfers it to the device unless it is streamed."""
     if not isinstance(data, Loader):
         batch_size = EVAL_BATCH_SIZE if batch_size is None else batch_size
         _checks.check_count(eval_batch_size=batch_size)
@@ -161,7 +161,7 @@ def _prepare(
 
 
 def _by_name(eval_data: EvalData) -> dict[str, Data]:
-    """One set, named test, or several by name."""
+    """Maps names to evaluation sets; a single set is named ``"test"``."""
     if isinstance(eval_data, Mapping):
         inner = {name: x for name, x in eval_data.items() if isinstance(x, Mapping | Loader)}
         if inner and len(inner) == len(eval_data):
@@ -185,7 +185,7 @@ def make_monitor(
     form: Metrics,
     evaluation: Evaluation,
 ) -> Monitor:
-    """Checks that the monitored metric exists, before anything is trained."""
+    """Checks before training that the monitored metric exists."""
     if mode not in ("min", "max"):
         raise ValueError(f"mode must be 'min' or 'max', got {mode!r}.")
     if patience is not None:

@@ -101,7 +101,7 @@ class PlayerState:
 
     Attributes:
         params: trainable parameters.
-        model_state: all other variable collections of the network, perhaps {}.
+        model_state: all other variable collections of the network; may be empty.
         opt_state: state of its Optax transformation.
     """
 
@@ -447,7 +447,7 @@ class _Game:
 
 
 def _add(first: Objective, second: Objective) -> Objective:
-    """The sum of two losses; the second gets the model state that the first has left."""
+    """Sums two losses, passing the model state returned by the first to the second."""
 
     def both(params: PyTree, model_state: PyTree) -> tuple[Array, tuple[PyTree, Metrics]]:
         first_value, (model_state, metrics) = first(params, model_state)

@@ -116,8 +116,8 @@ def run(
             ``resident``.
         num_epochs: number of passes over the data.
         num_steps: number of updates, as an alternative to ``num_epochs``.
-        batch_size: B, for arrays. A partial last batch is padded and masked, or not padded if the
-            step would count padding.
+        batch_size: B, for arrays. A partial last batch is padded and masked, or left unpadded if
+            the step does not respect ``mask``.
         key: root PRNG key of the order of arrays, or an integer seed; epoch e is shuffled with
             ``fold_in(key, e)``.
 
@@ -207,16 +207,16 @@ def run(
 
 
 class _Loop:
-    """A run in progress: its parts, and what changes from step to step.
+    """A run in progress.
 
     Attributes:
         state: the newest state.
-        done: updates made so far.
-        row_start: updates before the unfinished row of the history.
-        chunk: steps to take at once.
+        done: number of updates so far.
+        row_start: number of updates before the current row of the history.
+        chunk: number of steps per call.
         saved_at: time of the last save.
-        stopped: a hook, or the end of patience, stopped the run.
-        interrupted: signals that arrived.
+        stopped: True after a hook or early stopping ended the run.
+        interrupted: signals received.
     """
 
     progress: Progress
@@ -326,13 +326,13 @@ def _take_steps(loop: _Loop, row_end: int) -> None:
 
 
 def _next_chunk(chunk: int, seconds: float) -> int:
-    """The number of steps that take about CHUNK_SECONDS, approached gradually."""
+    """Estimates the number of steps per CHUNK_SECONDS, changing it gradually."""
     wanted = chunk * CHUNK_SECONDS / max(seconds, 1e-6)
     return int(min(max(wanted, 1), 8 * chunk, MAX_CHUNK))
 
 
 def _evaluate(loop: _Loop) -> Row:
-    """Returns the row of the history that ends here."""
+    """Evaluates the state and returns the current row of the history."""
     row: Row = {"epoch": loop.length.epoch(loop.done), "step": loop.done}
     row |= loop.progress.finish(loop.done - loop.row_start)
     if loop.evaluation.sets:
@@ -362,7 +362,7 @@ _observe = jax.jit(optim.plateau.observe)
 
 
 def _save_if_due(loop: _Loop) -> None:
-    """Saves if the last checkpoint is old; the end of the run saves anyway."""
+    """Saves a checkpoint if ``save_every_seconds`` have passed, except at the end of the run."""
     overdue = time.monotonic() - loop.saved_at > loop.save_every_seconds
     if overdue and not loop.is_over() and not loop.watcher.postpones_save(loop.done):
         loop.watcher.flush()
@@ -389,7 +389,7 @@ def _finish(loop: _Loop) -> tuple[PyTree, list[Row]]:
 
 
 def _select_state(loop: _Loop) -> tuple[PyTree, dict[str, float]]:
-    """Returns the state to return, best or last, and its metrics on the sets for the end."""
+    """Selects the best or last state and evaluates it on the final sets."""
     folder, state, history = loop.folder, loop.state, loop.folder.history
     best = loop.monitor.best_index(history)
     if loop.monitor.restore_best and best >= 0:
@@ -406,7 +406,7 @@ def _select_state(loop: _Loop) -> tuple[PyTree, dict[str, float]]:
 
 
 def _interrupt(loop: _Loop) -> None:
-    """Raises Interrupted; after Ctrl-C in a notebook prints a line instead."""
+    """Raises Interrupted, or prints a line after Ctrl-C in a notebook."""
     workdir, number = loop.folder.workdir, loop.interrupted[0]
     message = f"stopped at step {loop.done} of {loop.length.total}"
     if number != signal.SIGINT or not is_interactive():
@@ -416,7 +416,7 @@ def _interrupt(loop: _Loop) -> None:
 
 
 def _typed(state: PyTree) -> PyTree:
-    """The state as strongly typed arrays, if it has a step."""
+    """Converts the state to strongly typed arrays; raises ValueError if it has no step."""
     if not hasattr(state, "step"):
         raise ValueError(
             f"state must have a field `step`, got {type(state).__name__}; train.init_state makes "
@@ -426,7 +426,7 @@ def _typed(state: PyTree) -> PyTree:
 
 
 def _check_step(step: Step, state: PyTree, batches: Batches) -> Metrics:
-    """Checks that a step keeps the structure of the state; returns the form of its metrics."""
+    """Checks that a step preserves the structure of the state; returns its metrics' shapes."""
     form: Metrics
     new_state, form = jax.eval_shape(step.update, state, batches.form())
     tree.check_same_structure(
@@ -443,7 +443,7 @@ def _make_describe(
     data: Data,
     batches: Batches,
 ) -> Callable[[Path], None]:
-    """A function that writes the description of the model into the run folder."""
+    """Creates a function that writes the model description into the run folder."""
     return functools.partial(
         write_description,
         given=description,
@@ -478,8 +478,8 @@ def fit(
         state: initial state; its ``step`` determines the next epoch.
         data: training arrays (N, ...) by name.
         num_epochs: E, passes over the data.
-        batch_size: B; a ragged last batch is padded and masked, or keeps its own shape if the step
-            would count padding.
+        batch_size: B; a ragged last batch is padded and masked, or left unpadded if the step
+            does not respect ``mask``.
         key: root key of the order, or an integer seed; epoch e is shuffled by ``fold_in(key, e)``.
         eval_fn: evaluated after each epoch on ``eval_data``; see :func:`jaxdl.train.make_eval`.
         eval_data: arrays (M, ...) by name.
@@ -534,7 +534,7 @@ def fit(
 def _scan_steps(
     step: Step, state: PyTree, arrays: Batch, order: Array, num_examples: int
 ) -> tuple[PyTree, Metrics]:
-    """Steps over the batches of an order; the last one unpadded if they would count padding."""
+    """Scans the step over an order; the last batch is unpadded if it does not respect ``mask``."""
 
     def one_step(state: PyTree, batch: Batch) -> tuple[PyTree, Metrics]:
         state, values = step.update(state, batch)

@@ -93,7 +93,7 @@ def init_state(
 
 
 def _read_loss(loss_fn: Loss, data: tuple[PyTree, ...]) -> tuple[nn.Module, tuple[PyTree, ...]]:
-    """The model in a loss function, and the forms of its inputs for some data."""
+    """Returns the model of a loss function and the shapes of its inputs for some data."""
     if loss_fn.network is None:
         raise ValueError("the loss function has no network: pass init_state its model and inputs.")
     batch = data[0] if len(data) == 1 else None
@@ -112,7 +112,7 @@ def _read_loss(loss_fn: Loss, data: tuple[PyTree, ...]) -> tuple[nn.Module, tupl
 
 
 def init_variables(model: nn.Module, key: Array, *inputs: PyTree) -> dict[str, PyTree]:
-    """A model's first variables, without sown values; only the forms of the inputs matter."""
+    """Initializes a model's variables without sown values; only shapes of the inputs matter."""
     forms = jax.eval_shape(lambda *inputs: inputs, *inputs)
     kept = DenyList((SOWN, "intermediates"))
     return dict(model.lazy_init(key, *forms, mutable=kept, **call_options(model, train=False)))
@@ -121,18 +121,18 @@ def init_variables(model: nn.Module, key: Array, *inputs: PyTree) -> dict[str, P
 def make_step(loss_fn: LossFn, tx: optax.GradientTransformation) -> Step:
     """An update step: gradient of the loss, transformed by ``tx``, added to the parameters.
 
-    The key of a step is ``fold_in(state.key, state.step)``: nothing is carried, so a resumed run
-    draws the dropout masks of an uninterrupted one. Where ``tx`` is one of
-    :func:`jaxdl.optim.mixed_precision`, the loss function gets parameters in half precision. A
-    ``tx`` that reads them gets ``value``, ``grad`` and ``value_fn``, as ``optax.lbfgs`` does.
+    The key of a step is ``fold_in(state.key, state.step)``, so that a resumed run draws the same
+    dropout masks as an uninterrupted one. If ``tx`` is from :func:`jaxdl.optim.mixed_precision`,
+    the loss function receives parameters in half precision. If it takes them, ``tx.update`` gets
+    ``value``, ``grad`` and ``value_fn``, e.g. for ``optax.lbfgs``.
 
     Args:
         loss_fn: see :class:`~jaxdl.types.LossFn`; called with ``train=True``.
-        tx: the Optax transformation of which ``state.opt_state`` is the state.
+        tx: the Optax transformation that created ``state.opt_state``.
 
     Returns:
         a :class:`~jaxdl.types.Step`, ``(state, batch) -> (state, metrics)``, with ``gradients``,
-        and with the ``network`` of the loss function where it has one.
+        and the ``network`` of the loss function, if any.
 
     Raises:
         ValueError: when called, a loss function that does not return
@@ -148,7 +148,7 @@ def make_step(loss_fn: LossFn, tx: optax.GradientTransformation) -> Step:
     """
 
     def make_objective(state: TrainState, batch: Batch) -> Callable[[PyTree], Result]:
-        """The loss as a function of the parameters, times the loss scale."""
+        """Makes the loss, times the loss scale, a function of the parameters."""
         key = jax.random.fold_in(state.key, state.step)
         dtype, loss_scale = optim.precision.compute_precision(state.opt_state)
 
@@ -196,11 +196,11 @@ def apply_gradients(
     params: PyTree,
     **extra_args: object,
 ) -> tuple[PyTree, PyTree]:
-    """The parameters and the optimizer state after one update.
+    """Applies one update to the parameters and the optimizer state.
 
     Args:
         tx: Optax transformation.
-        gradients: in the form of ``params``.
+        gradients: pytree with the structure of ``params``.
         opt_state: its state.
         params: the parameters.
         **extra_args: for transformations that take them; see ``optax.with_extra_args_support``.
@@ -224,7 +224,7 @@ def apply_gradients(
 
 
 def checked_result(result: PyTree) -> Result:
-    """What a loss function returned, if it has the form of :class:`~jaxdl.types.LossFn`."""
+    """Checks that the result of a loss function has the form of :class:`~jaxdl.types.LossFn`."""
     match result:
         case (loss, (model_state, Mapping() as metrics)) if jnp.ndim(loss) == 0:
             check_metrics(metrics)
@@ -261,12 +261,12 @@ def _cast(leaf: Array, dtype: jnp.dtype) -> Array:
 
 
 def make_eval(loss_fn: LossFn, *, averaged: bool = False) -> EvalStep:
-    """The loss function's metrics with ``train=False``: running statistics, no dropout, float32.
+    """Makes an evaluation step: the loss function's metrics with ``train=False``, in float32.
 
     Args:
         loss_fn: see :class:`~jaxdl.types.LossFn`.
-        averaged: evaluate the average of the weights that :func:`jaxdl.optim.ema` or
-            :func:`jaxdl.optim.swa` keeps instead of the weights themselves.
+        averaged: evaluate the averaged weights of :func:`jaxdl.optim.ema` or
+            :func:`jaxdl.optim.swa` instead of the weights themselves.
 
     Returns:
         an :class:`~jaxdl.types.EvalStep`, ``(state, batch) -> metrics``. Random numbers of an
@@ -274,7 +274,7 @@ def make_eval(loss_fn: LossFn, *, averaged: bool = False) -> EvalStep:
         :func:`jaxdl.train.evaluate` gives every batch its own ``state.key``.
 
     Raises:
-        ValueError: when called, as :func:`make_step`; no average in the state.
+        ValueError: when called, as :func:`make_step`, or if the state holds no average.
 
     >>> from jaxdl import losses, models, train
     >>> model = models.MLP((2,))
@@ -295,7 +295,7 @@ def make_eval(loss_fn: LossFn, *, averaged: bool = False) -> EvalStep:
 
 
 def of_batch(state: PyTree, index: Array | int) -> PyTree:
-    """The state for the evaluation of the batch with this index: it has its own key."""
+    """Returns the state with the key of a batch of the evaluation."""
     if not (dataclasses.is_dataclass(state) and hasattr(state, "key")):
         return state
     return dataclasses.replace(cast(TrainState, state), key=jax.random.fold_in(state.key, index))
@@ -317,7 +317,7 @@ def apply_model(
         model: Linen module, called with those of ``train``, ``deterministic`` (not train), and
             ``mask`` that it accepts.
         params: parameters.
-        model_state: other variable collections, perhaps {}.
+        model_state: other variable collections; may be empty.
         *inputs: arguments of the call.
         mask: mask of the batch, which excludes padding from the statistics of BatchNorm.
         key: PRNG key of the random streams; None if the model is deterministic.
@@ -354,7 +354,7 @@ def _forward(
     key: Array | None,
     rngs: Sequence[str],
 ) -> tuple[PyTree, PyTree, list[Array]]:
-    """Outputs, new model state, and the losses that the model sowed."""
+    """Returns outputs, new model state, and the losses that the model sowed."""
     outputs, changed = model.apply(
         {"params": params, **model_state},
         *inputs,
@@ -478,7 +478,7 @@ def supervised(
 
 
 def _add_to_loss(value: Array, sown: list[Array], penalty: Array | None) -> Array:
-    """The differentiated loss: the mean, what the model sowed, and a penalty of the weights."""
+    """Adds sown losses and the penalty to the mean loss."""
     if sown:
         value = value + sum(sown)
     return value if penalty is None else value + penalty
@@ -495,7 +495,7 @@ def _check_names(
 
 
 def _by_name(option: str, given: PyTree, names: Sequence[str]) -> dict[str, PyTree]:
-    """The functions of an option by the input that they are for."""
+    """Maps the inputs to the functions of an option."""
     if given is None:
         return {}
     if not isinstance(given, Mapping):
@@ -543,7 +543,7 @@ def _transform(functions: Mapping[str, Transform], x: Mapping[str, Array]) -> tu
 def _mix(
     mix: transforms.mixing.Mix, key: Array, inputs: tuple[Array, ...], mask: Array | None
 ) -> tuple[tuple[Array, ...], Mixed]:
-    """Mixes real examples; padding is replaced by real ones first, so that none gets a share."""
+    """Mixes examples; padding is first replaced by real examples, so that it is never mixed in."""
     (x,) = inputs
     if mask is None:
         x, partner, weight = mix(key, x)
@@ -583,7 +583,7 @@ def _measure(
     mask: Array | None,
     ignore_label: int | None,
 ) -> Mean:
-    """The masked mean of a function of outputs and targets."""
+    """Computes the masked mean of a function of outputs and targets."""
     values = function(outputs, y)
     leaves = list(y.values()) if isinstance(y, dict) else [y]
     if not jnp.ndim(values) or all(values.shape != x.shape[: values.ndim] for x in leaves):
@@ -606,7 +606,7 @@ def _measure_loss(
     weights: Callable[[PyTree], Array] | None,
     mixed: Mixed | None,
 ) -> Mean:
-    """The mean of the loss, divided by the sum of weights, against own and partners' targets."""
+    """Computes the weighted mean loss, including that of mixed partners."""
 
     def against(y: PyTree) -> Mean:
         result = _measure("loss", loss, outputs, y, mask, ignore_label)
@@ -630,7 +630,7 @@ def _measure_loss(
 def _counted(
     values: Array, outputs: PyTree, y: PyTree, mask: Array | None, ignore_label: int | None
 ) -> Array | None:
-    """The mask of the values, 0 for class labels that are ignored; None if all count."""
+    """Returns the mask of the values, 0 for ignored class labels; None if nothing is masked."""
     if ignore_label is None or isinstance(y, dict) or values.shape != y.shape:
         return mask
     if not jnp.issubdtype(y.dtype, jnp.integer):
@@ -649,5 +649,5 @@ def _counted(
 
 
 def _divide(value: Mean) -> Array:
-    """The mean; 0, with gradient 0, where nothing counts."""
+    """Divides total by count; 0 with gradient 0 if the count is 0."""
     return jnp.where(value.count > 0, value.total / jnp.where(value.count > 0, value.count, 1), 0)

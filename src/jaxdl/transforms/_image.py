@@ -81,7 +81,7 @@ def check_dtype(image: Array) -> None:
 
 
 def one_image(image: Array) -> Array:
-    """The image as an array (H, W, C); raises ValueError for a batch or another dtype."""
+    """Converts to an array (H, W, C); raises ValueError for a batch or another dtype."""
     image = jnp.asarray(image)
     if image.ndim != 3:
         raise ValueError(
@@ -93,7 +93,7 @@ def one_image(image: Array) -> Array:
 
 
 def check_images(image: Array, *channels: int) -> Array:
-    """The image, or images (..., H, W, C), as an array; C must be one of ``channels`` if given."""
+    """Converts to an array (..., H, W, C); raises ValueError unless C is one of ``channels``."""
     image = jnp.asarray(image)
     if image.ndim < 3:
         raise ValueError(
@@ -110,24 +110,24 @@ def check_images(image: Array, *channels: int) -> Array:
 
 
 def white(image: Array) -> float:
-    """The largest value an image of this dtype holds: 255 or 1."""
+    """Returns the maximum value of an image of this dtype: 255 or 1."""
     return 255.0 if image.dtype == jnp.uint8 else 1.0
 
 
 def rounded_like(values: Array, image: Array) -> Array:
-    """Values in the image's dtype; for uint8 rounded and cut to 0 to 255."""
+    """Casts values to the image's dtype; for uint8 rounds and clips to [0, 255]."""
     if image.dtype == jnp.uint8:
         values = jnp.round(values).clip(0, 255)
     return values.astype(image.dtype)
 
 
 def uniform(key: Array, limits: tuple[Scalar, Scalar]) -> Array:
-    """One number, evenly drawn between two limits."""
+    """Draws a number uniformly between two limits."""
     return jax.random.uniform(key, (), minval=limits[0], maxval=limits[1])
 
 
 def is_known(*values: object) -> bool:
-    """Whether all are plain numbers, whose range can be checked; traced values cannot."""
+    """Returns True if all values are concrete numbers, whose range can be checked."""
     return all(isinstance(value, int | float | np.number) for value in values)
 
 

@@ -62,15 +62,15 @@ def rand_augment(
     interpolation: str = "nearest",
     fill: float = 0.0,
 ) -> Augment:
-    """Makes RandAugment: some operations drawn evenly from fourteen, all of one strength.
+    """RandAugment: random operations of fourteen, at a fixed magnitude.
 
     Args:
-        num_ops: how many, one after the other.
-        magnitude: the strength, a column of the table of magnitudes, from 0.
+        num_ops: number of operations, applied in sequence.
+        magnitude: column of the table of magnitudes, from 0.
         num_bins: columns of the table; shears reach a slope of 0.3, shifts 150 / 331 of the side,
             rotations 30 degrees, blends a factor of 1 ± 0.9, posterizing four bits.
         interpolation: ``nearest`` or ``bilinear``, for shears and rotations.
-        fill: what comes in from outside, 0 to 255.
+        fill: value of pixels outside the image, 0 to 255.
 
     Returns:
         an augmentation of one uint8 image (H, W, C) with 1 or 3 channels.
@@ -104,13 +104,13 @@ def rand_augment(
 def trivial_augment(
     num_bins: int = 31, *, interpolation: str = "nearest", fill: float = 0.0
 ) -> Augment:
-    """Makes TrivialAugment (wide): one operation of fourteen, its strength drawn evenly.
+    """TrivialAugment (wide): one random operation of fourteen, at a random magnitude.
 
     Args:
-        num_bins: strengths to draw from; shears reach a slope of 0.99, shifts 32 pixels, rotations
+        num_bins: number of magnitudes; shears reach a slope of 0.99, shifts 32 pixels, rotations
             135 degrees, blends a factor of 1 ± 0.99, posterizing two bits.
         interpolation: as for :func:`rand_augment`.
-        fill: likewise.
+        fill: as for :func:`rand_augment`.
 
     Returns:
         an augmentation of one uint8 image (H, W, C) with 1 or 3 channels.
@@ -145,7 +145,7 @@ def rand_augment_table(num_bins: int, height: int, width: int) -> np.ndarray:
 
 
 def trivial_augment_table(num_bins: int) -> np.ndarray:
-    """TrivialAugment's magnitudes, likewise.
+    """TrivialAugment's magnitudes (operation, bin), float32; 0 for no magnitude.
 
     Source: ``torchvision.transforms.TrivialAugmentWide._augmentation_space``.
     """
@@ -170,7 +170,7 @@ def _table(
 def _random_operation(
     key: Array, image: Array, table: np.ndarray, interpolation: str, fill: float
 ) -> Array:
-    """One operation, its magnitude one of its row of the table, with a random sign."""
+    """Applies a random operation with a magnitude from its row of the table and a random sign."""
     operation_key, bin_key, sign_key = jax.random.split(key, 3)
     operation = jax.random.randint(operation_key, (), 0, len(OPERATIONS))
     column = jax.random.randint(bin_key, (), 0, table.shape[1])
@@ -183,10 +183,10 @@ def _random_operation(
 def apply_operation(
     image: Array, operation: Array, magnitude: Array, interpolation: str, fill: float
 ) -> Array:
-    """One of :data:`OPERATIONS` on a uint8 image, by number.
+    """Applies one of :data:`OPERATIONS`, by index, to a uint8 image.
 
-    Under ``vmap`` every kind of operation is computed and one is kept: so the five that move
-    pixels share one reading of the image, and the four that blend one blend.
+    Under ``vmap`` all branches are computed and one is selected. The five geometric operations
+    therefore share one resampling, and the four that blend share one blend.
     """
 
     def is_one(*names: str) -> Array:
@@ -235,14 +235,14 @@ def _check_uint8(image: Array) -> Array:
 
 
 def imagenet_train(size: int = 224) -> Augment:
-    """Makes ImageNet's chain for training: random resized crop, random flip, normalize.
+    """ImageNet's training transform: random resized crop, random flip, normalize.
 
     Args:
         size: side of the result.
 
     Returns:
-        ``(key, image (H, W, 3)) -> image (size, size, 3)``, float32. It normalizes already: pass it
-        as ``augment`` of ``train.supervised`` without a ``preprocess``.
+        ``(key, image (H, W, 3)) -> image (size, size, 3)``, float32, normalized. Pass
+        it as ``augment`` of ``train.supervised``, without ``preprocess``.
 
     Source: torchvision's ``RandomResizedCrop(224)``, ``RandomHorizontalFlip()``,
     ``ToTensor()``, ``Normalize(...)``.
@@ -258,11 +258,11 @@ def imagenet_train(size: int = 224) -> Augment:
 
 
 def imagenet_eval(size: int = 224, resize_to: int | None = None) -> Callable[[Array], Array]:
-    """Makes ImageNet's chain for evaluation: resize, central crop, normalize.
+    """ImageNet's evaluation transform: resize, center crop, normalize.
 
     Args:
         size: side of the result.
-        resize_to: what the shorter side is resized to first; by default size · 8 / 7, 256 for 224.
+        resize_to: length of the shorter side before the crop; by default size · 8 / 7, 256 for 224.
 
     Returns:
         a function of one image (H, W, 3) or a batch (B, H, W, 3) to float32; pass it as

@@ -31,7 +31,7 @@ _NUM_TRIES = 10  # as torchvision's
 def resize(
     image: Real[Array, "*B H W C"], size: Size, method: str = "bilinear"
 ) -> Real[Array, "*B h w C"]:
-    """Resizes, antialiased: reduced images are blurred first, so that nothing flickers.
+    """Resizes images with antialiasing.
 
     The new pixel i lies at c = (i + ½) · r, r = old / new size, and is Σⱼ k((c − j − ½) / s) xⱼ
     over the sum of the weights, with s = max(r, 1), columns first, then rows. k is the triangle
@@ -41,7 +41,7 @@ def resize(
         image: (..., H, W, C).
         size: (height, width), or one number for the shorter side; the longer becomes
             int(size · longer / shorter).
-        method: ``bilinear``, ``bicubic`` or ``nearest``, which takes pixel ⌊c⌋.
+        method: ``bilinear``, ``bicubic`` or ``nearest`` (pixel ⌊c⌋).
 
     Returns:
         (..., height, width, C) in the image's dtype; uint8 is rounded, as in Pillow after the
@@ -74,11 +74,11 @@ def resized_crop(
     size: Size,
     method: str = "bilinear",
 ) -> Real[Array, "*B h w C"]:
-    """Cuts a rectangle out and resizes it, in one go; pixels outside the rectangle do not count.
+    """Crops a rectangle and resizes it in one operation, ignoring pixels outside of it.
 
     Args:
         image: (..., H, W, C).
-        top: first row, a number or a traced integer.
+        top: first row, an integer or a traced one.
         left: first column, likewise.
         height: rows of the rectangle, likewise.
         width: columns of the rectangle, likewise.
@@ -117,7 +117,7 @@ def resized_crop(
 def _resample(
     image: Array, axis: int, size: int, start: Scalar, length: Scalar, method: str
 ) -> Array:
-    """One axis of :func:`resized_crop`."""
+    """Resamples one axis for :func:`resized_crop`."""
     number = image.shape[axis]
     places = (jnp.arange(size) + 0.5) * (length / size) + start
     if method == "nearest":
@@ -148,7 +148,7 @@ def _resample(
 
 
 def _round_half_up(values: Array) -> Array:
-    """Values as uint8; halves round up, as in Pillow and in torch's antialiased resize."""
+    """Rounds to uint8, halves up, as Pillow and torch's antialiased resize do."""
     return jnp.clip(jnp.floor(values + 0.5), 0, 255).astype(jnp.uint8)
 
 
@@ -171,11 +171,11 @@ def random_resized_crop(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     method: str = "bilinear",
 ) -> Augment:
-    """Makes an augmentation that cuts a random rectangle out and resizes it.
+    """Random resized crop: crops a random rectangle and resizes it.
 
     The area is uniform in ``scale`` · H · W and the logarithm of width / height uniform in that of
-    ``ratio``. Of ten such draws the first that fits counts, its place uniform; if none fits, the
-    largest central rectangle whose ratio is in the range.
+    ``ratio``. The first of ten draws that fits is placed uniformly in the image; if none fits, the
+    crop is the largest central rectangle with a ratio in the range.
 
     Args:
         size: (height, width) of the result, or one number for both.
@@ -210,7 +210,7 @@ def random_resized_crop(
 def random_box(
     key: Array, rows: int, columns: int, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> tuple[Array, Array, Array, Array]:
-    """Top, left, height and width of :func:`random_resized_crop`'s rectangle, int32."""
+    """Draws top, left, height and width of :func:`random_resized_crop`'s rectangle, int32."""
     area_key, ratio_key, top_key, left_key = jax.random.split(key, 4)
     tries = (_NUM_TRIES,)
     area = rows * columns * jax.random.uniform(area_key, tries, minval=scale[0], maxval=scale[1])

@@ -95,7 +95,7 @@ def test_what_an_archiver_added_is_not_an_array(tmp_path):
     [
         (np.array([{}], object), "it holds Python objects"),
         (np.zeros(3, [("a", "f4")]), r"it holds records with the fields \('a',\)"),
-        (None, "cut short: its header announces"),
+        (None, "truncated: the header declares"),
         (b"no array", "cannot be read as an npy array"),
     ],
 )

@@ -93,13 +93,13 @@ def test_read_idx_missing_file(tmp_path):
         (b"<html>", r"not an IDX file.*00 00 08 03.*got the bytes 3c 68 74 6d"),
         (b"\0\0\x07\x01" + b"\0" * 8, r"type code \(one of 08, 09.*got the bytes 00 00 07 01"),
         (b"\0\0\x08\0", r"a rank.*got the bytes 00 00 08 00"),
-        (encode(IMAGES)[:11], r"within its header: rank 3 takes 16 bytes, got 11"),
-        (encode(IMAGES)[:-5], r"cut short.*\(3, 2, 4\) of uint8, 24 bytes, got 19 after"),
+        (encode(IMAGES)[:11], r"within the header: rank 3 takes 16 bytes, got 11"),
+        (encode(IMAGES)[:-5], r"truncated.*\(3, 2, 4\) of uint8, 24 bytes, got 19 after"),
         (encode(IMAGES) + b"xy", r"too long.*24 bytes, got 26 after"),
         (encode(np.zeros(2, ">f4"), 0x0D)[:-1], r"float32, 8 bytes, got 7 after"),
-        (gzip.compress(encode(IMAGES), mtime=0)[:-9], r"gzip stream is cut short or damaged"),
+        (gzip.compress(encode(IMAGES), mtime=0)[:-9], r"gzip stream is truncated or damaged"),
         (gzip.compress(b"", mtime=0), r"got an empty file"),
-        (b"\x1f\x8b nonsense", r"gzip stream is cut short or damaged"),
+        (b"\x1f\x8b nonsense", r"gzip stream is truncated or damaged"),
     ],
 )
 def test_read_idx_names_the_file_and_the_fault(tmp_path, content, message):

@@ -69,7 +69,7 @@ def test_a_row_of_the_wrong_length_is_named_by_its_line(tmp_path):
         ("1,2\n3\n", r"line 2: expected 2 columns .*, as in line 1, got 1"),
         ("a,b\n1,2\n3,4,5\n", r"line 3: expected 2 columns .*, got 3"),
         ("1,2\n3,\n", r"line 2, column 2: a missing value is not a number"),
-        (gzip.compress(b"1,2\n" * 999, mtime=0)[:-20], "gzip stream is cut short or damaged"),
+        (gzip.compress(b"1,2\n" * 999, mtime=0)[:-20], "gzip stream is truncated or damaged"),
     ],
 )
 def test_a_table_that_is_not_one(tmp_path, text, message):

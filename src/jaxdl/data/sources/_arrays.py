@@ -96,11 +96,11 @@ def read_npy(path: str | os.PathLike[str], *, mmap: bool = True) -> np.ndarray:
             needed = file.tell() + _num_bytes(shape, dtype)
         if needed > path.stat().st_size:
             raise ValueError(
-                f"cut short: its header announces {dtype} {shape}, {needed:,} bytes, got "
+                f"truncated: the header declares {dtype} {shape}, {needed:,} bytes, got "
                 f"{path.stat().st_size:,}"
             )
         array = np.load(path, mmap_mode="r" if mmap and needed > 0 else None, allow_pickle=False)
-    except Exception as error:  # NumPy's parser raises errors of many kinds
+    except Exception as error:  # NumPy's parser raises many kinds of errors
         raise ValueError(f"{path} cannot be read as an npy array: {_reason(error)}.") from error
     return array
 
@@ -142,7 +142,7 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         needed = _num_bytes(shape, dtype)
         if needed > info.file_size:
             raise ValueError(
-                f"{info.filename} is cut short: its header announces {dtype} {shape}, "
+                f"{info.filename} is truncated: the header declares {dtype} {shape}, "
                 f"{needed:,} bytes, of {info.file_size:,}"
             )
     with archive.open(info) as file:

@@ -51,7 +51,7 @@ class Format(NamedTuple):
     texts: tuple[int | str, ...] = ()
 
     def split(self, lines: Iterable[str]) -> Iterator[list[str]]:
-        """Rows of fields."""
+        """Splits lines into rows of fields."""
         if self.quotes:
             return csv.reader(lines, delimiter=self.delimiter)
         return csv.reader(lines, delimiter=self.delimiter, quoting=csv.QUOTE_NONE)
@@ -152,7 +152,7 @@ def _read_file(path: Path, form: Format) -> tuple[tuple[str, ...] | None, list[_
 
 
 def _first_recurs(blocks: Sequence[_Block]) -> bool:
-    """Returns True if the first row is like the others: it repeats a value."""
+    """Returns True if the first row repeats a value of another row, i.e. is not a header."""
     return any(
         column[0] in itertools.chain(column[1:], *(block.texts[i] for block in blocks[1:]))
         for i, column in blocks[0].texts.items()
@@ -168,7 +168,7 @@ class _Head(NamedTuple):
 
 
 def _head(path: Path, lines: Lines, form: Format) -> tuple[_Head, Lines]:
-    """Header, width and kinds of the columns from the first two rows, and the lines of the data."""
+    """Reads header, width and column types from the first two rows, and returns the data lines."""
     taken: list[tuple[int, bytes]] = []
 
     def remember() -> Lines:
@@ -198,13 +198,13 @@ def _head(path: Path, lines: Lines, form: Format) -> tuple[_Head, Lines]:
 
 
 def looks_like_header(path: Path, first: Sequence[str], second: Sequence[str]) -> bool | None:
-    """Returns True if the first of two rows names the columns, None if that is open.
+    """Returns True if the first of two rows is a header, None if it is ambiguous.
 
-    It does if one of its names is known, or stands above a number, or if it counts the columns, as
-    pandas does without names.
+    A header has a known name, a name above a number, or numbers its columns as pandas does by
+    default.
 
     Raises:
-        ValueError: two numbers may be a header or a row of values.
+        ValueError: a row of numbers that may be a header or values.
     """
     cells = [field.strip() for field in first]
     counted = cells[1:] if cells[0] == "" else cells  # pandas puts an index without a name first
@@ -240,7 +240,7 @@ def is_number(field: str) -> bool:
 
 
 class _Lines:
-    """The numbered lines of a file, with a bar if reading takes long."""
+    """The numbered lines of a file, with a progress bar for large files."""
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         if not path.is_file():
@@ -265,7 +265,7 @@ class _Lines:
                 line = self.file.readline(_MAX_LINE)
             except (EOFError, zlib.error, OSError) as error:
                 raise ValueError(
-                    f"{self.path}: the gzip stream is cut short or damaged ({error}). Download or "
+                    f"{self.path}: the gzip stream is truncated or damaged ({error}). Download or "
                     "copy it again."
                 ) from error
             if not line:
@@ -297,7 +297,7 @@ class _Records:
         self.number = 0
 
     def _decoded(self) -> Iterator[str]:
-        # a record that is not closed at the block's end takes more lines
+        # an unclosed record at the end of a block takes more lines
         for number, line in itertools.chain(self.block, self.more):
             self.number = number
             yield decode_utf8(line, self.path, offset=None, line=number) + "\n"
@@ -321,7 +321,7 @@ class _Records:
 def _numbers(
     path: Path, block: Sequence[tuple[int, bytes]], form: Format, first: int, width: int
 ) -> _Block | None:
-    """A block of numbers, parsed at once; None if it has to be read field by field."""
+    """Parses a block of numbers at once; None if it must be read field by field."""
     sign = form.delimiter.encode()
     block = [(number, line) for number, line in block if line.strip()]
     for number, line in block:
@@ -347,7 +347,7 @@ def _numbers(
 
 
 def _mixed(path: Path, records: _Records, first: int, width: int, texts: Sequence[int]) -> _Block:
-    """A block of rows, field by field."""
+    """Parses a block of rows field by field."""
     lines: list[int] = []
     rows: list[list[str]] = []
     for number, row in records:
@@ -381,7 +381,7 @@ def _mixed(path: Path, records: _Records, first: int, width: int, texts: Sequenc
 
 
 def _smallest(values: np.ndarray) -> np.ndarray:
-    """Integers in the smallest of three types, so that MNIST takes 47 MB and not 377."""
+    """Converts integers to the smallest of three types; MNIST takes 47 MB instead of 377."""
     if values.dtype.kind == "i":
         for dtype in (np.uint8, np.int32):
             limits = np.iinfo(dtype)
@@ -391,7 +391,7 @@ def _smallest(values: np.ndarray) -> np.ndarray:
 
 
 def column_number(table: Table, column: int | str, path: Path) -> int:
-    """The number of a column from 0, given by number or name.
+    """Returns the index of a column given by number or name.
 
     Raises:
         ValueError: no such column.
@@ -410,10 +410,10 @@ def column_number(table: Table, column: int | str, path: Path) -> int:
 def class_indices(
     column: Column, class_names: Sequence[str] | None
 ) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """A column of labels as class indices, and the names of the classes.
+    """Converts a column of labels to class indices, and returns the class names.
 
-    Numbers are the indices themselves. Text is looked up in ``class_names``, or, without them,
-    numbered in alphabetical order.
+    Numbers are used as indices. Text is looked up in ``class_names`` or, by default, numbered
+    alphabetically.
 
     Raises:
         ValueError: a number that is not a class index, a blank label, or a name that is not in

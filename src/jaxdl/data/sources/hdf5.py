@@ -300,7 +300,7 @@ def pack_hdf5(
             _write(source, part, notes, head, names, compression, block, 0)
         os.replace(part, path)
     except BlockingIOError as error:
-        raise OSError(f"another process is writing {part}; wait for it, or end it.") from error
+        raise OSError(f"another process is writing {part}; wait for it to finish.") from error
     except Exception:
         part.unlink(missing_ok=True)
         notes.unlink(missing_ok=True)

@@ -38,10 +38,10 @@ def image_source(
     max_pixels: int = MAX_PIXELS,
     apply_exif_orientation: bool = False,
 ) -> "ImageFiles":
-    """A source of the images in a folder, decoded when they are read.
+    """Source of the images in a folder, decoded on access.
 
     Classes and files are sorted by name, folder by folder. Hidden files and folders are ignored.
-    Transparent images are composed on white, except for ``"RGBA"``; 16-bit images keep their 8 most
+    Transparent images are composited on white, except for ``"RGBA"``; 16-bit images keep the 8 most
     significant bits.
 
     Args:
@@ -52,13 +52,12 @@ def image_source(
             on each line.
         class_names: names of the classes, in order. Pass those of the training set for the others.
         size: (height, width) to which every image is resized (bilinear, antialiased), or None. A
-            batch of images of different sizes is refused; crop or resize them with ``map_source``.
+            batch of images of different sizes is an error; crop or resize them by ``map_source``.
         mode: ``"RGB"``, ``"L"`` (gray) or ``"RGBA"``, to which every image is converted.
-        skip_broken: decode every file once now, with a progress bar, and leave out those that
-            cannot be read; ``skipped`` lists them.
+        skip_broken: decode every file once, with a progress bar, and skip those that cannot be
+            read; they are listed in ``skipped``.
         max_pixels: limit of an image's height · width, checked before it is decoded.
-        apply_exif_orientation: rotate photographs as their EXIF tag says; ignored by default, as in
-            torchvision.
+        apply_exif_orientation: apply the EXIF orientation; ignored by default, as in torchvision.
 
     Returns:
         ``"image"`` (H, W, C) uint8, and ``"label"`` () int32 if there are labels.
@@ -126,7 +125,7 @@ def _by_class(
 
 
 def _images(folder: Path) -> list[Path]:
-    """All images in and below a folder; another file is an error."""
+    """Lists the images in and below a folder; raises ValueError for any other file."""
     found = list(walk(folder))
     for path in found:
         if path.suffix.lower() not in IMAGE_SUFFIXES:
@@ -161,21 +160,21 @@ def _read_list(path: Path, folder: Path, skip_broken: bool) -> tuple[list[Path],
 
 
 class ImageFiles(BaseSource):
-    """Given image files, decoded when they are read; see :func:`image_source`.
+    """Image files, decoded on access; see :func:`image_source`.
 
     Args:
-        paths: of the files.
-        labels: a class index for every file, or None.
+        paths: paths of the files.
+        labels: class index of every file, or None.
         class_names, size, mode, skip_broken, max_pixels, apply_exif_orientation: see
             :func:`image_source`.
 
     Attributes:
-        paths: of the files, in the order of the examples.
+        paths: paths of the files, in the order of the examples.
         labels: (N,) int32 or None.
-        skipped: files that were left out.
+        skipped: files that could not be read.
 
     Raises:
-        ValueError: no files, or labels of another number or out of range.
+        ValueError: no files, labels out of range, or a different number of labels.
     """
 
     _is_stored = True
@@ -196,7 +195,7 @@ class ImageFiles(BaseSource):
             raise ValueError(f"mode must be RGB, L or RGBA, got {mode!r}.")
         check_size(size)
         if labels is not None and len(labels) != len(paths):
-            raise ValueError(f"got {len(paths)} files and {len(labels)} labels.")
+            raise ValueError(f"got {len(paths)} files, but {len(labels)} labels.")
         self.paths = [os.fspath(path) for path in paths]
         self.labels: np.ndarray | None = None
         if labels is not None and len(labels):
@@ -274,7 +273,7 @@ class ImageFiles(BaseSource):
 
 
 def square_images(source: Source, size: int | None, *, num_images: int | None = None) -> np.ndarray:
-    """The color images of a source, cropped to squares and resized, in memory.
+    """Loads the color images of a source, cropped to squares and resized.
 
     Args:
         source: examples with ``"image"`` (H, W, 3) uint8, or with one array.
@@ -285,7 +284,7 @@ def square_images(source: Source, size: int | None, *, num_images: int | None = 
         (N, size, size, 3) uint8.
 
     Raises:
-        ValueError: images that are not in color, or without ``size`` images of different shapes.
+        ValueError: images that are not in color, or images of different shapes if ``size`` is None.
 
     Source: ``torchvision.transforms``' ``CenterCrop`` of the shorter side and ``Resize``.
     """

@@ -182,7 +182,7 @@ def read_idx(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> np.
 
     Raises:
         FileNotFoundError: no such file, plain or gzip.
-        ValueError: the file is empty, not IDX, cut short, too long, or damaged gzip.
+        ValueError: the file is empty, not IDX, truncated, too long, or damaged gzip.
     """
     path = Path(path).expanduser()
     found = _find(path)
@@ -198,7 +198,7 @@ def read_idx(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> np.
             return _read_values(found, cast(IO[bytes], stream), is_gzip, max_bytes)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(
-            f"{found}: the gzip stream is cut short or damaged ({error}); expected a complete gzip "
+            f"{found}: the gzip stream is truncated or damaged ({error}); expected a complete gzip "
             f"file, got {found.stat().st_size} bytes. {_AGAIN}"
         ) from error
 
@@ -209,16 +209,16 @@ _AGAIN = "Download or copy it again."
 def _read_values(path: Path, stream: IO[bytes], is_gzip: bool, max_bytes: int) -> np.ndarray:
     dtype, shape, start = _read_header(path, stream)
     expected = math.prod(shape) * dtype.itemsize
-    announced = f"its header announces shape {shape} of {dtype.newbyteorder('=')}, {expected} bytes"
+    declared = f"the header declares shape {shape} of {dtype.newbyteorder('=')}, {expected} bytes"
     actual = None if is_gzip else path.stat().st_size - start
     if actual is None or actual == expected:
         if expected > max_bytes:
-            raise ValueError(f"{path}: {announced}, more than max_bytes {max_bytes:,}.")
+            raise ValueError(f"{path}: {declared}, more than max_bytes {max_bytes:,}.")
         data = stream.read(expected + 1)  # one more, to see the end
         actual = len(data)
     if actual != expected:
         raise ValueError(
-            f"{path}: {'cut short' if actual < expected else 'too long'}: {announced}, got "
+            f"{path}: {'truncated' if actual < expected else 'too long'}: {declared}, got "
             f"{'at least ' if is_gzip and actual > expected else ''}{actual} after the header. "
             f"{_AGAIN}"
         )
@@ -239,7 +239,7 @@ def _read_header(path: Path, stream: IO[bytes]) -> tuple[np.dtype, tuple[int, ..
     sizes = stream.read(4 * rank)
     if len(sizes) < 4 * rank:
         raise ValueError(
-            f"{path}: cut short within its header: rank {rank} takes {4 + 4 * rank} bytes, got "
+            f"{path}: truncated within the header: rank {rank} takes {4 + 4 * rank} bytes, got "
             f"{4 + len(sizes)}. {_AGAIN}"
         )
     return dtype, tuple(int(size) for size in np.frombuffer(sizes, ">u4")), 4 + 4 * rank

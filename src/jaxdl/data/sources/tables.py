@@ -38,19 +38,19 @@ def csv_source(
 ) -> ArraySource:
     """Reads CSV files of numbers as examples.
 
-    A column that pandas wrote as an index (without a name, 0 to N − 1) is left out. MNIST as CSV is
+    A column that pandas wrote as an index (without a name, 0 to N − 1) is dropped. MNIST as CSV is
     ``csv_source(path, image_shape=(28, 28, 1))``.
 
     Args:
         path: the file, plain or gzip, or several.
-        label: column of the class indices or names, by number (−1 is the last) or name; None for
-            none.
+        label: column of the class indices or names, by number (−1 is the last) or name; None if
+            there are no labels.
         image_shape: (H, W, C): the other columns are an image's values, 0 to 255, row by row.
         class_names: a name for every label. Pass those of the training set for the others, whose
-            classes would otherwise be numbered anew.
+            classes would otherwise be numbered independently.
         delimiter: between columns.
-        header: whether line 1 has the names of the columns; None decides by content.
-        max_bytes: limit of what a gzip file may hold.
+        header: True if line 1 has the column names; None infers it from the content.
+        max_bytes: limit of the decompressed size of a gzip file.
 
     Returns:
         ``"image"`` (N, H, W, C) uint8, or ``"input"`` (N, F) float32; and ``"label"`` (N,) int32.
@@ -78,8 +78,7 @@ def tsv_source(
 ) -> ArraySource:
     """Reads a column of text, and one of labels, from tab-separated files.
 
-    Quotes mean nothing, as in GLUE's files; with another delimiter, such as ``","``, they enclose a
-    field.
+    Quotes are literal, as in GLUE's files, unless the delimiter is another one, such as ``","``.
 
     Args:
         path: the file, plain or gzip, or several.
@@ -88,8 +87,8 @@ def tsv_source(
         class_names: names of the classes, in order; if None, names are numbered alphabetically.
             Pass those of the training set for the others.
         delimiter: between columns.
-        header: whether line 1 has the names of the columns; None decides by content.
-        max_bytes: limit of what a gzip file may hold.
+        header: True if line 1 has the column names; None infers it from the content.
+        max_bytes: limit of the decompressed size of a gzip file.
 
     Returns:
         ``"text"`` (N,) of dtype object, and ``"label"`` (N,) int32.
@@ -117,9 +116,9 @@ def npz_source(
     Args:
         path: the file.
         names: array in the file → array of an example: ``{"x_train": "image", "y_train":
-            "label"}``; None takes every array under its own name.
+            "label"}``; None keeps all arrays and their names.
         class_names: a name for every label.
-        max_bytes: limit of the arrays' size, checked before they are decompressed.
+        max_bytes: limit of the size of the arrays, checked before decompression.
 
     Returns:
         the arrays; an integer ``"label"`` (N,) becomes int32, gray images (N, H, W) uint8 called
@@ -151,7 +150,7 @@ def npz_source(
 
 
 def listed(path: Paths) -> list[Path]:
-    """A path or several as a list."""
+    """Returns a path or several as a list."""
     given = [path] if isinstance(path, str | os.PathLike) else list(path)
     return [Path(each).expanduser() for each in given]
 
@@ -222,7 +221,7 @@ def _column_name(table: Table, number: int) -> str:
 
 
 def _index_column(table: Table) -> int | None:
-    """The first column if pandas wrote the numbers of the rows into it."""
+    """Returns the first column if it is a row index written by pandas."""
     if table.names is None or table.names[0] not in ("", "Unnamed: 0"):
         return None
     return 0 if (table.values[:, 0] == np.arange(len(table.values))).all() else None
@@ -230,7 +229,7 @@ def _index_column(table: Table) -> int | None:
 
 @dataclasses.dataclass(frozen=True)
 class Guess:
-    """The columns that a table seems to have.
+    """Columns inferred from names and content.
 
     Attributes:
         text: number of the column of text, or None in a table of numbers.
@@ -244,7 +243,7 @@ class Guess:
 def guess_columns(
     path: Path, table: Table, text: int | str | None, label: int | str | None
 ) -> Guess:
-    """Finds the columns of text and labels by their names, else by what they hold.
+    """Infers the columns of text and labels from their names, else from their content.
 
     Args:
         path: for messages.

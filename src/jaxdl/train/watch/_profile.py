@@ -50,14 +50,14 @@ class Trace:
         self._stop()
 
     def limit(self, done: int, num_steps: int) -> int:
-        """How many steps can be taken together after ``done`` updates, ``num_steps`` at most."""
+        """Returns the number of steps per call after ``done`` updates, at most ``num_steps``."""
         if done < self._first:
             return min(num_steps, self._first - done)
         return 1 if done < self._last else num_steps
 
     @contextlib.contextmanager
     def around(self, done: int, wait_for: PyTree) -> Iterator[None]:
-        """Surrounds the steps after ``done`` updates; the trace begins and ends here."""
+        """Context manager for the steps after ``done`` updates; starts and stops the trace."""
         if not self._first <= done < self._last:
             yield
             return

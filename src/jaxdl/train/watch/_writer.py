@@ -33,7 +33,7 @@ MAX_WAITING = 4
 
 
 class Watcher:
-    """Logs a run to TensorBoard; without statistics, its metrics every ``watch.every`` steps.
+    """Logs statistics and metrics of a run to TensorBoard every ``watch.every`` steps.
 
     Args:
         watch: the options; None is ``Watch()``, also without a run folder.
@@ -70,7 +70,7 @@ class Watcher:
         self._eval_data: Arrays = eval_data if isinstance(eval_data, Mapping) else {}
         self._trace = Trace(watch.profile, folder.workdir, total)
         self._state_form = jax.eval_shape(lambda state: state, state)
-        self._network: Any = step.network  # resolve has checked that it is there if needed
+        self._network: Any = step.network  # checked by resolve
         self._programs: dict[str, Any] = {
             "statistics": jax.jit(make_statistics(self._watch, step)),
         }
@@ -105,7 +105,7 @@ class Watcher:
             write_hparams_end(self._folder.writer, succeeded=kind is None)
 
     def _compile(self) -> None:
-        """Begins to compile in a thread, while the training step is compiled and runs."""
+        """Starts compilation in a thread, concurrently with the training step."""
         forms: dict[str, tuple[PyTree, Arrays]] = {}
         if self._watch.has_statistics:
             forms["statistics"] = (self._state_form, self._form)
@@ -130,13 +130,13 @@ class Watcher:
     # Around the steps
 
     def _is_due(self, index: int) -> bool:
-        """Returns True if there are statistics before this batch of an epoch."""
+        """Returns True if statistics are due before this batch of an epoch."""
         return self._watch.has_statistics and index % self._watch.every == 0
 
     def limit(self, done: int, index: int, stop: int) -> int:
-        """Where steps that begin at a batch of an epoch have to end, ``stop`` at the latest.
+        """Returns the end of the next run of steps from a batch of an epoch, at most ``stop``.
 
-        A step with statistics, or in a trace, runs alone, so that its metrics and rates are known.
+        A step with statistics, or in a trace, runs alone, so that its metrics are available.
         """
         stop = index + self._trace.limit(done, stop - index)
         if not self._watch.has_statistics:
@@ -157,17 +157,17 @@ class Watcher:
             self._pending = int(state.step), index == 0, found
 
     def traced(self, done: int, wait_for: PyTree) -> contextlib.AbstractContextManager[None]:
-        """Surrounds the steps after ``done`` updates, which may be traced."""
+        """Context manager for the steps after ``done`` updates, which may be traced."""
         return self._trace.around(done, wait_for)
 
     def log(self, state: PyTree, stacked: Metrics, done: int, seconds: float) -> None:
-        """Writes pending statistics and the metrics of the step after them.
+        """Writes pending statistics and the metrics of the following step.
 
         Args:
             state: after the steps.
             stacked: their metrics, with a leading step axis.
             done: updates before them.
-            seconds: how long they took.
+            seconds: their duration.
         """
         if not self._watch.has_statistics:
             self._folder.write_steps(stacked, done, self._watch.every)
@@ -200,16 +200,16 @@ class Watcher:
         return scalars | (memory() if watch.memory else {})
 
     def postpones_save(self, done: int) -> bool:
-        """Returns True if a save after ``done`` updates has to wait for the next step.
+        """Returns True if a save after ``done`` updates must be postponed by a step.
 
-        Statistics after the save would be computed, and written, again when the run is resumed.
-        If every step has statistics, there is no better moment.
+        Statistics computed after the save would be written again when the run is resumed. If
+        every step has statistics, postponing does not help.
         """
         is_due = self._is_due(done % self._num_batches)
         return is_due and min(self._watch.every, self._num_batches) > 1
 
     def flush(self) -> None:
-        """Waits until everything is with the writer, so that it can be flushed before a save."""
+        """Waits for pending writes, so that the writer can be flushed before a save."""
         self._wait(0)
 
     # At the end of an epoch and of the run
@@ -221,14 +221,14 @@ class Watcher:
             self._submit(lambda: self._write_embeddings(step, vectors))
 
     def _embed(self, state: PyTree, step: int) -> np.ndarray:
-        """The vectors at a step; those of the newest step are kept."""
+        """Computes the embedding vectors at a step and keeps the newest."""
         if self._embedded is None or self._embedded[0] != step:
             self._embedded = step, np.asarray(self._call("embedding", state, self._eval_data))
         return self._embedded[1]
 
     def finish(self, state: PyTree, step: int) -> None:
-        """Writes what belongs to the end of a run, and waits until all is written."""
-        # an error of the device is raised in this thread: in the other one the disk would be blamed
+        """Writes the final entries of a run and waits for pending writes."""
+        # device errors are raised in this thread; the other thread would report a disk error
         if self._watch.confusion or self._watch.worst:
             found = jax.device_get(self._call("survey", state, self._eval_data))
             self._submit(lambda: self._write_survey(step, found))
@@ -244,7 +244,7 @@ class Watcher:
         self._waiting.append(self._pool.submit(write))
 
     def _wait(self, number: int) -> None:
-        """Waits until at most ``number`` writes are waiting; raises their errors."""
+        """Waits until at most ``number`` writes are pending; raises their errors."""
         while len(self._waiting) > number:
             with self._folder.writing():
                 self._waiting.popleft().result()
@@ -308,7 +308,7 @@ class Watcher:
             tensorboard.write_figure(self._folder.writer, f"embeddings/{method}", figure, step)
 
     def _labels(self, number: int) -> np.ndarray | None:
-        """Classes of the first examples, if there are any."""
+        """Returns the labels of the first examples, or None."""
         labels = self._eval_data.get(self._network.label)
         if labels is None or labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
             return None
@@ -358,7 +358,7 @@ def write_statistics(
 
 
 def memory() -> dict[str, float]:
-    """Bytes in use on the first device, and their maximum; of the process on CPU."""
+    """Returns current and peak bytes in use on the first device, or of the process on CPU."""
     found = jax.local_devices()[0].memory_stats()
     if found:
         keys = {"bytes_in_use": "memory/device", "peak_bytes_in_use": "memory/device_peak"}
@@ -370,7 +370,7 @@ def memory() -> dict[str, float]:
 
 
 def _viewable(images: np.ndarray) -> np.ndarray:
-    """uint8 as it is, floating point scaled together to 0 to 1."""
+    """Scales floating-point images jointly to [0, 1]; uint8 images are unchanged."""
     if images.dtype == np.uint8:
         return images
     low, high = float(images.min()), float(images.max())
