@@ -16,7 +16,6 @@ AREAS = {
 """Number of rows by area."""
 
 WAITING = {
-    "N": "05 inside",
     "Q": "the exercises of all",
     "G": "17 to 20, the GAN book",
     "V": "11 TensorBoard",
