@@ -62,7 +62,7 @@ def table_lines(columns: dict[str, str], rows: list[dict]) -> list[str]:
 
 
 def measured(rows: list[dict], machines: dict[str, str]) -> list[str]:
-    """Where and when each row was measured; one sentence where all rows agree."""
+    """Machine and date of each row, in one sentence if they are all the same."""
     groups: dict[tuple[str, str], list[int]] = {}
     for number, row in enumerate(rows, 1):
         groups.setdefault((row["machine"], row["date"]), []).append(number)

@@ -4,7 +4,7 @@ import os
 
 from helpers import compilation
 
-# The tests are about one CPU device, unless one starts a process of its own.
+# The tests are about one CPU device, unless one starts another process.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # They compile much and compute little, so programs are hardly optimized, in child processes too.
 # JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS= pytest ... tests what users run.

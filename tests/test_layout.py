@@ -26,7 +26,7 @@ MAX_PUBLIC_NAMES = 280
 TESTED_ELSEWHERE = {
     "data.sources._table_reader": "data/sources/test_tables.py",  # by the sources that read so
     "data.sources._tfds_build": "data/sources/test_tfds.py",  # whose fixtures are built by it
-    "export.onnx": "onnx_parity/test_classifiers.py",  # in an environment of its own
+    "export.onnx": "onnx_parity/test_classifiers.py",  # in a separate environment
 }
 
 

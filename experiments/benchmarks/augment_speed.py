@@ -1,4 +1,4 @@
-"""How fast are the training chains? One call a batch, beside Pillow image by image.
+"""Speed of augmentation chains: one call per batch, compared with Pillow image by image.
 
     python experiments/benchmarks/augment_speed.py --out augment_speed.json
     python experiments/benchmarks/augment_speed.py --chains cifar --rounds 3

@@ -1,22 +1,21 @@
-"""How fast do batches come? torch's DataLoader and jaxdl's Loader doing the same work.
+"""Speed of data loading: torch's DataLoader and jaxdl's Loader doing the same work.
 
     python experiments/benchmarks/data_speed.py --data_dir DIR
 
 DIR holds the folder fashion_mnist of IDX files and cifar10/train/CLASS/*.jpg; what is missing is
-generated. Some two minutes on two quiet CPU cores; prints one Markdown table. PyTorch's rows need
+generated. About two minutes on two quiet CPU cores; prints one Markdown table. PyTorch's rows need
 `pip install torch==2.13.0`.
 
-Both sides hand over normalized float32 batches of 64 in a new random order every epoch, ready for a
-model: torch's as its tutorials write it (a Dataset that converts item by item, worker processes
-that stay alive), jaxdl's with the conversion on the device. The JPEG rows decode, cut a random
-rectangle out, resize it to 32x32 and flip it: torch with Pillow as torchvision does, jaxdl with
-Pillow for decoding and one compiled call for the rest. Sides take turns and the fastest round of
-each counts; starting workers and compiling is outside, in a column of its own. torch forks its
-workers, of which JAX warns.
+Both produce normalized float32 batches of 64, in a new random order every epoch: torch as in its
+tutorials (a Dataset that converts items one by one, persistent worker processes), jaxdl with the
+conversion on the device. The JPEG rows decode, crop a random rectangle, resize it to 32x32 and flip
+it: torch with Pillow as torchvision does, jaxdl with Pillow for decoding and one compiled call for
+the rest. The two alternate, and the fastest round of each is reported; starting workers and
+compiling are measured in a separate column. torch forks its workers, which JAX warns about.
 
-Memory is that of a process of its own which trains on a streamed set: its resident memory that is
-not a mapped file, epoch after epoch; and a set of 1 GB in a process that may not allocate 200 MB
-more than it had when its step was compiled.
+Memory is measured in a separate process that trains on a streamed set: its anonymous resident
+memory, epoch by epoch; and a set of 1 GB in a process that may allocate at most 200 MB more than it
+had when its step was compiled.
 """
 
 import collections
@@ -284,13 +283,13 @@ def training_loop(images: np.ndarray, labels: np.ndarray, repeats: int) -> dict:
 
 
 def anonymous_memory() -> float:
-    """Resident memory that is no mapped file, in MB."""
+    """Returns the resident memory that is not a mapped file, in MB."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("RssAnon:")[1].split()[0]) / 1024
 
 
 def train_in_little_memory(kind: str, path: str, num_epochs: int) -> None:
-    """What a process of its own does; prints its memory after every epoch as JSON."""
+    """Trains in a separate process and prints its memory after every epoch as JSON."""
     import resource
 
     source: Any

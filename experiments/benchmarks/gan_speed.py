@@ -282,7 +282,7 @@ def torch_variants(cfg: Config) -> tuple[dict[str, Run], str]:
     try:
         compiled = dcgan_torch(cfg, compiled=True)
         compiled(1)
-    except Exception as error:  # no compiler, or one of its own failures
+    except Exception as error:  # no compiler, or an internal error
         reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:100]}"
         return variants, f"torch.compile does not work here: {reason}"
     return {**variants, "torch.compile": compiled}, ""

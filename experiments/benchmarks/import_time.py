@@ -1,4 +1,4 @@
-"""How long ``import jaxdl`` takes, beside what it stands on.
+"""Time of ``import jaxdl``, compared with importing its dependencies.
 
     python experiments/benchmarks/import_time.py
 
@@ -36,7 +36,7 @@ class Config:
 
 
 def output(code: str) -> str:
-    """What a fresh process prints that keeps the bytecode it compiles."""
+    """Returns the output of a new process that keeps the bytecode it compiles."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     return subprocess.check_output([sys.executable, "-c", code], text=True, env=environment)
 

@@ -1,4 +1,4 @@
-"""How fast is one training step? LSTM, VAE and ResNet-18 beside the same models in PyTorch.
+"""Speed of a training step: LSTM, VAE and ResNet-18 compared with the same models in PyTorch.
 
     python experiments/benchmarks/model_speed.py --out model_speed.json
     python experiments/benchmarks/model_speed.py --models vae --rounds 3

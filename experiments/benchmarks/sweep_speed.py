@@ -1,4 +1,4 @@
-"""How much faster is a sweep than solo runs one after another? One Markdown table.
+"""Speed of a sweep compared with sequential runs, as a Markdown table.
 
     python experiments/benchmarks/sweep_speed.py
     python experiments/benchmarks/sweep_speed.py --workloads mlp_adam --chunk_sizes 4 16 32

@@ -1,4 +1,4 @@
-"""How fast does training run? PyTorch and JAX, from tutorials and by hand, beside fit and run.
+"""Speed of training: PyTorch and JAX, from tutorials and by hand, compared with fit and run.
 
     python experiments/benchmarks/training_speed.py --data_dir DIR --out training_speed.json
     python experiments/benchmarks/training_speed.py --data_dir DIR --num_steps 50 --num_epochs 2
@@ -23,7 +23,7 @@ test set after it. Numbers of weights and updates are compared, test accuracies 
                     checkpoints, checks that all stays finite
 
 Seconds an epoch are the wall time of a whole training divided by its epochs; building the model is
-outside. Compilation stands in a column of its own; for `run` it is what the first call of one epoch
+outside. Compilation has a separate column; for `run` it is what the first call of one epoch
 takes longer than the second. Where `run` compiles again, only the "compiled in … s" that it prints
 is taken off its wall time, less 0.05 s for the rounding: all else, such as moving data to the
 device, opening the folder and waiting for the last checkpoint, is charged to its epochs.
@@ -95,7 +95,7 @@ class Config:
 
 
 class Workload(NamedTuple):
-    """What every variant trains: data on the host, and sizes."""
+    """Data on the host and sizes, common to all variants."""
 
     name: WorkloadName
     train: dict[str, np.ndarray]
@@ -367,7 +367,7 @@ def make_model(workload: Workload) -> nn.Module:
 
 
 def prepare_jax_by_hand(workload: Workload, cfg: Config) -> Variant:
-    """The barest loop: no masks, no state but weights and optimizer, a last batch of its own size.
+    """A minimal loop: no masks, no state but weights and optimizer, a smaller last batch.
 
     Tried: images normalized beforehand and a gather of the whole epoch; both move more memory and
     were no quicker.
@@ -452,7 +452,7 @@ def prepare_jax_by_hand(workload: Workload, cfg: Config) -> Variant:
 
 
 class Recipe(NamedTuple):
-    """What fit and run are given, as an experiment would write it."""
+    """Arguments of fit and run, as in an experiment."""
 
     step: Any
     eval_fn: Any

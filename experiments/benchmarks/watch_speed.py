@@ -1,4 +1,4 @@
-"""What does watching cost? The ConvNet on MNIST with everything on, with nothing on, and PyTorch.
+"""Cost of watching: the ConvNet on MNIST with everything on, with nothing on, and PyTorch.
 
     python experiments/benchmarks/watch_speed.py --data_dir DIR
     python experiments/benchmarks/watch_speed.py --data_dir DIR --num_epochs 10 --num_images 60000

@@ -1,4 +1,4 @@
-"""How fast do weights come in, and how long does training stand still while it saves?
+"""Speed of loading weights, and the pause of training while it saves.
 
     python experiments/benchmarks/weights_speed.py
 
@@ -97,7 +97,7 @@ WHAT = ("opened", "read, NumPy", "read, on the device", "in the model")
 
 
 def ours(path: Path, target: Any) -> dict[str, Callable[[], Any]]:
-    """What is timed."""
+    """The timed operations of jaxdl by name."""
     return {
         "opened": lambda: interop.read_weights(path),
         "read, NumPy": lambda: [np.array(array) for array in interop.read_weights(path).values()],
@@ -195,7 +195,7 @@ def step(state: TrainState) -> TrainState:
 
 
 class Saved:
-    """One save beside a training that goes on.
+    """One save concurrent with training.
 
     Attributes:
         call, next_step, steps, total: seconds of the call, of the step after it, the median of the
@@ -306,7 +306,7 @@ def measure_saving(cfg: Config, folder: Path) -> list[str]:
 
 
 def with_sharding(target: Any, state: Any) -> Any:
-    """Orbax wants to be told where to."""
+    """Adds the shardings that Orbax needs to restore."""
     return jax.tree.map(
         lambda form, leaf: jax.ShapeDtypeStruct(form.shape, form.dtype, sharding=leaf.sharding),
         target,

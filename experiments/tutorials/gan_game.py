@@ -41,7 +41,7 @@ class Config:
 
 
 def gradients(point: jax.Array) -> jax.Array:
-    """What is subtracted from (x, y): the gradient of x·y for y, its negative for x."""
+    """The gradients of the players' losses: x minimizes x·y, y its negative."""
     x, y = point
     return jnp.stack([-y, x])
 

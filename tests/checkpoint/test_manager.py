@@ -297,7 +297,7 @@ def test_no_checkpoint_is_an_error_that_names_those_there_are(folder, tmp_path, 
 
 
 def test_metadata_may_change_right_after_saving(tmp_path, open_at):
-    """Orbax writes JSON in a thread of its own; a history that grows meanwhile is not torn."""
+    """Orbax writes JSON in another thread; a history that grows meanwhile is not torn."""
     manager, history = open_at(tmp_path / "last", keep=1), [{"epoch": 1}]
     manager.save(make_state(1), {"history": history})
     history[0]["epoch"] = 9
@@ -332,7 +332,7 @@ def test_saving_does_not_wait_for_the_disk(tmp_path, open_at, gate):
     manager.save(state)
     assert manager.is_saving()
     assert not list(tmp_path.iterdir())
-    # meanwhile training goes on, in the same buffers
+    # meanwhile training continues, in the same buffers
     step = jax.jit(lambda params: jax.tree.map(lambda x: x * 0, params), donate_argnums=0)
     jax.block_until_ready(step(state.params))
     gate.set()

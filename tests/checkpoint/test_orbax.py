@@ -286,7 +286,7 @@ FAILURES = """
 
 @pytest.mark.slow
 def test_a_failed_save_is_one_line_and_leaves_nothing_half_written(tmp_path):
-    """Orbax's threads print tracebacks of their own, and leave a folder behind."""
+    """Orbax's threads also print tracebacks, and leave a folder behind."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(FAILURES), str(tmp_path / "last")],
         capture_output=True, text=True, timeout=120, env=os.environ | {"JAX_PLATFORMS": "cpu"},

@@ -23,7 +23,7 @@ KERNEL = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
 
 
 def variables_of(step, dtype=jnp.float32):
-    """What the state of a step holds, computed anew."""
+    """The variables in the state of a step."""
     return {
         "params": {
             "Dense_0": {"kernel": jnp.asarray(KERNEL * step, dtype), "bias": jnp.ones(4, dtype)},

@@ -37,7 +37,7 @@ OPTIONS = {"batch_size": 4, "multiprocessing_context": "spawn", "worker_init_fn"
 
 
 def nothing_is_left():
-    """Grain frees shared memory in a thread of its own."""
+    """Grain frees shared memory in another thread."""
     deadline = time.monotonic() + 10
     while MEMORY.left() and time.monotonic() < deadline:
         time.sleep(0.05)

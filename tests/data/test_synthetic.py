@@ -75,7 +75,7 @@ def test_the_best_quartic_through_the_clean_sine_has_the_known_error():
     assert ((best - y) ** 2).mean() == pytest.approx(0.004756, abs=1e-6)
 
 
-def test_the_clouds_have_their_centres_and_spread():
+def test_the_clouds_have_their_centers_and_spread():
     points = synthetic.two_gaussians(key(), 5000, mean=2.0, std=0.5, shift=1.0, num_features=3)
     x, label = np.asarray(points["input"]), np.asarray(points["label"])
     np.testing.assert_array_equal(label, [0] * 5000 + [1] * 5000)

@@ -1,4 +1,4 @@
-"""Programs in a process of their own, where the CPU counts as several devices."""
+"""Programs in a separate process, where the CPU counts as several devices."""
 
 import os
 import subprocess

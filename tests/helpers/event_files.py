@@ -1,4 +1,4 @@
-"""What TensorBoard's own readers find in a run folder."""
+"""Content of a run folder as TensorBoard's readers see it."""
 
 from pathlib import Path
 

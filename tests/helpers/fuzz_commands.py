@@ -2,7 +2,7 @@
 
     python fuzz_commands.py SEED NUM_TRIES SECONDS
 
-A process of its own, since a crash or a hang of one try must not end the tests. A failure is a
+A separate process, since a crash or a hang of one try must not end the tests. A failure is a
 traceback or an unexpected error, another exit status than 0, 1 or 2, a status of 1 without a
 message, more than 500 MB, or more than 20 s.
 """

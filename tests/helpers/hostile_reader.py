@@ -2,7 +2,7 @@
 
     python hostile_reader.py FOLDER
 
-Run by tests/interop/test_hostile.py in a process of its own, whose memory is limited and in which
+Run by tests/interop/test_hostile.py in a separate process, whose memory is limited and in which
 an audit hook sees every file that is opened, every import, every call of the shell.
 """
 

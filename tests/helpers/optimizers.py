@@ -10,7 +10,7 @@ START, GRADIENTS = CASES["start"]["weights"], CASES["start"]["gradients"]
 
 
 def path_of(tx, weights=START, gradients=GRADIENTS, read=lambda params, state: params):
-    """What ``read`` sees after each step along given gradients."""
+    """The results of ``read`` after each step along given gradients."""
 
     @jax.jit
     def steps(params, state):

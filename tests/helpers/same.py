@@ -1,4 +1,4 @@
-"""Whether two trainings came to the same, bit for bit."""
+"""Bitwise comparison of the results of two trainings."""
 
 import jax
 import numpy as np

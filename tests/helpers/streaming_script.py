@@ -78,7 +78,7 @@ class NameSharedMemory:
         shared_memory._SHM_NAME_PREFIX = f"/{self.name}_"
 
     def left(self):
-        """What lies there now."""
+        """The files that are there now."""
         return list(Path("/dev/shm").glob(f"{self.name}_*"))
 
 

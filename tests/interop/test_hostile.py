@@ -1,4 +1,4 @@
-"""Hundreds of forged pickles and a thousand forged safetensors headers, in a process of their own.
+"""Hundreds of forged pickles and a thousand forged safetensors headers, in a separate process.
 
 Nothing is run, nothing outside the file is opened, memory stays bounded, every refusal says why.
 """
@@ -56,7 +56,7 @@ def everything(tmp_path_factory):
 
 @pytest.fixture
 def results(everything, request):
-    """What became of the files of one kind, by name."""
+    """The results of the files of one kind, by name."""
     kind = f"{request.param}/"
     return {
         name.removeprefix(kind): result

@@ -160,7 +160,7 @@ def test_truncated_and_flipped_files_give_an_error_and_never_other_weights(name,
 
 
 def save(path, content, protocol=2):
-    """What ``torch.save`` writes for content without tensors."""
+    """Writes content without tensors as ``torch.save`` does."""
     return archive(path, pickle.dumps(content, protocol))
 
 

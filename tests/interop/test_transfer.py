@@ -1,4 +1,4 @@
-"""Arrays laid out for JAX: the same numbers, in memory of their own."""
+"""Arrays laid out for JAX: the same numbers, in separate memory."""
 
 import itertools
 

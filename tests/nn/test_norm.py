@@ -226,7 +226,7 @@ def test_bad_options_are_named():
 
 
 class Odd(linen.Module):
-    """A layer whose parameter has a name of its own."""
+    """A layer whose parameter has an unusual name."""
 
     @linen.compact
     def __call__(self, x):

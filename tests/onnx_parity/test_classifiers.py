@@ -1,6 +1,6 @@
 """ONNX by jax2onnx and onnxruntime, and StableHLO, of every classifier; needs the extra onnx.
 
-CI runs this folder in an environment of its own, the test command does not.
+CI runs this folder in a separate environment; the test command does not.
 """
 
 import json

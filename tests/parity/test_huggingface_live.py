@@ -69,6 +69,6 @@ def test_what_save_pretrained_wrote_gives_the_same_logits(name, tmp_path):
     with torch.no_grad():
         expected = module(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).logits.numpy()
     compare(f"transformers, {name}", jax.jit(model.apply)(variables, images), expected)
-    # from memory too, where transformers 5 has names of its own
+    # from memory too, where transformers 5 uses other names
     again, _ = load_state_dict(torchvision_names(module.state_dict()), variables)
     jax.tree.map(np.testing.assert_array_equal, again, variables)

@@ -180,7 +180,7 @@ def test_the_folder_holds_a_table_and_a_map(swept):
 
 
 class KilledError(BaseException):
-    """Nothing catches it, and nothing is cleaned up by those who do not expect it."""
+    """An error that nothing catches, so that nothing is cleaned up."""
 
 
 RATES = sweep.grid(rate=[0.1, 0.4, 0.2, 0.3])

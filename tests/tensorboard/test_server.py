@@ -1,4 +1,4 @@
-"""What TensorBoard's server answers, asked in this process: every tab has its data."""
+"""Answers of TensorBoard's server, in this process: every tab has its data."""
 
 import json
 

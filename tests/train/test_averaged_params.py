@@ -1,4 +1,4 @@
-"""Averaged weights with statistics of their own; a key of its own for every evaluated batch."""
+"""Averaged weights with recomputed statistics; a separate key for every evaluated batch."""
 
 import flax.linen as linen
 import jax

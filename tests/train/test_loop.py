@@ -382,7 +382,7 @@ def test_a_weight_that_breaks_is_found_and_the_state_before_it_kept(parts, tmp_p
         good, _ = manager.restore(parts[2])
     expected = run(parts, num_epochs=2, hooks=[])[0]
     assert int(good.step) == 7
-    # from the good state the run goes on to where it would have been
+    # from the good state the run continues to where it would have been
     resumed, history = run(parts, num_epochs=2, workdir=tmp_path, resume=True)
     assert_same(resumed, expected)
     assert [row["epoch"] for row in history] == [1, 2]

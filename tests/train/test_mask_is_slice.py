@@ -1,4 +1,4 @@
-"""Padding counts nowhere: what is masked equals what is left out, for any dtype, rank and place."""
+"""Padding is excluded: what is masked equals what is left out, for any dtype, rank and place."""
 
 import functools
 import itertools

@@ -226,7 +226,7 @@ class Echo(nn.Module):
 
 
 def outputs_of(train_mode, seed=0, **options):
-    """What the model gives for the inputs 0, 1, 2 and 3."""
+    """The model's outputs for the inputs 0, 1, 2 and 3."""
 
     def pick(number):
         return lambda outputs, targets: jnp.where(targets == number, outputs, 0)

@@ -1,4 +1,4 @@
-"""What a loss function of a model counts: ignored labels, class weights, mixing, averages."""
+"""The loss function of a model: ignored labels, class weights, mixing, averages."""
 
 import functools
 

@@ -140,7 +140,7 @@ def samples(
     """Draws random examples of a set of images, each with its class.
 
     Args:
-        data: a source, or arrays (N, ...) by name, with an ``"image"`` and perhaps a ``"label"``.
+        data: a source, or arrays (N, ...) by name, with ``"image"`` and optionally ``"label"``.
         key: chooses the examples; none comes twice.
         num_examples: how many; all, where the set has fewer.
         class_names: a name for every label; those of the source by default.

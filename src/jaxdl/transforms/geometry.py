@@ -207,7 +207,7 @@ def random_affine(
         translate: largest shift to the right or left and down or up, as fractions of the width
             and the height; whole pixels, as in torchvision.
         scale: smallest and largest factor; above 1 enlarges.
-        shear: smallest and largest angle of :func:`affine`'s a, and perhaps of its b after them;
+        shear: smallest and largest angle a of :func:`affine`, optionally followed by those of b;
             one number d means (−d, d) for a.
         interpolation: ``bilinear`` or ``nearest``.
         fill: what lies outside the image, on its scale.

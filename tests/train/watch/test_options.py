@@ -1,4 +1,4 @@
-"""What is watched: chosen and checked before the run."""
+"""Options of watching, checked before the run."""
 
 import pytest
 from helpers.watched_run import TEST, TRAIN, run
