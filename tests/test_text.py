@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxdl._text import align_table, parse_form
+from jaxdl._text import align_table, parse_form, shorten, shorten_lines
 
 ROWS = [["a|b", 0.5, 1234], ["c\nd", True, np.int64(5)]]
 
@@ -42,3 +42,14 @@ def test_a_short_row_is_refused():
 def test_other_text_is_not_a_form(text):
     with pytest.raises(ValueError, match="expected a dtype and a shape"):
         parse_form(text)
+
+
+def test_a_shortened_text_has_the_length_that_was_asked_for():
+    assert shorten("abcdef", 6) == "abcdef"
+    assert shorten("abcdefg", 6) == "abcde…"
+    assert shorten("abcdefg", 6, keep_end=True) == "…cdefg"
+
+
+def test_shortened_lines_count_those_left_out():
+    assert shorten_lines(["a", "b", "c"], limit=3) == "a\n  b\n  c"
+    assert shorten_lines(["a", "b", "c", "d"], limit=2) == "a\n  b\n  … and 2 more"

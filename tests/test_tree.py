@@ -112,11 +112,6 @@ def test_check_same_structure_names_what_differs():
     ]
 
 
-def test_shorten_counts_the_omitted_lines():
-    assert tree.shorten(["a", "b", "c"], limit=3) == "a\n  b\n  c"
-    assert tree.shorten(["a", "b", "c", "d"], limit=2) == "a\n  b\n  … and 2 more"
-
-
 def test_a_copy_outlives_a_donated_state_and_lies_where_it_lay():
     state = {
         "free": jnp.arange(1000.0),

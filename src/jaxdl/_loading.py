@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from jaxdl.tree import KeyPath, leaf_name, shorten
+from jaxdl._text import shorten_lines
+from jaxdl.tree import KeyPath, leaf_name
 from jaxdl.types import Array, PyTree
 
 Leaf = TypeVar("Leaf")
@@ -82,10 +83,10 @@ class LoadReport:
         ):
             if found:
                 listed = [f"{name}: {words}" for name, words in found.items()]
-                lines.append(f"{title}, {len(found)}:\n  {shorten(listed, 20)}")
+                lines.append(f"{title}, {len(found)}:\n  {shorten_lines(listed, 20)}")
         if self.left_out:
             listed = list(self.left_out)
-            lines.append(f"left out as asked, {len(listed)}:\n  {shorten(listed, 20)}")
+            lines.append(f"left out as asked, {len(listed)}:\n  {shorten_lines(listed, 20)}")
         return "\n".join(lines)
 
 

@@ -1,6 +1,8 @@
-"""CPU cores and memory of this machine."""
+"""CPU cores and memory of this machine, and where its output is seen."""
 
 import os
+import sys
+from typing import Literal
 
 import jax
 
@@ -25,3 +27,15 @@ def device_memory() -> tuple[int, int | None]:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), None
     except (AttributeError, ValueError, OSError):  # not POSIX
         return 8 * 10**9, None
+
+
+def is_interactive() -> bool:
+    """Returns True in a notebook, IPython or Python's prompt."""
+    return hasattr(sys, "ps1")
+
+
+def output_kind() -> Literal["notebook", "terminal", "file"]:
+    """Where the output is seen: only the first two can show a bar."""
+    if is_interactive() and "ipykernel" in sys.modules:
+        return "notebook"
+    return "terminal" if sys.stderr.isatty() else "file"

@@ -74,13 +74,21 @@ def _markdown_cell(entry: object) -> str:
     return _cell(entry).replace("|", "\\|")
 
 
-def shorten(text: str, length: int = 14) -> str:
-    """The beginning of a text of more than ``length`` characters, with an ellipsis.
+def shorten(text: str, length: int = 14, *, keep_end: bool = False) -> str:
+    """The beginning, or the end, of a text of more than ``length`` characters, with an ellipsis.
 
-    >>> shorten("chrysanthemum", 8)
-    'chrysan…'
+    >>> shorten("chrysanthemum", 8), shorten("chrysanthemum", 8, keep_end=True)
+    ('chrysan…', '…nthemum')
     """
-    return text if len(text) <= length else text[: length - 1] + "…"
+    if len(text) <= length:
+        return text
+    return "…" + text[1 - length :] if keep_end else text[: length - 1] + "…"
+
+
+def shorten_lines(lines: Sequence[str], limit: int = 5) -> str:
+    """The first lines of a list for a message, and the number of the others."""
+    more = [f"… and {len(lines) - limit} more"] if len(lines) > limit else []
+    return "\n  ".join([*lines[:limit], *more])
 
 
 def plural(number: int, noun: str, plural_noun: str | None = None) -> str:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl._text import format_form
+from jaxdl._text import format_form, shorten_lines
 from jaxdl.types import Array, PyTree
 
 KeyPath = tuple[object, ...]
@@ -178,7 +178,7 @@ def check_same_structure(expected: PyTree, actual: PyTree, *, what: str) -> None
     """
     lines = differences(describe(expected), describe(actual))
     if lines:
-        raise ValueError(f"{what}\n  {shorten(lines)}")
+        raise ValueError(f"{what}\n  {shorten_lines(lines)}")
 
 
 def describe(tree: PyTree) -> dict[str, str]:
@@ -197,12 +197,6 @@ def differences(expected: Mapping[str, str], actual: Mapping[str, str]) -> list[
         for path in sorted(expected.keys() | actual.keys())
         if expected.get(path) != actual.get(path)
     ]
-
-
-def shorten(lines: list[str], limit: int = 5) -> str:
-    """The first lines of a list for a message, and the number of the others."""
-    more = [f"… and {len(lines) - limit} more"] if len(lines) > limit else []
-    return "\n  ".join(lines[:limit] + more)
 
 
 def copy(tree: PyTree) -> PyTree:

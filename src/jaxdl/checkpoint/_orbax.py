@@ -21,6 +21,7 @@ import jax
 import numpy as np
 
 from jaxdl import tree
+from jaxdl._text import shorten_lines
 from jaxdl.types import PyTree
 
 PLACEHOLDER = np.zeros(1, np.uint8)
@@ -45,7 +46,7 @@ def check_savable(state: PyTree) -> None:
             if parent in leaves:
                 problems.append(f"{name} would be stored below the leaf {parent}")
     if problems:
-        raise ValueError(f"the state cannot be saved:\n  {tree.shorten(problems)}")
+        raise ValueError(f"the state cannot be saved:\n  {shorten_lines(problems)}")
 
 
 def _why_not_savable(name: str, leaf: object) -> str:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl import tree
+from jaxdl._text import shorten_lines
 from jaxdl.checkpoint._info import (
     StructureMismatchError,
     make_content,
@@ -274,7 +275,7 @@ class CheckpointManager:
         if differences:
             raise StructureMismatchError(
                 f"the checkpoint {folder} holds another model or optimizer than this one:\n"
-                f"  {tree.shorten(differences)}\n"
+                f"  {shorten_lines(differences)}\n"
                 "Resume with the configuration of the run, or choose another folder. To read its "
                 "weights alone, use checkpoint.restore_weights, which can convert them (dtype=) "
                 "and load those that fit (partial=True)."

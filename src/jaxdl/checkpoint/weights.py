@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 
 from jaxdl import tree
 from jaxdl._loading import LoadReport, fill, float_dtype
-from jaxdl._text import parse_form
+from jaxdl._text import parse_form, shorten_lines
 from jaxdl.checkpoint._info import (
     CheckpointInfo,
     StructureMismatchError,
@@ -315,7 +315,7 @@ def _match(
         ]
         raise StructureMismatchError(
             "dtypes differ from the checkpoint's; to convert them, pass "
-            f"dtype=jnp.{next(iter(others.values()))}:\n  {tree.shorten(lines)}"
+            f"dtype=jnp.{next(iter(others.values()))}:\n  {shorten_lines(lines)}"
         )
     return dtypes, mismatched
 

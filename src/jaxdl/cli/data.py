@@ -106,12 +106,12 @@ def _draw_classes(
     source: "Source", classes: Mapping[int, int], out: Path, split: str, title: str
 ) -> Path:
     from jaxdl import plots
+    from jaxdl.data.statistics import class_counts
     from jaxdl.plots.images import class_balance
 
     names = source.class_names
-    num_classes = max(len(names or ()), max(classes) + 1)
-    counts = [classes.get(label, 0) for label in range(num_classes)]
-    titles = names or [str(label) for label in range(num_classes)]
+    counts = class_counts(classes, names)
+    titles = names or [str(label) for label in range(len(counts))]
     figure = class_balance({split: counts}, titles, title=f"{title}: classes")
     return plots.save(figure, out / "classes.png")
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxdl._text import shorten
 from jaxdl.data.combine import size_in_bytes
 from jaxdl.data.source import ArraySource, Example, Source, examples_of
 
@@ -345,7 +345,7 @@ def _array_line(name: str, array: Mapping[str, Any]) -> str:
     if "median" in array:
         line = f"text  {array['min']} to {array['max']} characters, median {array['median']:g}"
         line += f", {array['missing']:,} empty" if array["missing"] else ""
-        return f"{line}, first {textwrap.shorten(array['first'], 60, placeholder=' …')!r}"
+        return f"{line}, first {shorten(' '.join(array['first'].split()), 60)!r}"
     shape = f"({', '.join(map(str, array['shape']))})"
     line = f"{array['dtype']} {shape}"
     if array["sizes"] > 1:
@@ -359,9 +359,19 @@ def _array_line(name: str, array: Mapping[str, Any]) -> str:
     return line + (f", {array['missing']:,} missing (NaN)" if array["missing"] else "")
 
 
-def _class_lines(classes: Mapping[int, int], names: Sequence[str] | None) -> list[str]:
+def class_counts(classes: Mapping[int, int], names: Sequence[str] | None) -> list[int]:
+    """The number of examples of each class, from 0 to the last one that occurs or has a name.
+
+    >>> class_counts({0: 5, 2: 1}, ("a", "b", "c", "d"))
+    [5, 0, 1, 0]
+    """
     number = max(len(names or ()), max(classes) + 1) if min(classes) >= 0 else len(classes)
-    counts = [classes.get(label, 0) for label in range(number)]
+    return [classes.get(label, 0) for label in range(number)]
+
+
+def _class_lines(classes: Mapping[int, int], names: Sequence[str] | None) -> list[str]:
+    counts = class_counts(classes, names)
+    number = len(counts)
     few, many = min(counts), max(counts)
     spread = f"{few:,} each" if few == many else f"{few:,} to {many:,} each"
     lines = [f"classes: {number}, {spread}"]

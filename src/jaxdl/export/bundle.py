@@ -31,6 +31,7 @@ from jaxdl import _versions, losses, train, tree
 from jaxdl import metrics as metrics_of
 from jaxdl._files import Form, read_json, replacing, write_json
 from jaxdl._program import Forward, load_forward
+from jaxdl._text import shorten_lines
 from jaxdl.export.from_run import describe_run, is_described, read_run
 from jaxdl.export.model_card import ClassResult, results_by_class, write_card
 from jaxdl.export.preprocessing import Preprocessing
@@ -439,7 +440,7 @@ def _check_weights(
         {name: str(list(leaf.shape)) for name, leaf in found.items()},
     )
     if lines:
-        raise ValueError(f"the weights are not those of {what}:\n  {tree.shorten(lines)}")
+        raise ValueError(f"the weights are not those of {what}:\n  {shorten_lines(lines)}")
     for name, leaf in found.items():
         floating = jnp.issubdtype(leaf.dtype, jnp.floating)
         if jnp.issubdtype(expected[name].dtype, jnp.floating) and not floating:

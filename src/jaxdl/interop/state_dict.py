@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 
 from jaxdl import tree
 from jaxdl._loading import LoadReport, fill, float_dtype
+from jaxdl._text import shorten_lines
 from jaxdl.interop._layouts import Entry, entries, normal, to_linen, to_torch
 from jaxdl.interop.transfer import to_numpy, transfer
 from jaxdl.types import PyTree
@@ -112,7 +113,7 @@ def load_state_dict(
     if matched.other_dtypes:
         raise ValueError(
             "dtypes differ; to convert them, pass dtype=, such as jnp.float32:\n"
-            f"  {tree.shorten(matched.other_dtypes)}"
+            f"  {shorten_lines(matched.other_dtypes)}"
         )
     if strict and not report.fits:
         raise ValueError(
@@ -283,7 +284,7 @@ def _by_given_names(
             problems.append(f"{source}: the model's has shape {entry.shape}, names says {expected}")
     problems += [f"no leaf for {name}" for name in (*unused.values(), *resolved.outside)]
     if problems:
-        raise ValueError(f"the names do not fit the variables:\n  {tree.shorten(problems, 20)}")
+        raise ValueError(f"the names do not fit the variables:\n  {shorten_lines(problems, 20)}")
     leaves = tree.named_leaves(variables)
     result: dict[str, np.ndarray] = {}
     for name, value in template.items():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxdl import metrics
+from jaxdl._text import shorten
 from jaxdl.plots.style import OTHERS, TEST, TRAIN, label_axes, new_figure, tidy_axes
 
 if TYPE_CHECKING:
@@ -255,4 +256,4 @@ def _style(place: int) -> dict[str, Any]:
 
 def _labels(names: Sequence[str]) -> list[str]:
     """Names short enough for a legend, their ends kept, where runs differ."""
-    return [name if len(name) <= 48 else "…" + name[-47:] for name in names]
+    return [shorten(name, 48, keep_end=True) for name in names]

@@ -17,6 +17,7 @@ from jaxdl import config as configs
 from jaxdl import plots, tensorboard
 from jaxdl._files import read_json, replacing, write_json
 from jaxdl._lock import locked
+from jaxdl._text import shorten
 from jaxdl.sweep._execute import Group, Layout
 from jaxdl.sweep.result import JSON, Criterion, Member, SweepResult, as_json
 from jaxdl.sweep.space import Setting
@@ -90,9 +91,10 @@ class SweepDir:
         for name, value in plan.items():
             old, new = before.get(name), json.loads(json.dumps(value))
             if old != new:
+                begun, now = (shorten(json.dumps(value), 100) for value in (old, new))
                 raise ValueError(
-                    f"{self.path} was started with {name} {_shortened(old)}, but this sweep has "
-                    f"{_shortened(new)}. Resume it with the same {name}, or choose another folder."
+                    f"{self.path} was started with {name} {begun}, but this sweep has {now}. "
+                    f"Resume it with the same {name}, or choose another folder."
                 )
 
     def layouts(self, methods: Sequence[str]) -> list[Layout | None]:
@@ -333,11 +335,6 @@ def _fingerprint(order: tuple[int, int, Array] | None) -> dict[str, JSON]:
 def _devices() -> str:
     devices = jax.local_devices()
     return f"{len(devices)} x {devices[0].device_kind}"
-
-
-def _shortened(value: JSON) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def _pack_history(member: Member) -> dict[str, np.ndarray]:

@@ -1,7 +1,6 @@
 """Sweeps: seeds × any scalar hyperparameters in one compiled program."""
 
 import itertools
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Literal, NamedTuple, Self
 import numpy as np
 
 from jaxdl import _checks
+from jaxdl._machine import output_kind
 from jaxdl._text import plural
 from jaxdl.sweep._execute import Group, Limits, default_max_bytes, put_data
 from jaxdl.sweep._members_dir import (
@@ -368,7 +368,7 @@ class _Progress:
 
         self._done, self._total, self._unit, self._say = done, total, unit, job.say
         self._began = self._said = time.monotonic()
-        shown = job.progress and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+        shown = job.progress and output_kind() != "file"
         self._bar = tqdm(total=total, initial=done, unit=f" {unit}", disable=not shown, leave=False)
 
     def __enter__(self) -> Self:

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from jaxdl import metrics
+from jaxdl._machine import output_kind
 from jaxdl.types import Metrics, Row
 
 Unfinished = dict[str, Any] | None
@@ -111,11 +112,6 @@ def format_row(row: Row, position: str) -> str:
     )
 
 
-def is_interactive() -> bool:
-    """Returns True in a notebook, IPython or Python's prompt."""
-    return hasattr(sys, "ps1")
-
-
 def write_line(text: str) -> None:
     """Writes a line to the standard output at once, above any bar."""
     from tqdm import tqdm
@@ -146,11 +142,13 @@ class Display:
 
 def make_display(total: int, done: int, examples_per_step: float) -> Display:
     """Returns the display for a notebook, a terminal or a file."""
-    if is_interactive() and "ipykernel" in sys.modules:
-        return NotebookDisplay(total, done)
-    if sys.stderr.isatty():
-        return TerminalDisplay(total, done, examples_per_step)
-    return FileDisplay(total, done)
+    match output_kind():
+        case "notebook":
+            return NotebookDisplay(total, done)
+        case "terminal":
+            return TerminalDisplay(total, done, examples_per_step)
+        case "file":
+            return FileDisplay(total, done)
 
 
 def _means(stacked: Metrics) -> dict[str, str]:

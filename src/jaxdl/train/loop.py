@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxdl import _checks, optim, tree
 from jaxdl import config as configs
+from jaxdl._machine import is_interactive
 from jaxdl.data.collate import epoch_order, num_batches, take
 from jaxdl.models.description import write_description
 from jaxdl.train._batches import (
@@ -33,7 +34,6 @@ from jaxdl.train._progress import (
     Progress,
     catch_signals,
     check_monitor,
-    is_interactive,
     write_line,
 )
 from jaxdl.train._setup import (
