@@ -1,4 +1,4 @@
-"""CPU cores and memory of this machine, and where its output is seen."""
+"""CPU cores, memory and output of this machine."""
 
 import os
 import sys
@@ -35,7 +35,7 @@ def is_interactive() -> bool:
 
 
 def output_kind() -> Literal["notebook", "terminal", "file"]:
-    """Where the output is seen: only the first two can show a bar."""
+    """The place that shows the output; a file cannot show a bar."""
     if is_interactive() and "ipykernel" in sys.modules:
         return "notebook"
     return "terminal" if sys.stderr.isatty() else "file"
