@@ -1,4 +1,4 @@
-"""The reference run R02 in PyTorch: its first steps, from weights that NumPy draws.
+"""The reference run in PyTorch, its quick start: its first steps, from weights that NumPy draws.
 
 The fixtures and the live comparison share this file, so they cannot drift apart.
 """
@@ -33,7 +33,7 @@ def draw_order(num_examples: int, seed: int = 0) -> np.ndarray:
 
 
 def torch_losses(name: str, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The losses of the first steps of R02 in PyTorch, float32 (NUM_STEPS,)."""
+    """The losses of the first steps in PyTorch, float32 (NUM_STEPS,)."""
     import torch
 
     torch.use_deterministic_algorithms(True)

@@ -1,4 +1,4 @@
-"""The reference run R02: PyTorch's quick-start network on Fashion-MNIST, number by number."""
+"""The reference run: PyTorch's quick-start network on Fashion-MNIST, number by number."""
 
 import jax
 import jax.numpy as jnp
