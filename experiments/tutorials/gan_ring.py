@@ -25,62 +25,47 @@ from matplotlib.figure import Figure
 from jaxdl import config, generative, models, optim, plots
 from jaxdl.losses import adversarial
 from jaxdl.train import GANState, Players, fit, gan, init_gan_state, make_gan_step
+from jaxdl.types import Batch
 
-RADIUS, SPREAD = 2.0, 0.05
+ANGLES, SPREAD = 2 * np.pi * np.arange(8) / 8, 0.05
+CENTERS = 2.0 * np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1)  # (8, 2), of the Gaussians
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """One run; every field is a flag."""
 
-    num_steps: int = 3000
-    """Updates of the discriminator."""
-    seed: int = 0
-    """Seed of weights, points, and noise."""
-    workdir: Path | None = None
-    """Folder for the picture; by default a new one in runs/."""
+    num_steps: int = 3000  # updates of the discriminator
+    seed: int = 0  # seed of weights, points, and noise
+    workdir: Path | None = None  # folder for the picture; by default a new one in runs/
 
 
 def make_players() -> dict[str, tuple[Players, dict[str, Any]]]:
     """Players and options of the step by name; the networks are always the same."""
     dense: Any = {"activation": nn.relu, "layer_norm": False}
-    networks = (
-        models.DenseGenerator((64, 64), (2,), 16, output_activation=lambda x: 2 * x, **dense),
-        models.DenseDiscriminator((64, 64), **dense),
-    )
+    first = models.DenseGenerator((64, 64), (2,), 16, output_activation=lambda x: 2 * x, **dense)
+    networks = first, models.DenseDiscriminator((64, 64), **dense)
     plain, calm, slow = optim.sgd(0.05), optim.adam(1e-3, b1=0.5), optim.adam(3e-4, b1=0.5)
-    r1, wgan_gp = {"penalty": adversarial.r1(0.2)}, {"penalty": adversarial.wgan_gp(1.0)}
-    least_squares, non_saturating = adversarial.least_squares(), adversarial.non_saturating()
-    hinge, wasserstein = adversarial.hinge(), adversarial.wasserstein()
-    return {
-        "squared error, SGD": (Players(*networks, plain, plain, least_squares), {}),
-        "non-saturating loss, R1": (
-            Players(*networks, calm, calm, non_saturating),
-            {"penalty": r1},
-        ),
-        "hinge, R1, two time scales": (Players(*networks, slow, calm, hinge), r1),
-        "Wasserstein, penalty, 2 steps": (
-            Players(*networks, calm, calm, wasserstein),
-            {**wgan_gp, "discriminator_steps": 2},
-        ),
+    r1 = {"penalty": adversarial.r1(0.2)}
+    two_steps = {"penalty": adversarial.wgan_gp(1.0), "discriminator_steps": 2}
+    ways = {
+        "squared error, SGD": (plain, plain, adversarial.least_squares(), {}),
+        "non-saturating loss, R1": (calm, calm, adversarial.non_saturating(), r1),
+        "hinge, R1, two time scales": (slow, calm, adversarial.hinge(), r1),
+        "Wasserstein, penalty, 2 steps": (calm, calm, adversarial.wasserstein(), two_steps),
     }
-
-
-def centers() -> np.ndarray:
-    """(8, 2): the centers of the Gaussians."""
-    angles = 2 * np.pi * np.arange(8) / 8
-    return RADIUS * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return {name: (Players(*networks, *way), options) for name, (*way, options) in ways.items()}
 
 
 def make_data(key: jax.Array) -> jax.Array:
     """(25600, 2): equal numbers of points from all Gaussians."""
     spread = SPREAD * jax.random.normal(key, (25_600, 2))
-    return jnp.asarray(centers(), jnp.float32)[jnp.arange(25_600) % 8] + spread
+    return jnp.asarray(CENTERS, jnp.float32)[jnp.arange(25_600) % 8] + spread
 
 
 def count_modes(points: np.ndarray) -> tuple[int, float]:
     """Gaussians with at least 1/40 of the points near them, and the share of points near any."""
-    indices, distances = generative.scores.nearest_neighbors(points, centers())
+    indices, distances = generative.scores.nearest_neighbors(points, CENTERS)
     near = distances < 4 * SPREAD
     counts = np.bincount(indices[near], minlength=8)
     return int((counts >= len(points) / 40).sum()), float(near.mean())
@@ -90,16 +75,14 @@ def train(
     cfg: Config, points: jax.Array, players: Players, options: dict[str, Any]
 ) -> tuple[GANState, dict[str, jax.Array]]:
     """Trains with batches of 256 points."""
-    step = make_gan_step(players, **options)
+    step, num_epochs = make_gan_step(players, **options), max(cfg.num_steps // 100, 1)
 
-    @jax.jit
-    def train_from(key: jax.Array, points: jax.Array) -> tuple[GANState, dict[str, jax.Array]]:
+    def train_from(key: jax.Array, data: Batch) -> tuple[GANState, dict[str, jax.Array]]:
         init_key, order_key = jax.random.split(key)
-        num_epochs = max(cfg.num_steps // 100, 1)
-        sizes: Any = {"num_epochs": num_epochs, "batch_size": 256, "key": order_key}
-        return fit(step, init_gan_state(players, init_key), {"image": points}, **sizes)
+        state = init_gan_state(players, init_key)
+        return fit(step, state, data, num_epochs=num_epochs, batch_size=256, key=order_key)
 
-    return train_from(jax.random.key(cfg.seed), points)
+    return jax.jit(train_from)(jax.random.key(cfg.seed), {"image": points})
 
 
 def main(cfg: Config) -> dict[str, int]:
@@ -108,19 +91,18 @@ def main(cfg: Config) -> dict[str, int]:
     key, noise_key = jax.random.split(jax.random.key(cfg.seed + 2))
     data, ways = make_data(key), make_players()
     figure, results = Figure(figsize=(3.0 * len(ways), 3.5), layout="constrained"), {}
-    for index, (name, (players, options)) in enumerate(ways.items()):
+    panels = figure.subplots(1, len(ways), squeeze=False)[0]
+    for axes, (name, (players, options)) in zip(panels, ways.items(), strict=True):
         state, _ = train(cfg, data, players, options)
         points = np.asarray(gan.sample(players, state, noise_key, 2000))
         results[name], near = count_modes(points)
-        axes = figure.add_subplot(1, len(ways), index + 1)
         axes.plot(*np.asarray(data[:1000]).T, ".", color="#BBBBBB", markersize=2)
         axes.plot(*points.T, ".", color="C1", markersize=2, alpha=0.5)
         axes.set(xlim=(-2.9, 2.9), ylim=(-2.9, 2.9), xticks=[], yticks=[], aspect="equal")
         title = f"{results[name]} of 8, {near:.0%} of the points near"
         axes.set_title(f"{name}\n{title}", fontsize=9)
         print(f"{name}: {title}")
-    plots.save(figure, workdir / "ring.png")
-    print(f"run folder: {workdir}")
+    print(f"run folder: {plots.save(figure, workdir / 'ring.png').parent}")
     return results
 
 

@@ -17,7 +17,6 @@ of 0.984, w 2.556, b 1.817. The loss of an iteration is the one before its updat
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,28 +27,21 @@ from jaxdl import config, metrics, optim, plots
 from jaxdl.data import synthetic
 from jaxdl.models.tutorial import init_linear_regression, linear_regression
 from jaxdl.train import EpochEnd, make_step, run
-from jaxdl.types import Array, Batch, Metrics, PyTree, TrainState
+from jaxdl.types import Array, Batch, Metrics, PyTree, Row, TrainState
 
-CHECK_EVERY = 20
-"""Steps between two checks of the loss."""
+CHECK_EVERY = 20  # steps between two checks of the loss
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """One run; every field is a flag."""
 
-    num_points: int = 20
-    """Points about the line y = 2 x + 5; one batch holds them all."""
-    learning_rate: float = 0.05
-    """Learning rate of plain gradient descent."""
-    max_steps: int = 1000
-    """Largest number of steps."""
-    stop_below: float = 1.0
-    """Loss below which the run stops."""
-    seed: int = 0
-    """Seed of the points and the initial w."""
-    workdir: Path | None = None
-    """Run folder; runs/linear_regression_TIME by default."""
+    num_points: int = 20  # points about the line y = 2 x + 5; one batch holds them all
+    learning_rate: float = 0.05  # learning rate of plain gradient descent
+    max_steps: int = 1000  # largest number of steps
+    stop_below: float = 1.0  # loss below which the run stops
+    seed: int = 0  # seed of the points and the initial w
+    workdir: Path | None = None  # run folder; runs/linear_regression_TIME by default
 
 
 def make_data(cfg: Config) -> dict[str, Array]:
@@ -66,7 +58,7 @@ def loss_fn(
 
 def train(
     cfg: Config, data: Batch, hooks: Sequence[Callable[[EpochEnd], None]] = ()
-) -> tuple[TrainState, list[dict[str, Any]]]:
+) -> tuple[TrainState, list[Row]]:
     """Fits the line; returns the state and the history, one row per step."""
     _, init_key, state_key, order_key = jax.random.split(jax.random.key(cfg.seed), 4)
     tx, params = optim.sgd(cfg.learning_rate), init_linear_regression(init_key)
@@ -77,20 +69,13 @@ def train(
         return is_time and end.row["train/loss"] < cfg.stop_below
 
     return run(
-        make_step(loss_fn, tx),
-        state,
-        data,
-        num_epochs=cfg.max_steps,  # an epoch is one step
-        batch_size=cfg.num_points,
-        key=order_key,
-        workdir=cfg.workdir,
-        hooks=[stop, *hooks],
-        config=cfg,
-        progress=False,
-    )
+        make_step(loss_fn, tx), state, data, num_epochs=cfg.max_steps,  # an epoch is one step
+        batch_size=cfg.num_points, key=order_key, workdir=cfg.workdir, hooks=[stop, *hooks],
+        config=cfg, progress=False,
+    )  # fmt: skip
 
 
-def main(cfg: Config) -> list[dict[str, Any]]:
+def main(cfg: Config) -> list[Row]:
     """Trains and draws; returns the history."""
     workdir = cfg.workdir or config.new_run_dir("linear_regression")
     data, passed = make_data(cfg), []

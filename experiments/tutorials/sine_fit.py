@@ -27,29 +27,21 @@ from jaxdl import config, losses, optim, plots
 from jaxdl.data import synthetic
 from jaxdl.models.tutorial import PolynomialRegressor
 from jaxdl.train import fit, init_state, make_step, supervised
-from jaxdl.types import Array, Batch, TrainState
+from jaxdl.types import Array, Batch, Row, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """One run; every field is a flag."""
 
-    num_points: int = 100
-    """Points from 0 to 1."""
-    noise: float = 0.05
-    """Standard deviation of the target about the sine."""
-    degree: int = 4
-    """Degree of the polynomial."""
-    learning_rate: float = 1e-3
-    """Learning rate of gradient descent with momentum 0.9."""
-    num_steps: int = 30_000
-    """Steps of the whole run."""
-    report_every: int = 2000
-    """Steps between two reports."""
-    seed: int = 0
-    """Seed of the noise and the initial weights."""
-    workdir: Path | None = None
-    """Run folder; runs/sine_fit_TIME by default."""
+    num_points: int = 100  # points from 0 to 1
+    noise: float = 0.05  # standard deviation of the target about the sine
+    degree: int = 4  # degree of the polynomial
+    learning_rate: float = 1e-3  # learning rate of gradient descent with momentum 0.9
+    num_steps: int = 30_000  # steps of the whole run
+    report_every: int = 2000  # steps between two reports
+    seed: int = 0  # seed of the noise and the initial weights
+    workdir: Path | None = None  # run folder; runs/sine_fit_TIME by default
 
 
 def make_data(cfg: Config) -> dict[str, Array]:
@@ -57,7 +49,7 @@ def make_data(cfg: Config) -> dict[str, Array]:
     return synthetic.sine(key, cfg.num_points, noise=cfg.noise)
 
 
-def train(cfg: Config, points: Batch) -> tuple[TrainState, list[dict[str, Any]]]:
+def train(cfg: Config, points: Batch) -> tuple[TrainState, list[Row]]:
     """Fits the polynomial; returns the state and the history, one row per report."""
     for name in ("num_steps", "report_every"):
         if getattr(cfg, name) < 1:
@@ -69,7 +61,7 @@ def train(cfg: Config, points: Batch) -> tuple[TrainState, list[dict[str, Any]]]
     loss_fn = supervised(model, losses.squared_error, inputs="input", targets="target")
     steps_at_once = functools.partial(fit, make_step(loss_fn, tx), batch_size=1)
     advance = jax.jit(steps_at_once, static_argnames="num_epochs")  # an epoch is one step
-    history: list[dict[str, Any]] = []
+    history: list[Row] = []
     for start in range(0, cfg.num_steps, cfg.report_every):
         num_steps = min(cfg.report_every, cfg.num_steps - start)
         state, _ = advance(state, data, key=order_key, num_epochs=num_steps)
@@ -89,7 +81,7 @@ def predict(cfg: Config, state: TrainState, points: Batch) -> Array:
     return apply({"params": state.params}, points["input"][None])[0]
 
 
-def main(cfg: Config) -> list[dict[str, Any]]:
+def main(cfg: Config) -> list[Row]:
     """Trains and draws; returns the history."""
     points = make_data(cfg)
     state, history = train(cfg, points)
@@ -110,8 +102,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
         "sin 2πx": (x, clean_target),
     }
     figure = plots.points_and_curves({f"{len(x)} noisy points": (x, target)}, curves)
-    plots.save(figure, workdir / "fit.png")
-    print(f"run folder: {workdir}")
+    print(f"run folder: {plots.save(figure, workdir / 'fit.png').parent}")
     return history
 
 

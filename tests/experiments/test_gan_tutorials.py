@@ -4,10 +4,12 @@ import gan_game
 import gan_ideal_loss
 import gan_pixels
 import gan_ring
+import jax
 import numpy as np
 import pytest
 
 from jaxdl import optim
+from jaxdl.train import init_gan_state, make_gan_step
 
 
 @pytest.mark.slow
@@ -56,11 +58,21 @@ def test_a_discriminator_that_cannot_distinguish_has_the_ideal_loss(tmp_path):
 
 @pytest.mark.slow
 def test_modes_are_counted():
-    centers = gan_ring.centers()
+    centers = gan_ring.CENTERS
     np.testing.assert_allclose(np.linalg.norm(centers, axis=1), 2.0)
     points = np.concatenate([np.repeat(centers[:3], 30, axis=0), np.zeros((10, 2))])
     assert gan_ring.count_modes(points) == (3, pytest.approx(0.9))
     assert gan_ring.count_modes(np.zeros((5, 2))) == (0, 0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", gan_ring.make_players())
+def test_every_way_to_the_ring_can_be_taken(name):
+    players, options = gan_ring.make_players()[name]
+    step, batch = make_gan_step(players, **options), {"image": np.zeros((4, 2), np.float32)}
+    state = init_gan_state(players, jax.random.key(0))
+    _, values = jax.eval_shape(step, state, batch)
+    assert {"generator_loss", "discriminator_loss"} <= values.keys()
 
 
 @pytest.mark.slow

@@ -10,13 +10,12 @@ SCRIPTS = sorted([*ROOT.glob("*.py"), *(ROOT / "tutorials").glob("*.py")])
 NAMES = {path.stem for path in SCRIPTS}
 NOTHING_TRAINED = {"compress"}
 MAX_LINES = {"classify": 130, "mnist": 80, "custom_step": 85}
-"""110 for all others, 130 in tutorials."""
+"""110 for all others."""
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_an_experiment_is_short(path):
-    most = MAX_LINES.get(path.stem, 130 if path.parent.name == "tutorials" else 110)
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= most
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES.get(path.stem, 110)
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
