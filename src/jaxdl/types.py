@@ -145,7 +145,7 @@ class LossFn(Protocol):
     >>> apply_model, tx = train.apply_model, optax.sgd(0.1)
     >>> state = train.init_state(model, tx, 0, jnp.zeros((1, 8, 8, 1)))
     >>> batch = {"image": jnp.zeros((4, 8, 8, 1), jnp.uint8), "label": jnp.arange(4)}
-    >>> state, values = train.make_step(loss_fn, tx)(state, batch)
+    >>> state, values = jax.jit(train.make_step(loss_fn, tx))(state, batch)
     >>> int(state.step), float(values["loss"].count)
     (1, 4.0)
     """

@@ -207,8 +207,8 @@ def photographs(num_images: int, size: int, *, seed: int = 0) -> np.ndarray:
 
     Source: ``sklearn.datasets.load_sample_images``, at half the size.
 
-    >>> photographs(3, 16).shape
-    (3, 16, 16, 3)
+    >>> photographs(1, 8).shape
+    (1, 8, 8, 3)
     """
     from sklearn.datasets import load_sample_images
 

@@ -248,7 +248,7 @@ def make_bundle(
 
     >>> import jax
     >>> from jaxdl import models
-    >>> model = models.MLP((4, 2))
+    >>> model = models.MLP((2,))
     >>> variables = model.init(jax.random.key(0), jnp.zeros((1, 3, 3, 1)))
     >>> rule = Preprocessing((3, 3, 1), mean=(0.5,), std=(0.25,))
     >>> bundle = make_bundle(model, variables, rule, ["cat", "dog"])

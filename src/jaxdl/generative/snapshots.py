@@ -89,15 +89,14 @@ def with_snapshots(
     >>> from jaxdl.losses import adversarial
     >>> nets = models.DenseGenerator((4,), (2, 2, 1), 3), models.DenseDiscriminator((4,))
     >>> players = Players(*nets, optim.sgd(0.1), optim.sgd(0.1), adversarial.hinge())
-    >>> keys = jax.random.split(jax.random.key(0), 3)
-    >>> noise = jax.random.normal(keys[0], (6, 3))
+    >>> noise = jax.random.normal(jax.random.key(0), (6, 3))
     >>> step, start = with_snapshots(
-    ...     train.make_gan_step(players), players, keys[1], noise, num_steps=8, num_frames=4
+    ...     train.make_gan_step(players), players, jax.random.key(1), noise,
+    ...     num_steps=8, num_frames=4,
     ... )
-    >>> data = {"image": jnp.zeros((16, 2, 2, 1))}
-    >>> end, _ = train.fit(step, start, data, num_epochs=1, batch_size=2, key=keys[2])
-    >>> end.frames.shape
-    (5, 6, 2, 2, 1)
+    >>> end, metrics = jax.eval_shape(step, start, {"image": jnp.zeros((2, 2, 2, 1))})
+    >>> start.frames.shape, end.frames.shape
+    ((5, 6, 2, 2, 1), (5, 6, 2, 2, 1))
     """
     check_positive(num_steps=num_steps, num_frames=num_frames, num_points=num_points)
     largest = (2**31 - 1) // num_steps

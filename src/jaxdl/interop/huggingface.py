@@ -138,7 +138,8 @@ def read_classifier(path: Path | str) -> tuple[nn.Module, PyTree, dict[str, Any]
     >>> from jaxdl.interop import params_to_torch, write_safetensors
     >>> config = {"model_type": "resnet", "layer_type": "basic", "embedding_size": 4,
     ...           "depths": [1], "hidden_sizes": [4], "num_labels": 3}
-    >>> variables = make_classifier(config)[0].init(jax.random.key(0), jnp.ones((1, 32, 32, 3)))
+    >>> init = jax.jit(make_classifier(config)[0].init)
+    >>> variables = init(jax.random.key(0), jnp.ones((1, 32, 32, 3)))
     >>> def transformers_name(name):
     ...     for old, new in (("conv1", "resnet.embedder.embedder.convolution"),
     ...                      ("bn1", "resnet.embedder.embedder.normalization"),

@@ -66,7 +66,7 @@ class DenseGenerator(nn.Module):
     (``model_0`` is ``model.0``), the flat example read row by row.
 
     >>> model, noise = DenseGenerator(), jnp.zeros((2, 100))
-    >>> model.init_with_output(jax.random.key(0), noise)[0].shape
+    >>> jax.eval_shape(model.init_with_output, jax.random.key(0), noise)[0].shape
     (2, 28, 28, 1)
     """
 

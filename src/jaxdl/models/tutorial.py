@@ -171,7 +171,8 @@ class FixedWeightMLP(nn.Module):
     Source: the fixed-weight network of PyTorch courses. There the loop divides the graph's tensor;
     here a ``jax.lax.while_loop`` finds the power of two; no gradient flows through it in either.
 
-    >>> y, variables = FixedWeightMLP(3).init_with_output(jax.random.key(0), jnp.ones((2, 3)))
+    >>> model, x = FixedWeightMLP(3), jnp.ones((2, 3))
+    >>> y, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), x)
     >>> y.shape, variables["constants"]["weight"].shape
     ((), (3, 3))
     """

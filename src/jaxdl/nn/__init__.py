@@ -40,7 +40,8 @@ These have no counterpart here; with these options Linen's give PyTorch's number
 >>> import flax.linen as linen
 >>> from jaxdl import nn
 >>> model = linen.Sequential([nn.Conv(8, 3), linen.relu, nn.max_pool, nn.flatten, nn.Dense(10)])
->>> model.init_with_output(jax.random.key(0), jnp.zeros((2, 28, 28, 1)))[0].shape
+>>> images = jnp.zeros((2, 28, 28, 1))
+>>> jax.eval_shape(model.init_with_output, jax.random.key(0), images)[0].shape
 (2, 10)
 """
 

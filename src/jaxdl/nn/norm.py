@@ -165,12 +165,12 @@ class SpectralNorm(nn.Module):
         """Calls the layer with normalized kernels.
 
         Args:
-            *args: arguments of the layer.
-            train: step the power method.
+            *args: inputs of the layer: (B, ..., C) for a dense or convolutional one.
+            train: update u (D,) and v (K,) of every kernel, which is (D, K) as a matrix.
             **kwargs: keyword arguments of the layer.
 
         Returns:
-            the layer's outputs.
+            the layer's outputs: (B, ..., D) for D features.
         """
         check_count(num_iterations=self.num_iterations)
         check_not_negative(eps=self.eps)

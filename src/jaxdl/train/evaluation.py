@@ -191,7 +191,7 @@ def with_averaged_params(
     >>> data = {"image": jnp.ones((8, 3)), "label": jnp.zeros(8, jnp.int32)}
     >>> loss_fn = train.supervised(model, losses.cross_entropy)
     >>> state = train.init_state(model, tx, 0, data["image"])
-    >>> state, _ = train.make_step(loss_fn, tx)(state, data)
+    >>> state, _ = jax.jit(train.make_step(loss_fn, tx))(state, data)
     >>> averaged = with_averaged_params(loss_fn, state, data)
     >>> averaged.params["Dense_0"]["bias"].shape
     (4,)

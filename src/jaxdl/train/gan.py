@@ -47,13 +47,14 @@ class Players:
     >>> from jaxdl import models
     >>> from jaxdl.losses import adversarial
     >>> players = Players(
-    ...     models.DenseGenerator((8,), (2, 2, 1), num_latents=3), models.DenseDiscriminator((8,)),
-    ...     optim.adam(1e-3), optim.adam(1e-3), adversarial.non_saturating(),
+    ...     models.DenseGenerator((4,), (2, 2, 1), num_latents=3), models.DenseDiscriminator((4,)),
+    ...     optim.sgd(0.1), optim.adam(1e-3), adversarial.non_saturating(),
     ... )
     >>> state = init_gan_state(players, jax.random.key(0))
-    >>> state, metrics = make_gan_step(players)(state, {"image": jnp.zeros((4, 2, 2, 1))})
-    >>> sample(players, state, jax.random.key(1), 10).shape
-    (10, 2, 2, 1)
+    >>> step = jax.jit(make_gan_step(players))
+    >>> state, metrics = step(state, {"image": jnp.zeros((4, 2, 2, 1))})
+    >>> int(state.step), "generator_loss" in metrics
+    (1, True)
     """
 
     generator: nn.Module
@@ -231,7 +232,7 @@ def make_gan_step(
     >>> from jaxdl.losses import adversarial
     >>> nets = models.DenseGenerator((4,), (2, 2, 1), 3), models.DenseDiscriminator((4,))
     >>> players = Players(*nets, optim.sgd(0.1), optim.sgd(0.1), adversarial.hinge())
-    >>> step = make_gan_step(players, discriminator_steps=5)
+    >>> step = jax.jit(make_gan_step(players, discriminator_steps=5))
     >>> state = init_gan_state(players, jax.random.key(0))
     >>> state, metrics = step(state, {"image": jnp.zeros((4, 2, 2, 1))})
     >>> int(state.step), float(metrics["generator_loss"].count)
@@ -518,6 +519,14 @@ def generate(
 
     Raises:
         ValueError: noise or label that do not fit, or no average.
+
+    >>> from jaxdl import models, optim
+    >>> from jaxdl.losses import adversarial
+    >>> nets = models.DenseGenerator((4,), (2, 2, 1), 3), models.DenseDiscriminator((4,))
+    >>> players = Players(*nets, optim.sgd(0.1), optim.sgd(0.1), adversarial.hinge())
+    >>> state = init_gan_state(players, jax.random.key(0))
+    >>> generate(players, state, jnp.zeros((10, 3))).shape
+    (10, 2, 2, 1)
     """
     player = state.generator
     params = optim.averaged_params(player.opt_state) if players.averaged else player.params
@@ -554,6 +563,14 @@ def sample(
 
     Raises:
         ValueError: no examples, or another number of labels.
+
+    >>> from jaxdl import models, optim
+    >>> from jaxdl.losses import adversarial
+    >>> nets = models.DenseGenerator((4,), (2, 2, 1), 3), models.DenseDiscriminator((4,))
+    >>> players = Players(*nets, optim.sgd(0.1), optim.sgd(0.1), adversarial.hinge())
+    >>> state = init_gan_state(players, jax.random.key(0))
+    >>> sample(players, state, jax.random.key(1), 10).shape
+    (10, 2, 2, 1)
     """
     check_positive(num_examples=num_examples, batch_size=batch_size)
     noise_key, label_key = jax.random.split(key)

@@ -499,7 +499,7 @@ def fit(
     >>> def one(seed):
     ...     state = train.init_state(model, tx, jax.random.key(seed), examples["image"])
     ...     return fit(step, state, examples, num_epochs=3, batch_size=2, key=seed)
-    >>> _, history = jax.vmap(one)(jnp.arange(5))
+    >>> _, history = jax.jit(jax.vmap(one))(jnp.arange(5))
     >>> history["train/loss"].shape
     (5, 3)
     """

@@ -281,7 +281,7 @@ def make_eval(loss_fn: LossFn, *, averaged: bool = False) -> EvalStep:
     >>> eval_fn = make_eval(train.supervised(model, losses.cross_entropy))
     >>> batch = {"image": jnp.zeros((4, 3)), "label": jnp.arange(4) % 2}
     >>> state = train.init_state(model, optax.sgd(0.1), 0, batch["image"])
-    >>> float(eval_fn(state, batch)["loss"].count)
+    >>> float(jax.jit(eval_fn)(state, batch)["loss"].count)
     4.0
     """
 
@@ -433,7 +433,7 @@ def supervised(
     ... )
     >>> batch = {"image": jnp.zeros((4, 8, 8, 1), jnp.uint8), "label": jnp.arange(4)}
     >>> state = train.init_state(loss_fn, optax.sgd(0.1), 0, batch)
-    >>> sorted(train.make_eval(loss_fn)(state, batch))
+    >>> sorted(jax.eval_shape(train.make_eval(loss_fn), state, batch))
     ['accuracy', 'loss']
     """
     names = (inputs,) if isinstance(inputs, str) else tuple(inputs)

@@ -303,7 +303,7 @@ def random_erase(
     ``torchvision.transforms.RandomErasing``, which draws up to ten times until the rectangle
     fits; this draws once and shortens a side that is longer than the image's.
 
-    >>> cut = random_erase(1.0, scale=(1.0, 1.0), ratio=(1.0, 1.0))
+    >>> cut = jax.jit(random_erase(1.0, scale=(1.0, 1.0), ratio=(1.0, 1.0)))
     >>> float(cut(jax.random.key(0), jnp.ones((8, 8, 1))).sum())
     0.0
     """

@@ -44,7 +44,8 @@ def gaussian_blur(
     Source: ``torchvision.transforms.functional.gaussian_blur``. Pillow's ``GaussianBlur``
     approximates with boxes.
 
-    >>> gaussian_blur(jnp.array([[[0], [250], [0]]], jnp.uint8), (1, 3), 1.0).ravel().tolist()
+    >>> blur = jax.jit(lambda image: gaussian_blur(image, (1, 3), 1.0))
+    >>> blur(jnp.array([[[0], [250], [0]]], jnp.uint8)).ravel().tolist()
     [137, 113, 137]
     """
     image = check_images(image)
@@ -131,7 +132,7 @@ def adjust_sharpness(image: Real[Array, "*B H W C"], factor: Scalar) -> Real[Arr
     (equal).
 
     >>> image = jnp.zeros((3, 3, 1), jnp.uint8).at[1, 1].set(130)
-    >>> adjust_sharpness(image, 0.0)[1, 1].item()  # 5 / 13 of it
+    >>> jax.jit(adjust_sharpness)(image, 0.0)[1, 1].item()  # 5 / 13 of it
     50
     """
     image = check_images(image)

@@ -62,7 +62,8 @@ def affine(
     ``torch.nn.functional.grid_sample(align_corners=False)``. At the edge this blends once with
     ``fill``, torchvision twice where ``fill`` is not 0.
 
-    >>> affine(jnp.array([[[1], [2]], [[3], [4]]], jnp.uint8), 90)[..., 0].tolist()
+    >>> turn = jax.jit(lambda image: affine(image, 90))
+    >>> turn(jnp.array([[[1], [2]], [[3], [4]]], jnp.uint8))[..., 0].tolist()
     [[3, 1], [4, 2]]
     """
     image = check_images(image)
@@ -185,7 +186,8 @@ def translate(
     Raises:
         ValueError: an unknown interpolation.
 
-    >>> translate(jnp.array([[[1.0], [2.0], [3.0]]]), 1, 0).ravel().tolist()
+    >>> shift = jax.jit(lambda image: translate(image, 1, 0))
+    >>> shift(jnp.array([[[1.0], [2.0], [3.0]]])).ravel().tolist()
     [0.0, 1.0, 2.0]
     """
     return affine(image, translate=(right, down), interpolation=interpolation, fill=fill)
@@ -268,8 +270,9 @@ def random_rotation(
 
     Source: ``torchvision.transforms.RandomRotation``, whose default interpolation is nearest.
 
-    >>> random_rotation(15.0)(jax.random.key(0), jnp.zeros((28, 28, 1), jnp.uint8)).shape
-    (28, 28, 1)
+    >>> augment = jax.jit(random_rotation(15.0))
+    >>> augment(jax.random.key(0), jnp.zeros((8, 8, 1), jnp.uint8)).shape
+    (8, 8, 1)
     """
     low, high = _degrees("degrees", degrees)
     return random_affine((-high, -low), interpolation=interpolation, fill=fill)

@@ -73,8 +73,8 @@ def cutmix(alpha: float = 1.0) -> Mix:
 
     >>> images = jnp.arange(2.0).reshape(2, 1, 1, 1) * jnp.ones((2, 8, 8, 1))
     >>> mixed, _, weight = cutmix()(jax.random.key(3), images)
-    >>> bool(jnp.isin(mixed, images).all())
-    True
+    >>> set(mixed.ravel().tolist())
+    {0.0, 1.0}
     """
     check_positive(alpha=alpha)
 

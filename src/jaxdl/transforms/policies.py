@@ -80,8 +80,9 @@ def rand_augment(
 
     Source: Cubuk et al. 2019 (RandAugment); ``torchvision.transforms.RandAugment``.
 
-    >>> rand_augment()(jax.random.key(0), jnp.zeros((32, 32, 3), jnp.uint8)).shape
-    (32, 32, 3)
+    >>> augment = jax.jit(rand_augment())
+    >>> augment(jax.random.key(0), jnp.zeros((8, 8, 3), jnp.uint8)).shape
+    (8, 8, 3)
     """
     _check(num_bins, interpolation)
     if num_ops < 0:
@@ -121,8 +122,9 @@ def trivial_augment(
     Source: Müller and Hutter 2021 (TrivialAugment);
     ``torchvision.transforms.TrivialAugmentWide``.
 
-    >>> trivial_augment()(jax.random.key(0), jnp.zeros((32, 32, 3), jnp.uint8)).shape
-    (32, 32, 3)
+    >>> augment = jax.jit(trivial_augment())
+    >>> augment(jax.random.key(0), jnp.zeros((8, 8, 3), jnp.uint8)).shape
+    (8, 8, 3)
     """
     _check(num_bins, interpolation)
     table = trivial_augment_table(num_bins)
@@ -247,8 +249,9 @@ def imagenet_train(size: int = 224) -> Augment:
     Source: torchvision's ``RandomResizedCrop(224)``, ``RandomHorizontalFlip()``,
     ``ToTensor()``, ``Normalize(...)``.
 
-    >>> imagenet_train(32)(jax.random.key(0), jnp.zeros((40, 48, 3), jnp.uint8)).shape
-    (32, 32, 3)
+    >>> augment = jax.jit(imagenet_train(8))
+    >>> augment(jax.random.key(0), jnp.zeros((10, 12, 3), jnp.uint8)).shape
+    (8, 8, 3)
     """
     return compose(
         random_resized_crop(size),
@@ -274,8 +277,9 @@ def imagenet_eval(size: int = 224, resize_to: int | None = None) -> Callable[[Ar
     Source: torchvision's ``Resize(256)``, ``CenterCrop(224)``, ``ToTensor()``,
     ``Normalize(...)``.
 
-    >>> imagenet_eval()(jnp.zeros((300, 400, 3), jnp.uint8)).shape
-    (224, 224, 3)
+    >>> preprocess = jax.jit(imagenet_eval(7))
+    >>> preprocess(jnp.zeros((2, 16, 20, 3), jnp.uint8)).shape
+    (2, 7, 7, 3)
     """
     shorter = round(size * 8 / 7) if resize_to is None else resize_to
     if shorter < size:

@@ -53,7 +53,8 @@ def resize(
     Source: ``torchvision.transforms.Resize(size, antialias=True)``, ``Image.resize``; since
     Pillow 13 that takes the rows first where it is less work, which bicubic uint8 can show.
 
-    >>> resize(jnp.array([[[0], [7], [14], [21]]], jnp.uint8), (1, 2)).ravel().tolist()
+    >>> halve = jax.jit(lambda image: resize(image, (1, 2)))
+    >>> halve(jnp.array([[[0], [7], [14], [21]]], jnp.uint8)).ravel().tolist()
     [5, 16]
     """
     image = check_images(image)
@@ -190,8 +191,9 @@ def random_resized_crop(
     Source: Szegedy et al. 2015 (Inception), section 6;
     ``torchvision.transforms.RandomResizedCrop``.
 
-    >>> random_resized_crop(224)(jax.random.key(0), jnp.zeros((250, 300, 3), jnp.uint8)).shape
-    (224, 224, 3)
+    >>> augment = jax.jit(random_resized_crop(8))
+    >>> augment(jax.random.key(0), jnp.zeros((10, 12, 3), jnp.uint8)).shape
+    (8, 8, 3)
     """
     wanted = pair("size", size)
     check_range("scale", scale, TINY, 1.0)
