@@ -220,7 +220,7 @@ def random_affine(
 
     Source: ``torchvision.transforms.RandomAffine``, whose default interpolation is nearest.
 
-    >>> turn = random_affine(degrees=(90.0, 90.0))
+    >>> turn = jax.jit(random_affine(degrees=(90.0, 90.0)))
     >>> print(turn(jax.random.key(0), jnp.array([[[1], [2]], [[3], [4]]], jnp.uint8))[..., 0])
     [[3 1]
      [4 2]]

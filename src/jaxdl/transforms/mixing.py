@@ -130,7 +130,7 @@ def differentiable_augment(
     Source: Zhao et al. 2020 (DiffAugment), policy "color,translation,cutout"; here the rectangle
     lies wholly in the image.
 
-    >>> cut = differentiable_augment(translation=0.0, cutout=0.5, color=False)
+    >>> cut = jax.jit(differentiable_augment(translation=0.0, cutout=0.5, color=False))
     >>> float(cut(jax.random.key(0), jnp.ones((4, 4, 1))).sum())  # 2x2 of 4x4 pixels are gone
     12.0
     """

@@ -95,7 +95,8 @@ def resized_crop(
 
     Source: ``torchvision.transforms.functional.resized_crop``.
 
-    >>> resized_crop(jnp.array([[[0.0], [9.0], [1.0], [3.0]]]), 0, 2, 1, 2, (1, 4)).ravel().tolist()
+    >>> right_half = jax.jit(lambda image: resized_crop(image, 0, 2, 1, 2, (1, 4)))
+    >>> right_half(jnp.array([[[0.0], [9.0], [1.0], [3.0]]])).ravel().tolist()
     [1.0, 1.5, 2.5, 3.0]
     """
     image = check_images(image)
