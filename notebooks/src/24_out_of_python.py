@@ -20,7 +20,7 @@
 #
 # *You need*: [09 · The training loop](09_training_loop.ipynb). *Time*: half an hour to read, a
 # minute to run. *What comes out*: a network with about 98 % on test digits, whose answers in
-# another process, without the class, are the same to five digits; and int8
+# another process, without the class, are the same to four digits; and int8
 # weights that are 3.5 times smaller and as accurate.
 
 # %%
@@ -70,6 +70,7 @@ class Net(linen.Module):
         return linen.Dense(10)(linen.Dropout(0.25, deterministic=not train)(x))
 
 
+# %%
 digits = data.load("digits")
 preprocess = transforms.normalize(*data.mean_and_std(digits.train["image"]))
 tx, (init_key, order_key) = optim.adam(1e-3), jax.random.split(jax.random.key(0))
