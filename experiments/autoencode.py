@@ -23,7 +23,7 @@ from sklearn.decomposition import PCA
 from jaxdl import config, data, export, generative, losses, metrics, models, optim, plots
 from jaxdl.train import init_state, make_eval, make_step, run
 from jaxdl.transforms import to_float
-from jaxdl.types import Array, Batch, LossFn, TrainState
+from jaxdl.types import Array, Batch, LossFn, Row, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ def make_loss(model: Any, is_vae: bool) -> LossFn:
     return loss_fn
 
 
-def train(cfg: Config, dataset: data.Dataset) -> tuple[TrainState, list[dict[str, Any]]]:
+def train(cfg: Config, dataset: data.Dataset) -> tuple[TrainState, list[Row]]:
     """Trains the model; returns the state and the history, one row per epoch."""
     images, test = dataset.train["image"], {"image": dataset.test["image"]}
     kinds: Any = {"vae": models.VAE, "conv_vae": models.ConvVAE, "autoencoder": models.Autoencoder}

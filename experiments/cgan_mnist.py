@@ -23,8 +23,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl import config, data, generative, models, optim, transforms
+from jaxdl.generative.snapshots import Snapshots
 from jaxdl.losses import adversarial
 from jaxdl.train import Players, gan, make_gan_step, run
+from jaxdl.types import Row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +60,7 @@ def make_players(cfg: Config, shape: Any, num_classes: int, num_steps: int) -> P
     )  # fmt: skip
 
 
-def train(cfg: Config, dataset: data.Dataset, reference: Any = None) -> tuple[Any, list]:
+def train(cfg: Config, dataset: data.Dataset, reference: Any = None) -> tuple[Snapshots, list[Row]]:
     """Trains both players; returns snapshots of their state and one row per epoch."""
     images, number = dataset.train["image"], len(dataset.class_names)
     num_steps = cfg.num_epochs * data.num_batches(len(images), cfg.batch_size)
@@ -80,7 +82,7 @@ def train(cfg: Config, dataset: data.Dataset, reference: Any = None) -> tuple[An
     )  # fmt: skip
 
 
-def main(cfg: Config) -> list[dict[str, Any]]:
+def main(cfg: Config) -> list[Row]:
     """Trains, measures, and draws; returns the history."""
     workdir = cfg.workdir or config.new_run_dir(f"cgan_{cfg.players}_{cfg.data}")
     dataset, reference = data.load(cfg.data, cfg.data_dir), None

@@ -23,7 +23,7 @@ import optax
 from jaxdl import config, data, export, losses, metrics, models, optim, plots
 from jaxdl.train import init_state, make_eval, make_step, run, supervised
 from jaxdl.transforms import compose, cutmix, mixup, random_crop, random_flip
-from jaxdl.types import TrainState
+from jaxdl.types import Row, TrainState
 
 AUGMENT = {"none": None, "flip": random_flip(), "shift": random_crop(padding=2)}
 AUGMENT["shift_flip"] = compose(random_crop(padding=4), random_flip())
@@ -87,7 +87,7 @@ def make_optimizer(cfg: Config, num_batches: int) -> optax.GradientTransformatio
     )  # fmt: skip
 
 
-def train(cfg: Config, dataset: data.Dataset) -> tuple[TrainState, list[dict[str, Any]]]:
+def train(cfg: Config, dataset: data.Dataset) -> tuple[TrainState, list[Row]]:
     """Trains a network; returns the state and the history, one row per epoch."""
     images, names, averaged = dataset.train["image"], dataset.class_names, cfg.ema is not None
     mean, std = data.mean_and_std(images)

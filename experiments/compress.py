@@ -22,7 +22,7 @@ import numpy as np
 from jaxdl import config, data, export, interop, losses, metrics, plots
 from jaxdl.export import quantization
 from jaxdl.train import evaluate
-from jaxdl.types import Batch, EvalFn, Metrics, PyTree
+from jaxdl.types import Batch, EvalFn, Metrics, PyTree, Row
 
 FRACTIONS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the weights, pruned for the picture
 
@@ -52,8 +52,9 @@ def make_eval_fn(bundle: export.Bundle) -> EvalFn:
     return eval_fn
 
 
-def compare(workdir: Path, variables: PyTree, eval_fn: EvalFn, test: Any) -> list[dict[str, Any]]:
+def compress(cfg: Config, bundle: export.Bundle, test: Any) -> list[Row]:
     """Writes, reads and evaluates every variant; returns one row per variant."""
+    eval_fn, variables = make_eval_fn(bundle), bundle.variables
     pruned, _ = quantization.prune(variables, 0.5)
     variants = {
         "float32": variables,
@@ -63,9 +64,9 @@ def compare(workdir: Path, variables: PyTree, eval_fn: EvalFn, test: Any) -> lis
         "pruned_50": pruned,
         "pruned_50_int8": quantization.quantize(pruned),
     }
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for name, tree in variants.items():
-        path = workdir / f"{name}.safetensors"
+        path = Path(cfg.workdir or ".") / f"{name}.safetensors"
         interop.write_safetensors(path, quantization.to_arrays(tree))
         again = quantization.from_arrays(interop.read_weights(path))
         sizes = {"num_bytes": path.stat().st_size, "zipped": len(zlib.compress(path.read_bytes()))}
@@ -74,7 +75,7 @@ def compare(workdir: Path, variables: PyTree, eval_fn: EvalFn, test: Any) -> lis
     return rows
 
 
-def to_table(rows: list[dict[str, Any]]) -> str:
+def to_table(rows: list[Row]) -> str:
     """Markdown; "÷" is the size of the first row divided by that of the row."""
     lines = ["| weights | accuracy | loss | zeros | bytes | ÷ | zipped | ÷ |", "|---" * 8 + "|"]
     for row in rows:
@@ -84,14 +85,14 @@ def to_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(cfg: Config) -> list[dict[str, Any]]:
+def main(cfg: Config) -> list[Row]:
     """Loads, compresses and evaluates; returns the rows of the table."""
     workdir = cfg.workdir or config.new_run_dir("compress")
     workdir.mkdir(parents=True, exist_ok=True)
     bundle = export.open_model(cfg.run)
     about, eval_fn = bundle.config["data"], make_eval_fn(bundle)
     test = data.load(about["name"], cfg.data_dir or about.get("data_dir")).test
-    rows = compare(workdir, bundle.variables, eval_fn, test)
+    rows = compress(dataclasses.replace(cfg, workdir=workdir), bundle, test)
     (workdir / "table.md").write_text(table := to_table(rows))
     curves = {}
     for name, per_layer in (("all layers together", False), ("every layer alone", True)):
@@ -101,8 +102,7 @@ def main(cfg: Config) -> list[dict[str, Any]]:
     labels = ("share of the weights that is removed", "test accuracy")
     title = f"Pruning by magnitude, no training after it ({about['name']})"
     figure = plots.points_and_curves({}, curves, labels=labels, title=title)
-    plots.save(figure, workdir / "pruning.png")
-    print(f"{table}\nresults: {workdir}")
+    print(f"{table}\nresults: {plots.save(figure, workdir / 'pruning.png').parent}")
     return rows
 
 

@@ -20,7 +20,7 @@ import optax
 from jaxdl import config, losses, metrics, models, optim, plots, transforms
 from jaxdl.data import Dataset, load
 from jaxdl.train import init_state, make_eval, run, supervised
-from jaxdl.types import Batch, LossFn, Metrics, PyTree, Step, TrainState, as_loss
+from jaxdl.types import Batch, LossFn, Metrics, PyTree, Row, Step, TrainState, as_loss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ def make_sam_step(loss_fn: LossFn, tx: optax.GradientTransformation, rho: float)
     return Step(update, lambda state, batch: sam_gradients(state, batch)[0], network)
 
 
-def train(cfg: Config, data: Dataset) -> tuple[TrainState, list[dict[str, Any]]]:
+def train(cfg: Config, data: Dataset) -> tuple[TrainState, list[Row]]:
     """Trains a small network; returns the state and one row per epoch."""
     init_key, order_key = jax.random.split(jax.random.key(cfg.seed))
     model, tx = models.MLP((128, 10)), optim.sgd(cfg.learning_rate, momentum=0.9)

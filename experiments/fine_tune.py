@@ -5,7 +5,7 @@
 
 The source is by default scikit-learn's digits 0 to 4, the target 50 images of 5 to 9. A CNN learns
 the target with a new head on the frozen backbone ("head"), with a tenth of the rate below the head
-("all"), and from scratch. The folder gets a run folder of each, and fine_tune.png with the curves.
+("all"), and from scratch. The folder gets a run folder of each, and fine_tune.png, their accuracy.
 
 Source: transfer learning in PyTorch: ``requires_grad_(False)``, a replaced ``fc``, two rates.
 """
@@ -18,9 +18,8 @@ import jax
 import numpy as np
 
 from jaxdl import config, data, export, losses, metrics, models, optim, plots
-from jaxdl.plots.curves import run_curves
 from jaxdl.train import init_state, make_eval, make_step, run, supervised
-from jaxdl.types import TrainState
+from jaxdl.types import Row, TrainState
 
 Name = Literal["digits", "mnist", "fashion_mnist", "kmnist"]
 
@@ -62,7 +61,7 @@ def load(cfg: Config) -> tuple[data.Dataset, data.Dataset]:
 
 def train(
     cfg: Config, dataset: data.Dataset, way: str = "scratch", old: TrainState | None = None
-) -> tuple[TrainState, list[dict[str, Any]]]:
+) -> tuple[TrainState, list[Row]]:
     """Trains the CNN from scratch, or a new head on the backbone of another state."""
     adamw, rate = partial(optim.recipe, optim.adamw, decay_vectors=False), cfg.learning_rate
     tx = {
@@ -93,17 +92,18 @@ def train(
 
 
 def main(cfg: Config) -> None:
-    source, target = load(cfg)
-    workdir = cfg.workdir or config.new_run_dir("fine_tune")
+    (source, target), workdir = load(cfg), cfg.workdir or config.new_run_dir("fine_tune")
     first = dataclasses.replace(cfg, workdir=workdir / "source", num_epochs=cfg.source_epochs)
     backbone, _ = train(first, source)
-    histories, batch_size = {}, min(10, cfg.batch_size, cfg.num_target)
+    curves, batch_size = {}, min(10, cfg.batch_size, cfg.num_target)
     for way, old in (("head", backbone), ("all", backbone), ("scratch", None)):
         then = dataclasses.replace(cfg, workdir=workdir / way, batch_size=batch_size)
         _, rows = train(then, target, way, old)
         print(f"{way}: test accuracy {rows[-1]['test/accuracy']:.4f} on {target.name}\n")
-        histories[way] = [{k: v for k, v in row.items() if "rate" not in k} for row in rows]
-    print(f"run folder: {plots.save(run_curves(histories), workdir / 'fine_tune.png').parent}")
+        curves[way] = [row["epoch"] for row in rows], [row["test/accuracy"] for row in rows]
+    axes = ("epoch", f"accuracy on {target.name}")
+    figure = plots.points_and_curves({}, curves, labels=axes)
+    print(f"run folder: {plots.save(figure, workdir / 'fine_tune.png').parent}")
 
 
 if __name__ == "__main__":

@@ -23,9 +23,11 @@ import flax.linen as nn
 import jax
 
 from jaxdl import config, data, generative, models, optim, transforms
+from jaxdl.generative.snapshots import Snapshots
 from jaxdl.losses import adversarial
 from jaxdl.models import tutorial
 from jaxdl.train import Players, make_gan_step, run
+from jaxdl.types import Row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +63,7 @@ def make_players(cfg: Config, shape: tuple[int, ...]) -> Players:
     return Players(generator, discriminator, tx, tx, loss, noise)
 
 
-def train(cfg: Config, dataset: data.Dataset, reference: Any = None) -> tuple[Any, list]:
+def train(cfg: Config, dataset: data.Dataset, reference: Any = None) -> tuple[Snapshots, list[Row]]:
     """Trains both players; returns snapshots of their state and one row per epoch."""
     images = dataset.train["image"]
     num_steps = cfg.num_epochs * data.num_batches(len(images), cfg.batch_size)
@@ -79,7 +81,7 @@ def train(cfg: Config, dataset: data.Dataset, reference: Any = None) -> tuple[An
     )  # fmt: skip
 
 
-def main(cfg: Config) -> list[dict[str, Any]]:
+def main(cfg: Config) -> list[Row]:
     """Trains, measures, and draws; returns the history."""
     workdir = cfg.workdir or config.new_run_dir(f"gan_book_{cfg.players}_{cfg.data}")
     dataset, reference = data.load(cfg.data, cfg.data_dir), None

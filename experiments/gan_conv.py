@@ -15,14 +15,15 @@ Source: Radford et al. 2016; Zhao et al. 2020 (--augment).
 
 import dataclasses
 import math
-from typing import Any
 
 import jax
 import numpy as np
 
 from jaxdl import config, data, generative, models, optim, transforms
+from jaxdl.generative.snapshots import Snapshots
 from jaxdl.losses import adversarial
 from jaxdl.train import Players, make_gan_step, run
+from jaxdl.types import Row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +67,7 @@ def make_players(cfg: Config, num_steps: int) -> Players:
     )
 
 
-def train(cfg: Config, images: np.ndarray) -> tuple[Any, list]:
+def train(cfg: Config, images: np.ndarray) -> tuple[Snapshots, list[Row]]:
     """Trains both players; returns snapshots of their state and one row per epoch."""
     num_steps = cfg.num_epochs * data.num_batches(len(images), cfg.batch_size)
     players = make_players(cfg, num_steps)
@@ -83,7 +84,7 @@ def train(cfg: Config, images: np.ndarray) -> tuple[Any, list]:
     )  # fmt: skip
 
 
-def main(cfg: Config) -> list[dict[str, Any]]:
+def main(cfg: Config) -> list[Row]:
     """Trains and draws; returns the history."""
     images = load_images(cfg)
     workdir = cfg.workdir or config.new_run_dir("gan_conv")

@@ -22,8 +22,10 @@ import jax
 import numpy as np
 
 from jaxdl import config, data, generative, models, optim, transforms
+from jaxdl.generative.snapshots import Snapshots
 from jaxdl.losses import adversarial
 from jaxdl.train import Players, make_gan_step, run
+from jaxdl.types import Row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +71,7 @@ def make_players(cfg: Config, shape: tuple[int, ...]) -> Players:
     return Players(generator, discriminator, tx, tx, adversarial.on_probabilities())
 
 
-def train(cfg: Config, images: np.ndarray) -> tuple[Any, list]:
+def train(cfg: Config, images: np.ndarray) -> tuple[Snapshots, list[Row]]:
     """Trains both players; returns snapshots of their state and one row per epoch."""
     num_steps = cfg.num_epochs * data.num_batches(len(images), cfg.batch_size)
     players = make_players(cfg, images.shape[1:])
@@ -84,7 +86,7 @@ def train(cfg: Config, images: np.ndarray) -> tuple[Any, list]:
     )  # fmt: skip
 
 
-def main(cfg: Config) -> list[dict[str, Any]]:
+def main(cfg: Config) -> list[Row]:
     """Trains and draws; returns the history."""
     images = load_images(cfg)
     workdir = cfg.workdir or config.new_run_dir(f"gan_faces_{cfg.players}")

@@ -22,8 +22,10 @@ from typing import Any, Literal
 import jax
 
 from jaxdl import config, data, generative, models, optim, transforms
+from jaxdl.generative.snapshots import Snapshots
 from jaxdl.losses import adversarial
 from jaxdl.train import Players, make_gan_step, run
+from jaxdl.types import Row
 
 LOSSES = {
     "non_saturating": (adversarial.non_saturating(real_target=0.9), math.log(2)),
@@ -62,14 +64,11 @@ def make_players(cfg: Config, shape: Any, num_steps: int) -> Players:
         models.DCGANGenerator(shape, 100, 2 * cfg.features),
         models.DCGANDiscriminator(cfg.features, cfg.norm),
         optim.ema(optim.adam(rates[0], b1=0.5), cfg.ema),
-        optim.adam(rates[1], b1=0.5),
-        LOSSES[cfg.loss][0],
-        signed=True,
-        averaged=True,
-    )
+        optim.adam(rates[1], b1=0.5), LOSSES[cfg.loss][0], signed=True, averaged=True,
+    )  # fmt: skip
 
 
-def train(cfg: Config, dataset: data.Dataset, reference: Any = None) -> tuple[Any, list]:
+def train(cfg: Config, dataset: data.Dataset, reference: Any = None) -> tuple[Snapshots, list[Row]]:
     """Trains both players; returns snapshots of their state and one row per epoch."""
     images = dataset.train["image"]
     num_steps = cfg.num_epochs * data.num_batches(len(images), cfg.batch_size)
@@ -87,7 +86,7 @@ def train(cfg: Config, dataset: data.Dataset, reference: Any = None) -> tuple[An
     )  # fmt: skip
 
 
-def main(cfg: Config) -> list[dict[str, Any]]:
+def main(cfg: Config) -> list[Row]:
     """Trains, measures, and draws; returns the history."""
     workdir = cfg.workdir or config.new_run_dir(f"gan_{cfg.data}")
     dataset, reference = data.load(cfg.data, cfg.data_dir), None

@@ -23,9 +23,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import config, data, generative, models, optim, plots
+from jaxdl.generative.snapshots import Snapshots
 from jaxdl.losses import adversarial
 from jaxdl.models import tutorial
 from jaxdl.train import Players, gan, make_gan_step, run
+from jaxdl.types import Row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +54,7 @@ def make_players(cfg: Config, alone: bool = False) -> Players:
     return Players(generator, discriminator, tx, tx, loss, lambda key, shape: jnp.full(shape, 0.5))
 
 
-def train(cfg: Config, examples: jax.Array, alone: bool = False) -> tuple[Any, list]:
+def train(cfg: Config, examples: jax.Array, alone: bool = False) -> tuple[Snapshots, list[Row]]:
     """Trains the players; returns snapshots of their state and one row per tenth of the steps."""
     num_steps = cfg.num_epochs * data.num_batches(len(examples), cfg.batch_size)
     players = make_players(cfg, alone)

@@ -12,14 +12,13 @@ Source: the MNIST example of pytorch/examples and the one of Flax, in one file.
 """
 
 import dataclasses
-from typing import Any
 
 import flax.linen as nn
 import jax
 
 from jaxdl import config, data, losses, metrics, optim, transforms
 from jaxdl.train import init_state, make_eval, make_step, run, supervised
-from jaxdl.types import Array, TrainState
+from jaxdl.types import Array, Row, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +42,7 @@ class CNN(nn.Module):
         return nn.Dense(10)(x)
 
 
-def train(cfg: Config, digits: data.Dataset) -> tuple[TrainState, list[dict[str, Any]]]:
+def train(cfg: Config, digits: data.Dataset) -> tuple[TrainState, list[Row]]:
     """Trains the network; returns the state and the history, one row per epoch."""
     preprocess = transforms.normalize(*data.mean_and_std(digits.train["image"]))
     tx = optim.adam(cfg.learning_rate)

@@ -23,7 +23,7 @@ from flax.linen.initializers import normal, zeros
 
 from jaxdl import config, data, export, losses, metrics, models, nn, optim
 from jaxdl.train import Watch, init_state, make_eval, make_step, run, supervised
-from jaxdl.types import TrainState
+from jaxdl.types import Row, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ def make_optimizer(cfg: Config, steps_per_epoch: int) -> optax.GradientTransform
     return getattr(optim, cfg.optimizer)(rate, weight_decay=cfg.weight_decay, **options)
 
 
-def train(cfg: Config, dataset: data.Dataset) -> tuple[TrainState, list[dict[str, Any]]]:
+def train(cfg: Config, dataset: data.Dataset) -> tuple[TrainState, list[Row]]:
     """Trains with everything on; returns the state and the history, one row per epoch."""
     model = models.ConvNet(
         dropout_rate=cfg.dropout_rate, conv_init=nn.initializers.kaiming_normal("fan_out"),

@@ -13,7 +13,6 @@ PyTorch text tutorials, ``EmbeddingBag`` and ``Linear``.
 """
 
 import dataclasses
-from typing import Any
 
 import jax
 import numpy as np
@@ -21,7 +20,7 @@ import numpy as np
 from jaxdl import config, data, export, losses, metrics, models, optim, plots, text
 from jaxdl.text.vocabulary import add_bigrams
 from jaxdl.train import init_state, make_eval, make_step, run, supervised
-from jaxdl.types import TrainState
+from jaxdl.types import Row, TrainState
 
 CLASS_NAMES = ("negative", "positive")
 Splits = dict[str, dict[str, np.ndarray]]
@@ -42,7 +41,7 @@ class Config(config.Run):
     num_epochs: int = 5
 
 
-def train(cfg: Config, splits: Splits) -> tuple[TrainState, list[dict[str, Any]]]:
+def train(cfg: Config, splits: Splits) -> tuple[TrainState, list[Row]]:
     """Trains the model; returns the state and the history, one row per epoch."""
     words = [text.tokenize(sentence) for sentence in splits["train"]["text"]]
     words = [add_bigrams(each) for each in words] if cfg.bigrams else words

@@ -48,7 +48,7 @@ def make_players() -> dict[str, tuple[Players, dict[str, Any]]]:
     plain, calm, slow = optim.sgd(0.05), optim.adam(1e-3, b1=0.5), optim.adam(3e-4, b1=0.5)
     r1 = {"penalty": adversarial.r1(0.2)}
     two_steps = {"penalty": adversarial.wgan_gp(1.0), "discriminator_steps": 2}
-    ways = {
+    ways: dict[str, tuple[Any, ...]] = {
         "squared error, SGD": (plain, plain, adversarial.least_squares(), {}),
         "non-saturating loss, R1": (calm, calm, adversarial.non_saturating(), r1),
         "hinge, R1, two time scales": (slow, calm, adversarial.hinge(), r1),

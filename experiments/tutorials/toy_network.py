@@ -24,7 +24,7 @@ import numpy as np
 from jaxdl import config, losses, metrics, models, optim, plots
 from jaxdl.data import synthetic
 from jaxdl.train import Watch, evaluate, init_state, make_eval, make_step, run, supervised
-from jaxdl.types import Batch, TrainState
+from jaxdl.types import Batch, Row, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +41,7 @@ class Config(config.Run):
     """Passes over the five points."""
 
 
-def train(
-    cfg: Config, train_data: Batch, test_data: Batch
-) -> tuple[TrainState, list[dict[str, Any]]]:
+def train(cfg: Config, train_data: Batch, test_data: Batch) -> tuple[TrainState, list[Row]]:
     """Trains the network; returns the state and the history, one row per epoch."""
     model, tx = models.MLP((*cfg.hidden, 2)), optim.sgd(cfg.learning_rate)
     init_key, order_key = jax.random.split(jax.random.key(cfg.seed))
@@ -70,7 +68,7 @@ def make_loss(cfg: Config) -> Any:
     return supervised(model, losses.cross_entropy, metrics=accuracy, inputs="input")
 
 
-def main(cfg: Config) -> list[dict[str, Any]]:
+def main(cfg: Config) -> list[Row]:
     """Trains, evaluates and draws; returns the history."""
     workdir = cfg.workdir or config.new_run_dir("toy_network")
     train_data, test_data = synthetic.toy_points()
