@@ -150,6 +150,13 @@ def load_exported(path: Path | str) -> Exported:
         FileNotFoundError: no such file.
         ValueError: another kind of file, or a damaged one. ``call`` raises it too, if the damage
             lies inside the StableHLO.
+
+    >>> import tempfile
+    >>> from jaxdl.export import write_stablehlo
+    >>> path = Path(tempfile.mkdtemp()) / "double.stablehlo"
+    >>> _ = write_stablehlo(path, lambda x: 2.0 * x, (3,), "float32")
+    >>> load_exported(path).call(np.ones((2, 3), np.float32)).tolist()
+    [[2.0, 2.0, 2.0], [2.0, 2.0, 2.0]]
     """
     read_header(path)  # a large file of another kind is not read
     return unpack(Path(path).read_bytes(), path)

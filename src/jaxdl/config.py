@@ -91,6 +91,15 @@ def save(config: Dataclass, path: Path | str) -> None:
     Args:
         config: a dataclass instance of JSON values, paths and tuples of them.
         path: file to write, ``runs/NAME/config.json``; its folder is created.
+
+    >>> import tempfile
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Config:
+    ...     learning_rate: float = 0.1
+    >>> path = Path(tempfile.mkdtemp()) / "config.json"
+    >>> save(Config(0.5), path)
+    >>> load(Config, path)
+    Config(learning_rate=0.5)
     """
     path = Path(path)
     content = {
@@ -121,6 +130,17 @@ def load(cls: type[Config], path: Path | str) -> Config:
     Raises:
         FileNotFoundError: no such file.
         ValueError: not JSON, an unknown or missing field, or a value of the wrong type.
+
+    >>> import tempfile
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Config:
+    ...     learning_rate: float = 0.1
+    >>> path = Path(tempfile.mkdtemp()) / "config.json"
+    >>> _ = path.write_text('{"learning_rates": 0.5}')
+    >>> load(Config, path)
+    Traceback (most recent call last):
+        ...
+    ValueError: ...config.json: unknown field 'learning_rates'; expected one of ['learning_rate'].
     """
     path = Path(path)
     if not path.is_file():
@@ -303,6 +323,9 @@ def exit_status(program: Callable[[], object]) -> int:
     Returns:
         0 or the program's own status; 1 after an error; 130 after Ctrl-C, 143 after SIGTERM; 141
         if the reader of standard output (such as ``head``) has ended.
+
+    >>> exit_status(lambda: None), exit_status(lambda: 3)
+    (0, 3)
     """
     try:
         try:

@@ -171,6 +171,10 @@ def sum_over_steps(
 
     Returns:
         the same names with NumPy leaves, float64, or int64 for counts.
+
+    >>> sums = sum_over_steps({"loss": Mean(jnp.array([1.0, 2.0]), jnp.array([4.0, 4.0]))})
+    >>> float(sums["loss"].total / sums["loss"].count)
+    0.375
     """
 
     def total(leaf: ArrayLike, start: ArrayLike = 0) -> np.ndarray:

@@ -118,7 +118,12 @@ def _at_least_float32(leaf: Array) -> Array:
 
 
 def shorten_rows(rows: Array, max_norm: float, norm_type: float) -> Array:
-    """``row * max_norm / (norm + 1e-7)`` where a row (..., F) is longer than ``max_norm``."""
+    """``row * max_norm / (norm + 1e-7)`` where a row (..., F) is longer than ``max_norm``.
+
+    >>> print(shorten_rows(jnp.array([[6.0, 8.0], [0.25, 0.5]]), 5.0, 2.0).round(2))
+    [[3.   4.  ]
+     [0.25 0.5 ]]
+    """
     norm = jnp.linalg.norm(rows, ord=norm_type, axis=-1, keepdims=True)
     scale: Array = jnp.where(norm > max_norm, max_norm / (norm + 1e-7), 1.0)
     return rows * scale
@@ -175,6 +180,12 @@ def check_same_structure(expected: PyTree, actual: PyTree, *, what: str) -> None
         expected: tree of arrays or ``jax.ShapeDtypeStruct``.
         actual: likewise; compared by leaf path, shape and dtype.
         what: beginning of the message, a sentence.
+
+    >>> check_same_structure({"w": jnp.ones(2)}, {"w": jnp.ones(3)}, what="The weights differ:")
+    Traceback (most recent call last):
+        ...
+    ValueError: The weights differ:
+      w: expected float32[2], got float32[3]
     """
     lines = differences(describe(expected), describe(actual))
     if lines:
@@ -191,7 +202,11 @@ def describe(tree: PyTree) -> dict[str, str]:
 
 
 def differences(expected: Mapping[str, str], actual: Mapping[str, str]) -> list[str]:
-    """One line for every name in which two descriptions differ."""
+    """One line for every name in which two descriptions differ.
+
+    >>> differences({"w": "float32[2]"}, {"w": "float32[3]", "b": "float32[3]"})
+    ['b: expected nothing, got float32[3]', 'w: expected float32[2], got float32[3]']
+    """
     return [
         f"{path}: expected {expected.get(path, 'nothing')}, got {actual.get(path, 'nothing')}"
         for path in sorted(expected.keys() | actual.keys())
@@ -204,6 +219,12 @@ def copy(tree: PyTree) -> PyTree:
 
     Asynchronous; a computation that is given the original waits for it. Nothing is compiled, as
     ``jnp.copy`` would be for every shape.
+
+    >>> params = {"w": jnp.ones(2)}
+    >>> backup = copy(params)
+    >>> params["w"].delete()  # as donation to a compiled function does
+    >>> backup["w"].tolist()
+    [1.0, 1.0]
     """
 
     def copy_leaf(leaf: Leaf) -> Leaf:

@@ -36,6 +36,11 @@ class Mean(NamedTuple):
     Attributes:
         total: sum of the values, weighted by their mask; float32, shape ().
         count: sum of the mask, the number of real examples; float32, shape ().
+
+    >>> batches = [Mean(6.0, 2.0), Mean(3.0, 1.0)]  # the second batch has one real example
+    >>> total, count = map(sum, zip(*batches))
+    >>> total / count
+    3.0
     """
 
     total: Array
@@ -129,7 +134,7 @@ class LossFn(Protocol):
 
     >>> import jax.numpy as jnp, optax
     >>> from jaxdl import losses, metrics, models, train
-    >>> model = models.CNN(10, features=(4,))  # with BatchNorm and dropout
+    >>> model = models.MLP((8, 4), dropout_rate=0.1)
     >>> def loss_fn(params, model_state, batch, *, key, train):
     ...     noise_key, dropout_key = jax.random.split(key)
     ...     x = batch["image"].astype(jnp.float32) / 255
@@ -164,7 +169,11 @@ EvalFn = Callable[[PyTree, Batch], Metrics]
 
 
 def call_options(model: nn.Module, *, train: bool, mask: Array | None = None) -> dict[str, Any]:
-    """The keyword arguments among train, deterministic and mask that a model's call takes."""
+    """The keyword arguments among train, deterministic and mask that a model's call takes.
+
+    >>> call_options(nn.Dropout(0.5), train=True)
+    {'deterministic': False}
+    """
     parameters = inspect.signature(type(model).__call__).parameters.values()
     names = {parameter.name for parameter in parameters}
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
@@ -188,6 +197,10 @@ class Network:
         image: name of the raw inputs in the batch, the first one of several.
         label: name of the targets in the batch, the first one of several.
         ignore_label: class label excluded from the loss and all metrics, or None.
+
+    >>> network = Network(nn.Dense(1), lambda batch: batch["x"] / 255, image="x", label="y")
+    >>> network.inputs({"x": 51.0})
+    0.2
     """
 
     model: nn.Module
@@ -275,6 +288,10 @@ class EvalStep:
     Attributes:
         fn: ``(state, batch) -> metrics``.
         network: the model that is evaluated.
+
+    >>> eval_step = EvalStep(lambda state, batch: {"loss": Mean(state, 1.0)})
+    >>> eval_step(0.5, {})["loss"].total
+    0.5
     """
 
     fn: EvalFn
@@ -301,12 +318,21 @@ def as_key(key: Array | int) -> Array:
 
 
 def as_loss(loss_fn: LossFn) -> Loss:
-    """A loss function as a :class:`Loss`."""
+    """A loss function as a :class:`Loss`.
+
+    >>> def mse(params, model_state, batch, *, key, train): ...
+    >>> as_loss(mse).network is None
+    True
+    """
     return loss_fn if isinstance(loss_fn, Loss) else Loss(loss_fn)
 
 
 def as_step(step: Step | UpdateFn) -> Step:
-    """A step or a bare function as a :class:`Step`; ``jax.jit(step)`` keeps its other fields."""
+    """A step or a bare function as a :class:`Step`; ``jax.jit(step)`` keeps its other fields.
+
+    >>> as_step(lambda state, batch: (state + 1, {}))(0, {})
+    (1, {})
+    """
     if isinstance(step, Step):
         return step
     inner = getattr(step, "__wrapped__", None)
@@ -314,7 +340,11 @@ def as_step(step: Step | UpdateFn) -> Step:
 
 
 def as_eval_step(eval_step: EvalStep | EvalFn) -> EvalStep:
-    """An evaluation step or a bare function as an :class:`EvalStep`; see :func:`as_step`."""
+    """An evaluation step or a bare function as an :class:`EvalStep`; see :func:`as_step`.
+
+    >>> as_eval_step(lambda state, batch: {"loss": Mean(state, 1.0)})(0.5, {})
+    {'loss': Mean(total=0.5, count=1.0)}
+    """
     if isinstance(eval_step, EvalStep):
         return eval_step
     inner = getattr(eval_step, "__wrapped__", None)

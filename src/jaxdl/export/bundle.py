@@ -77,6 +77,15 @@ class Bundle:
         class_names: a name per output; empty if the model is not a classifier.
         config: everything else that is known: ``"metrics"``, ``"by_class"``, ``"data"``, ….
         forward: the forward pass of a network that runs without its code, or None.
+
+    >>> from jaxdl import models
+    >>> dense = {"kernel": np.eye(9, 2, dtype=np.float32), "bias": np.zeros(2, np.float32)}
+    >>> rule = Preprocessing((3, 3, 1))
+    >>> bundle = make_bundle(models.MLP((2,)), {"params": {"Dense_0": dense}}, rule, ["cat", "dog"])
+    >>> image = np.zeros((1, 3, 3, 1), np.uint8)
+    >>> image[0, 0, 1] = 255  # the second input, which the kernel maps to the second class
+    >>> bundle.class_names[int(bundle.outputs(image).argmax())]
+    'dog'
     """
 
     model: nn.Module | None
@@ -246,12 +255,11 @@ def make_bundle(
         ValueError: weights that are missing, unexpected or of another shape; another number of
             class names than of outputs.
 
-    >>> import jax
     >>> from jaxdl import models
-    >>> model = models.MLP((2,))
-    >>> variables = model.init(jax.random.key(0), jnp.zeros((1, 3, 3, 1)))
+    >>> dense = {"kernel": np.eye(9, 2, dtype=np.float32), "bias": np.zeros(2, np.float32)}
+    >>> variables = {"params": {"Dense_0": dense}}
     >>> rule = Preprocessing((3, 3, 1), mean=(0.5,), std=(0.25,))
-    >>> bundle = make_bundle(model, variables, rule, ["cat", "dog"])
+    >>> bundle = make_bundle(models.MLP((2,)), variables, rule, ["cat", "dog"])
     >>> bundle.predict(np.zeros((5, 3, 3, 1), np.uint8)).shape
     (5, 2)
     """
@@ -285,10 +293,11 @@ def save_bundle(
     Raises:
         ValueError: a folder that is not empty.
 
-    >>> import tempfile, jax, jaxdl
+    >>> import tempfile, jaxdl
     >>> from jaxdl import export, models
-    >>> model, path = models.MLP((4, 2)), tempfile.mkdtemp() + "/bundle"
-    >>> variables = model.init(jax.random.key(0), jnp.zeros((1, 3, 3, 1)))
+    >>> model, path = models.MLP((2,)), tempfile.mkdtemp() + "/bundle"
+    >>> dense = {"kernel": np.eye(9, 2, dtype=np.float32), "bias": np.zeros(2, np.float32)}
+    >>> variables = {"params": {"Dense_0": dense}}
     >>> save_bundle(path, make_bundle(model, variables, export.Preprocessing((3, 3, 1))))
     >>> jaxdl.load_bundle(path).outputs(np.zeros((5, 3, 3, 1), np.uint8)).shape
     (5, 2)
@@ -337,6 +346,15 @@ def load_bundle(path: Path | str) -> Bundle:
     Raises:
         FileNotFoundError: no bundle there.
         ValueError: a damaged or missing file, an unknown model or field, weights of another model.
+
+    >>> import tempfile
+    >>> from jaxdl import models
+    >>> dense = {"kernel": np.eye(9, 2, dtype=np.float32), "bias": np.zeros(2, np.float32)}
+    >>> model, path = models.MLP((2,)), tempfile.mkdtemp() + "/bundle"
+    >>> rule = Preprocessing((3, 3, 1))
+    >>> save_bundle(path, make_bundle(model, {"params": {"Dense_0": dense}}, rule, ["cat", "dog"]))
+    >>> load_bundle(path).class_names
+    ('cat', 'dog')
     """
     path = Path(path)
     if not (path / CONFIG).is_file():
@@ -381,6 +399,15 @@ def open_model(path: Path | str, *, which: str | None = None) -> Bundle:
     Raises:
         FileNotFoundError, ValueError: see :func:`load_bundle`; or a run without ``model.json``,
             checkpoints or a program of its model.
+
+    >>> import tempfile
+    >>> from jaxdl import models
+    >>> dense = {"kernel": np.eye(9, 2, dtype=np.float32), "bias": np.zeros(2, np.float32)}
+    >>> path = tempfile.mkdtemp() + "/bundle"
+    >>> rule = Preprocessing((3, 3, 1))
+    >>> save_bundle(path, make_bundle(models.MLP((2,)), {"params": {"Dense_0": dense}}, rule))
+    >>> open_model(path).model.features  # a run folder has its model in checkpoints/
+    (2,)
     """
     path = Path(path)
     if not (is_described(path) or (path / "checkpoints").is_dir()):

@@ -56,6 +56,12 @@ def write_onnx(
 
     Source: ``torch.onnx.export(dynamo=True)`` with a dynamic batch axis. The input is called
     ``inputs``, the outputs ``outputs`` or ``outputs_0``, ….
+
+    Example, of a model with its preprocessing::
+
+        bundle = export.open_model("runs/mnist")
+        apply = functools.partial(bundle.apply, bundle.variables)
+        difference = export.write_onnx("mnist.onnx", apply, (28, 28, 1))
     """
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:

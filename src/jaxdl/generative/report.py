@@ -60,6 +60,11 @@ def make_reference(
         num_epochs, progress: see :func:`jaxdl.generative.classifier.train_classifier`.
         cache_dir: folder for the classifiers of all data sets, e.g. ``runs/classifiers``: each is
             trained once. None keeps none.
+
+    Example; ``experiments/gan_mnist.py`` is a whole one::
+
+        mnist = data.load("mnist", data_dir)
+        reference = generative.make_reference(mnist, cache_dir="runs/classifiers")
     """
     classifier = train_classifier(
         dataset,
@@ -87,6 +92,11 @@ def measure(reference: Reference, images: ArrayLike, labels: ArrayLike | None = 
 
     Raises:
         ValueError: images of another shape than the reference's, or outside [0, 1].
+
+    Example, with ``reference`` of :func:`make_reference` and the ``players`` of a trained GAN::
+
+        images = players.to_unit(train.sample(players, state, jax.random.key(0), 10_000))
+        print(generative.measure(reference, images)["frechet_distance"])
     """
     images = np.asarray(images, np.float32)
     if not (images.min() >= 0 and images.max() <= 1):  # NaN is refused too
@@ -139,6 +149,14 @@ def make_hook(
 
     Raises:
         ValueError: too few images.
+
+    Example, with ``reference`` of :func:`make_reference`::
+
+        hook = generative.make_hook(reference, players, jax.random.key(2), num_epochs=4)
+        state, history = train.run(
+            train.make_gan_step(players), state, images, num_epochs=4, batch_size=64, key=3,
+            workdir="runs/gan", hooks=[hook],
+        )
     """
     if num_samples < 40:
         raise ValueError(

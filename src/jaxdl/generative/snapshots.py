@@ -94,9 +94,8 @@ def with_snapshots(
     ...     train.make_gan_step(players), players, jax.random.key(1), noise,
     ...     num_steps=8, num_frames=4,
     ... )
-    >>> end, metrics = jax.eval_shape(step, start, {"image": jnp.zeros((2, 2, 2, 1))})
-    >>> start.frames.shape, end.frames.shape
-    ((5, 6, 2, 2, 1), (5, 6, 2, 2, 1))
+    >>> start.frames.shape  # the initial images, and four to come while ``train.run`` steps
+    (5, 6, 2, 2, 1)
     """
     check_positive(num_steps=num_steps, num_frames=num_frames, num_points=num_points)
     largest = (2**31 - 1) // num_steps

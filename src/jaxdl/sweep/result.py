@@ -134,6 +134,14 @@ class SweepResult:
         program_bytes: memory of the largest program on a device, data included; None if XLA does
             not report it.
         seconds: wall time, compilation included.
+
+    >>> from jaxdl import sweep
+    >>> def descend(key, hparams, data):
+    ...     return {"w": data}, {"test/loss": jnp.square(hparams["learning_rate"] - data)[None]}
+    >>> space = sweep.grid(learning_rate=[0.1, 0.5, 1.0])
+    >>> result = sweep.sweep(descend, space, jnp.array(0.5), progress=False)
+    >>> result.best, result.hparams[result.best], result.history["test/loss"].shape
+    (1, {'learning_rate': 0.5}, (3, 1))
     """
 
     hparams: list[Setting]

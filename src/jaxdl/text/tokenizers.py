@@ -144,7 +144,15 @@ def encode_texts(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[np.ndarra
 
 
 def save_tokenizer(tokenizer: "Tokenizer", path: str | os.PathLike[str]) -> Path:
-    """Writes a tokenizer as JSON, for :func:`load_tokenizer` and ``transformers``."""
+    """Writes a tokenizer as JSON, for :func:`load_tokenizer` and ``transformers``.
+
+    >>> import tempfile
+    >>> from jaxdl import text
+    >>> tokenizer = text.train_bpe(["low lower lowest"], 300)
+    >>> path = text.save_tokenizer(tokenizer, tempfile.mkdtemp() + "/tokenizer.json")
+    >>> load_tokenizer(path).encode("low").ids == tokenizer.encode("low").ids
+    True
+    """
     path = Path(path).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
     return write_text(path, tokenizer.to_str(pretty=True))

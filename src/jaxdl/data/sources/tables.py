@@ -60,6 +60,13 @@ def csv_source(
         ValueError: an empty or damaged file, a value that is not a number, no such column, values
             that are not pixels, labels that are not class indices or names. The message names file
             and line.
+
+    >>> import tempfile
+    >>> path = tempfile.mkdtemp() + "/iris.csv"
+    >>> _ = Path(path).write_text("length,width,species\\n1.5,0.2,setosa\\n4.7,1.4,versicolor\\n")
+    >>> source = csv_source(path, label="species")
+    >>> source[1]["input"].tolist(), int(source[1]["label"])
+    ([4.699999809265137, 1.399999976158142], 1)
     """
     paths = listed(path)
     table = read_table(paths, Format(delimiter, header=header, max_bytes=max_bytes))
@@ -97,6 +104,13 @@ def tsv_source(
         FileNotFoundError: no such file.
         ValueError: not UTF-8, no such column, a row of another length, a blank or unknown label, a
             first line that may be a header or not. The message names file and line.
+
+    >>> import tempfile
+    >>> path = tempfile.mkdtemp() + "/train.tsv"
+    >>> _ = Path(path).write_text("sentence\\tlabel\\na good film\\t1\\ndull\\t0\\n")
+    >>> source = tsv_source(path, text="sentence", label="label")
+    >>> str(source[0]["text"]), int(source[0]["label"])
+    ('a good film', 1)
     """
     paths = listed(path)
     named = isinstance(text, str) or isinstance(label, str)
@@ -128,6 +142,13 @@ def npz_source(
         FileNotFoundError: no such file.
         ValueError: not an npz archive, a damaged one, one of Python objects, a missing key, or
             arrays of different lengths.
+
+    >>> import tempfile
+    >>> path = tempfile.mkdtemp() + "/digits.npz"
+    >>> np.savez(path, x=np.zeros((3, 8, 8), np.uint8), y=np.arange(3))
+    >>> source = npz_source(path, {"x": "image", "y": "label"})
+    >>> len(source), source[2]["image"].shape, int(source[2]["label"])
+    (3, (8, 8, 1), 2)
     """
     stored = read_npz(path, max_bytes)
     names = {key: key for key in stored} if names is None else names
