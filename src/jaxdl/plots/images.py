@@ -109,6 +109,11 @@ def predictions(
 
     Raises:
         ValueError: shapes that disagree, a label out of range, or rows that are not a distribution.
+
+    >>> images, probabilities = np.zeros((2, 8, 8, 1), np.uint8), [[0.9, 0.1], [0.7, 0.3]]
+    >>> figure = predictions(images, [0, 1], probabilities, ["cat", "dog"])
+    >>> [axes.get_title().splitlines() for axes in figure.axes]
+    [['cat', '90 %'], ['cat 70 %', 'true: dog']]
     """
     images, labels = np.asarray(images), np.asarray(labels)
     probabilities = np.asarray(probabilities).astype(np.float32)
@@ -302,6 +307,10 @@ def histogram(values: ArrayLike, *, label: str, title: str = "", num_bins: int =
 
     Raises:
         ValueError: no finite values.
+
+    >>> figure = histogram([3, 4, 4, 5], label="words")
+    >>> figure.axes[0].get_xlabel()
+    'words'
     """
     numbers = np.asarray(values, np.float64).ravel()
     numbers = numbers[np.isfinite(numbers)]

@@ -30,6 +30,10 @@ def confusion_matrix(matrix: ArrayLike, class_names: Sequence[str]) -> "Figure":
 
     Raises:
         ValueError: the matrix is not (C, C), or holds something other than counts.
+
+    >>> figure = confusion_matrix([[8, 2], [1, 9]], ["cat", "dog"])
+    >>> figure.axes[0].get_title()
+    '85.00% accuracy on 20 examples'
     """
     from matplotlib.ticker import PercentFormatter
 

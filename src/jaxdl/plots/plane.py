@@ -105,6 +105,14 @@ def decision_regions(
     Raises:
         ValueError: points that are not in a plane, a label out of range, or rows that
             are not a distribution.
+
+    >>> def predict(points):  # the second class has a positive first coordinate
+    ...     share = 1 / (1 + np.exp(-points[:, 0]))
+    ...     return np.stack([1 - share, share], axis=1)
+    >>> points = {"train": (np.array([[-1.0, 0.0], [1.0, 2.0]]), np.array([0, 1]))}
+    >>> figure = decision_regions(predict, points, ["left", "right"], title="sigmoid")
+    >>> figure.axes[0].get_title()
+    'sigmoid'
     """
     from matplotlib.colors import to_rgb
 

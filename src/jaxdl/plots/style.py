@@ -48,6 +48,12 @@ def save(figure: "Figure", path: str | os.PathLike[str], *, dpi: int = DPI) -> P
     Raises:
         ValueError: the name does not end in ``.png``.
         OSError: the folder cannot be made or written.
+
+    >>> import tempfile
+    >>> from jaxdl import plots
+    >>> figure = plots.histogram([1.0, 2.0], label="loss")
+    >>> save(figure, tempfile.mkdtemp() + "/histogram.png").name
+    'histogram.png'
     """
     path = Path(path)
     if path.suffix.lower() != ".png":

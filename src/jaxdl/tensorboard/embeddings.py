@@ -54,6 +54,12 @@ def write_embedding(
             that are not finite, or images that do not fit a sprite (see :func:`makes_sprite`).
 
     Source: ``SummaryWriter.add_embedding(mat, metadata, label_img, metadata_header)``.
+
+    >>> import tempfile
+    >>> from jaxdl import tensorboard
+    >>> with tensorboard.open_writer(tempfile.mkdtemp()) as writer:
+    ...     tensorboard.write_embedding(writer, "codes", np.eye(3),
+    ...         1, metadata=["cat", "dog", "bird"])
     """
     check_tag(tag)
     step = check_step(step)

@@ -143,6 +143,11 @@ def write_histogram(writer: Writer, tag: str, values: ArrayLike, step: int) -> N
         ValueError: an array without elements.
 
     Source: ``SummaryWriter.add_histogram(bins="tensorflow")``.
+
+    >>> import tempfile
+    >>> from jaxdl import tensorboard
+    >>> with tensorboard.open_writer(tempfile.mkdtemp()) as writer:
+    ...     tensorboard.write_histogram(writer, "params/kernel", np.linspace(-1, 1, 50), 1)
     """
     from tensorboardX.summary import make_histogram
 

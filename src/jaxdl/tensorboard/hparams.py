@@ -47,6 +47,11 @@ def write_hparams(
 
     Source: ``SummaryWriter.add_hparams``, which writes into a separate folder and needs the values
     of the metrics at once.
+
+    >>> import tempfile
+    >>> from jaxdl import tensorboard
+    >>> with tensorboard.open_writer(tempfile.mkdtemp()) as writer:
+    ...     tensorboard.write_hparams(writer, {"learning_rate": 1e-3}, metrics=["test/loss"])
     """
     from tensorboardX.proto import api_pb2, plugin_hparams_pb2
 

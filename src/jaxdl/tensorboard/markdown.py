@@ -21,6 +21,11 @@ def write_text(writer: Writer, tag: str, text: str, step: int = 0) -> None:
         step: in updates.
 
     Source: ``SummaryWriter.add_text``, which appends ``/text_summary`` to the tag.
+
+    >>> import tempfile
+    >>> from jaxdl import tensorboard
+    >>> with tensorboard.open_writer(tempfile.mkdtemp()) as writer:
+    ...     tensorboard.write_text(writer, "notes", "**Adam**, 5 epochs")
     """
     from tensorboardX.proto.tensor_pb2 import TensorProto
 
@@ -45,6 +50,11 @@ def write_table(
 
     Raises:
         ValueError: a row of another length than the header.
+
+    >>> import tempfile
+    >>> from jaxdl import tensorboard
+    >>> with tensorboard.open_writer(tempfile.mkdtemp()) as writer:
+    ...     tensorboard.write_table(writer, "sizes", ["layer", "parameters"], [["Dense_0", 7850]])
     """
     write_text(writer, tag, align_table(header, rows, markdown=True), step)
 

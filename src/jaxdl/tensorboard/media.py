@@ -34,6 +34,11 @@ def write_image(writer: Writer, tag: str, image: ArrayLike, step: int) -> None:
         ValueError: another layout, such as PyTorch's (C, H, W), another dtype or range.
 
     Source: ``SummaryWriter.add_image(dataformats="HWC")``, which cuts 255 x off where this rounds.
+
+    >>> import tempfile
+    >>> from jaxdl import tensorboard
+    >>> with tensorboard.open_writer(tempfile.mkdtemp()) as writer:
+    ...     tensorboard.write_image(writer, "inputs", np.zeros((8, 8, 1), np.uint8), 1)
     """
     image = np.asarray(image)
     pixels = to_pixels("image", image[..., None] if image.ndim == 2 else image, 3)
@@ -65,6 +70,12 @@ def write_image_grid(
         ValueError: another layout, dtype or range.
 
     Source: ``SummaryWriter.add_images(dataformats="NHWC")``, which has no border.
+
+    >>> import tempfile
+    >>> from jaxdl import tensorboard
+    >>> with tensorboard.open_writer(tempfile.mkdtemp()) as writer:
+    ...     tensorboard.write_image_grid(writer, "inputs", np.zeros((6, 8, 8, 1)),
+    ...         1, num_columns=3)
     """
     if normalize is None:
         images = to_pixels("images", np.asarray(images), 4)
@@ -110,6 +121,11 @@ def write_video(
         ValueError: another layout, dtype or range; too many frames per second.
 
     Source: ``SummaryWriter.add_video(vid_tensor (N, T, C, H, W), fps=4)``; one video, not N.
+
+    >>> import tempfile
+    >>> from jaxdl import tensorboard
+    >>> with tensorboard.open_writer(tempfile.mkdtemp()) as writer:
+    ...     tensorboard.write_video(writer, "samples", np.zeros((3, 8, 8, 1), np.uint8), 1, fps=4)
     """
     require("PIL", "writing images")
     from PIL import Image
@@ -150,6 +166,12 @@ def write_audio(
         ValueError: another shape, dtype or range.
 
     Source: ``SummaryWriter.add_audio(sample_rate=44100)``, which clips a louder sound.
+
+    >>> import tempfile
+    >>> from jaxdl import tensorboard
+    >>> with tensorboard.open_writer(tempfile.mkdtemp()) as writer:
+    ...     tensorboard.write_audio(writer, "tone", np.sin(np.arange(800) / 3),
+    ...         1, sample_rate=8000)
     """
     from tensorboardX.proto.summary_pb2 import Summary
 

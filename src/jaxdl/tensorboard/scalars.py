@@ -50,6 +50,11 @@ def write_pr_curve(
             0 to 1.
 
     Source: ``SummaryWriter.add_pr_curve``, which has 127 thresholds at most.
+
+    >>> import tempfile
+    >>> from jaxdl import tensorboard
+    >>> with tensorboard.open_writer(tempfile.mkdtemp()) as writer:
+    ...     tensorboard.write_pr_curve(writer, "pr/cat", [1, 0, 1], [0.9, 0.2, 0.6], 1)
     """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities, np.float64)
     check_shape("labels", labels, (None,))
@@ -92,6 +97,11 @@ def write_layout(
         ValueError: a category without charts, a chart without tags.
 
     Source: ``SummaryWriter.add_custom_scalars``.
+
+    >>> import tempfile
+    >>> from jaxdl import tensorboard
+    >>> with tensorboard.open_writer(tempfile.mkdtemp()) as writer:
+    ...     tensorboard.write_layout(writer, {"Loss": {"both": ["train/loss", "test/loss"]}})
     """
     from tensorboardX.proto import layout_pb2
 

@@ -47,6 +47,13 @@ def open_writer(
         OSError: the folder cannot be made or written; the message names it.
 
     Source: ``torch.utils.tensorboard.SummaryWriter(log_dir, purge_step, max_queue, flush_secs)``.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with open_writer(folder) as writer:
+    ...     write_scalars(writer, {"train/loss": 0.5}, step=1)
+    >>> [path.name.split(".")[0] for path in folder.iterdir()]
+    ['events']
     """
     check_positive(flush_seconds=flush_seconds, max_queue=max_queue)
     from tensorboardX import SummaryWriter
@@ -113,7 +120,12 @@ def _flush_at_numbers(writer: Writer) -> None:
 
 
 def close_writer(writer: Writer) -> None:
-    """Flushes and closes a writer; one whose thread has died is left without waiting for it."""
+    """Flushes and closes a writer; one whose thread has died is left without waiting for it.
+
+    >>> import tempfile
+    >>> writer = open_writer(tempfile.mkdtemp())
+    >>> close_writer(writer)
+    """
     if writer.file_writer is None:
         return
     if _is_alive(writer):
@@ -141,6 +153,10 @@ def write_scalars(writer: Writer, values: Mapping[str, Any], step: int) -> None:
         ValueError: a tag that TensorBoard cannot show (see :func:`check_tag`).
 
     Source: ``SummaryWriter.add_scalar``; a tag keeps its spaces, as it does there.
+
+    >>> import tempfile
+    >>> with open_writer(tempfile.mkdtemp()) as writer:
+    ...     write_scalars(writer, {"train/loss": 0.5, "test/accuracy": 0.9}, step=100)
     """
     scalars = {tag: float(value) for tag, value in values.items() if _is_number(value)}
     if scalars:

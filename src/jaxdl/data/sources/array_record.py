@@ -118,6 +118,15 @@ def write_array_record(source: Source, path: str | os.PathLike[str]) -> Path:
 
     Returns:
         the path.
+
+    >>> import tempfile
+    >>> from jaxdl.data.source import ArraySource
+    >>> examples = {"image": np.zeros((3, 8, 8, 1), np.uint8), "label": np.arange(3)}
+    >>> folder = tempfile.mkdtemp()
+    >>> path = write_array_record(ArraySource(examples), folder + "/digits.array_record")
+    >>> source = ArrayRecordSource(path)
+    >>> len(source), int(source[2]["label"])
+    (3, 2)
     """
     require("array_record", "writing array_record files")
     from array_record.python import array_record_module

@@ -273,6 +273,13 @@ def pack_hdf5(
     E.g. the faces of CelebA's tutorials, 218×178×3: ``pack_hdf5("img_align_celeba", "faces.h5",
     names={"image": "img_align_celeba"}, compression=9)``, here one data set (N, 218, 178, 3), which
     is read many times faster than the tutorials' group of N data sets.
+
+    >>> import tempfile
+    >>> examples = {"image": np.zeros((3, 8, 8, 1), np.uint8), "label": np.arange(3)}
+    >>> path = pack_hdf5(ArraySource(examples), tempfile.mkdtemp() + "/digits.h5")
+    >>> source = HDF5Source(path)
+    >>> len(source), source[2]["image"].shape, int(source[2]["label"])
+    (3, (8, 8, 1), 2)
     """
     import_h5py()
     if isinstance(source, str | os.PathLike):

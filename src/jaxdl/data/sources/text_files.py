@@ -70,6 +70,13 @@ class TextLines(BaseSource):
     Raises:
         FileNotFoundError: no such file.
         ValueError: not UTF-8 (the message has the byte's offset and line), or no lines.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "lines.txt"
+    >>> _ = path.write_text("a first line\\n\\nthe second\\n")
+    >>> source = TextLines(path)
+    >>> len(source), str(source[1]["text"])
+    (2, 'the second')
     """
 
     _is_stored = True
@@ -128,6 +135,13 @@ def character_corpus(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str
         ValueError: not UTF-8, or empty.
 
     Source: ``sorted(set(text))`` of char-rnn.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "play.txt"
+    >>> _ = path.write_text("abba")
+    >>> indices, vocabulary = character_corpus(path)
+    >>> indices.tolist(), vocabulary
+    ([0, 1, 1, 0], {'a': 0, 'b': 1})
     """
     text = read_text(path)
     if not text:
