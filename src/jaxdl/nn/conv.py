@@ -47,7 +47,8 @@ class Conv(nn.Module):
     >>> import jax
     >>> import jax.numpy as jnp
     >>> conv = Conv(8, 3, stride=(2, 1), padding=1)
-    >>> maps, variables = conv.init_with_output(jax.random.key(0), jnp.zeros((2, 28, 28, 1)))
+    >>> images = jnp.zeros((2, 28, 28, 1))
+    >>> maps, variables = jax.eval_shape(conv.init_with_output, jax.random.key(0), images)
     >>> maps.shape, variables["params"]["kernel"].shape
     ((2, 14, 28, 8), (3, 3, 1, 8))
     """
@@ -144,7 +145,8 @@ class ConvTranspose(nn.Module):
     >>> import jax
     >>> import jax.numpy as jnp
     >>> layer = ConvTranspose(3, 4, stride=2, padding=1)
-    >>> layer.init_with_output(jax.random.key(0), jnp.zeros((2, 7, 7, 8)))[0].shape
+    >>> maps = jnp.zeros((2, 7, 7, 8))
+    >>> jax.eval_shape(layer.init_with_output, jax.random.key(0), maps)[0].shape
     (2, 14, 14, 3)
     """
 
