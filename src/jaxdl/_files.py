@@ -28,7 +28,7 @@ NAMES: dict[type | None, str] = {
 
 @contextlib.contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
-    """A path for a temporary file or folder that replaces ``path`` when the block ends.
+    """Yields a temporary path that replaces ``path`` when the block ends.
 
     A reader finds the old file or the complete new one, also after a power failure. On an error the
     old file stays and nothing of the new one is left behind. The temporary path lies in a new
@@ -61,7 +61,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 
 def _sync(path: Path) -> None:
-    """Waits until a file, or the names in a folder, are on disk."""
+    """Flushes a file, or the entries of a folder, to disk."""
     if os.name == "nt" or path.is_symlink():
         return
     descriptor = os.open(path, os.O_RDONLY)
@@ -72,19 +72,19 @@ def _sync(path: Path) -> None:
 
 
 def write_bytes(path: Path | str, content: bytes) -> Path:
-    """Writes a file in a folder that is there: all of it or nothing; returns its path."""
+    """Writes a file atomically in an existing folder; returns its path."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
     return Path(path)
 
 
 def write_text(path: Path | str, content: str) -> Path:
-    """Writes a text as UTF-8: all of it or nothing; returns the file's path."""
+    """Writes text as UTF-8 atomically; returns the path."""
     return write_bytes(path, content.encode())
 
 
 def read_json(path: Path | str, form: Form = dict) -> dict[str, Any]:
-    """A JSON object in a file.
+    """Reads a JSON object from a file.
 
     Args:
         path: file to read.
@@ -97,7 +97,7 @@ def read_json(path: Path | str, form: Form = dict) -> dict[str, Any]:
 
 
 def read_json_lines(path: Path | str, form: Form = dict) -> list[dict[str, Any]]:
-    """The JSON objects in a file of one per line, such as ``metrics.jsonl``.
+    """Reads a file of one JSON object per line, such as ``metrics.jsonl``.
 
     Args:
         path: file to read.
@@ -114,7 +114,7 @@ def read_json_lines(path: Path | str, form: Form = dict) -> list[dict[str, Any]]
 
 
 def parse_json(text: str | bytes, form: Form, where: object) -> Any:
-    """A JSON value that has a form.
+    """Parses a JSON value and checks its form.
 
     Args:
         text: JSON; integers beyond 64 bits and more than 50 nested levels are refused.
@@ -205,5 +205,5 @@ def _describe(form: Form) -> str:
 
 
 def write_json(path: Path | str, content: Mapping[str, Any]) -> Path:
-    """Writes a JSON object: all of it or nothing; returns the file's path."""
+    """Writes a JSON object atomically; returns the path."""
     return write_text(path, json.dumps(content, indent=2) + "\n")

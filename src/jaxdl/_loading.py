@@ -17,7 +17,7 @@ Leaf = TypeVar("Leaf")
 
 
 def fill(target: PyTree, loaded: Mapping[str, Array | np.ndarray]) -> PyTree:
-    """The target with its leaves replaced by loaded ones; the other leaves stay.
+    """Replaces leaves of the target by loaded ones and keeps the others.
 
     Args:
         target: pytree of arrays or of ``jax.ShapeDtypeStruct``.
@@ -91,7 +91,7 @@ class LoadReport:
 
 
 def float_dtype(dtype: DTypeLike) -> np.dtype:
-    """The dtype, if weights can be converted to it.
+    """Checks that weights can be converted to a dtype, and returns it.
 
     Raises:
         ValueError: it is not a floating-point dtype, or JAX does not have it.

@@ -35,7 +35,7 @@ def is_interactive() -> bool:
 
 
 def output_kind() -> Literal["notebook", "terminal", "file"]:
-    """The place that shows the output; a file cannot show a bar."""
+    """Returns the kind of the output; a file cannot show a progress bar."""
     if is_interactive() and "ipykernel" in sys.modules:
         return "notebook"
     return "terminal" if sys.stderr.isatty() else "file"

@@ -39,7 +39,7 @@ HEADER = {"format": str, "version": int, "sha256": str, "input?": {"shape": list
 
 
 class Exported(NamedTuple):
-    """A function from a file.
+    """A function loaded from a file.
 
     Attributes:
         call: inputs (B, ...) → outputs (B, ...), compiled once per batch size.
@@ -54,7 +54,7 @@ class Exported(NamedTuple):
 
 @contextlib.contextmanager
 def portable() -> Iterator[None]:
-    """Traces functions for any device: XLA's convolutions, full float32, no paths of sources."""
+    """Traces functions for any device: XLA convolutions, full float32, no source paths."""
     limit = getattr(jax.config, "jax_traceback_in_locations_limit")  # noqa: B009
     jax.config.update("jax_traceback_in_locations_limit", 0)
     try:
@@ -65,7 +65,7 @@ def portable() -> Iterator[None]:
 
 
 def batch_of(shape: Sequence[int], dtype: DTypeLike) -> jax.ShapeDtypeStruct:
-    """The form (B, *shape) of arrays with any batch size."""
+    """Returns the symbolic shape (B, *shape) for any batch size."""
     (batch,) = jax.export.symbolic_shape("batch")
     return jax.ShapeDtypeStruct((batch, *shape), dtype)
 
@@ -76,7 +76,7 @@ def export(
     platforms: Sequence[str] = PLATFORMS,
     gradients: bool = False,
 ) -> bytes:
-    """A function as the bytes of ``jax.export``.
+    """Serializes a function by ``jax.export``.
 
     Args:
         function: pure; arrays that it closes over become part of the program.
@@ -111,7 +111,7 @@ def _needs_batch_size(error: Exception) -> bool:
 
 
 def _blame(error: Exception) -> str:
-    """The innermost line outside of installed packages."""
+    """Returns the innermost line of a traceback outside of installed packages."""
     own = str(Path(__file__).parent)
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if "site-packages" not in frame.filename and not frame.filename.startswith(own):
@@ -121,7 +121,7 @@ def _blame(error: Exception) -> str:
 
 
 def pack(serialized: bytes, info: Mapping[str, Any]) -> bytes:
-    """The content of a file: header and program.
+    """Packs header and program into the content of a file.
 
     Args:
         serialized: of :func:`export`.
@@ -134,14 +134,14 @@ def pack(serialized: bytes, info: Mapping[str, Any]) -> bytes:
 
 
 def write_program(path: Path | str, serialized: bytes, info: Mapping[str, Any]) -> None:
-    """Writes header and program; see :func:`pack`."""
+    """Writes a file of header and program; see :func:`pack`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, pack(serialized, info))
 
 
 def load_exported(path: Path | str) -> Exported:
-    """Reads a function that :func:`jaxdl.export.write_stablehlo` wrote; needs no code of the model.
+    """Loads a function written by :func:`jaxdl.export.write_stablehlo`, without the model's code.
 
     Args:
         path: file to read.
@@ -163,7 +163,7 @@ def load_exported(path: Path | str) -> Exported:
 
 
 def unpack(content: bytes, where: object) -> Exported:
-    """The function in the content of a file; see :func:`pack`.
+    """Unpacks the function from the content of a file; see :func:`pack`.
 
     Args:
         content: of :func:`pack`.
@@ -197,7 +197,7 @@ def _reason(error: Exception) -> str:
 
 
 def read_header(path: Path | str) -> dict[str, Any]:
-    """The header of an exported file.
+    """Reads the header of an exported file.
 
     Raises:
         ValueError: another kind of file.
@@ -251,7 +251,7 @@ def export_forward(
     shape: Sequence[int],
     dtype: DTypeLike,
 ) -> bytes:
-    """The forward pass of a model, with its preprocessing, as the content of a file.
+    """Serializes the forward pass of a model with its preprocessing.
 
     Args:
         apply: ``(variables, raw inputs (B, *shape)) -> outputs``; outputs other than one array
@@ -284,7 +284,7 @@ def export_forward(
 
 
 def load_forward(content: bytes, where: object) -> Forward:
-    """The forward pass in the content of a file.
+    """Loads the forward pass from the content of a file.
 
     Args:
         content: of :func:`export_forward`.

@@ -13,7 +13,7 @@ def align_table(
     align: str | None = None,
     markdown: bool = False,
 ) -> str:
-    """A table whose columns line up.
+    """Aligns the columns of a table.
 
     Args:
         header: names of the columns; an empty header is left out of plain text.
@@ -75,7 +75,7 @@ def _markdown_cell(entry: object) -> str:
 
 
 def shorten(text: str, length: int = 14, *, keep_end: bool = False) -> str:
-    """The beginning, or the end, of a text of more than ``length`` characters, with an ellipsis.
+    """Shortens text to ``length`` characters with an ellipsis at the end, or the beginning.
 
     >>> shorten("chrysanthemum", 8), shorten("chrysanthemum", 8, keep_end=True)
     ('chrysan…', '…nthemum')
@@ -86,13 +86,13 @@ def shorten(text: str, length: int = 14, *, keep_end: bool = False) -> str:
 
 
 def shorten_lines(lines: Sequence[str], limit: int = 5) -> str:
-    """The first lines of a list for a message, and the number of the others."""
+    """Joins the first lines of a list for a message, with the number of the others."""
     more = [f"… and {len(lines) - limit} more"] if len(lines) > limit else []
     return "\n  ".join([*lines[:limit], *more])
 
 
 def plural(number: int, noun: str, plural_noun: str | None = None) -> str:
-    """A number and its noun.
+    """Formats a number with its noun.
 
     >>> plural(1, "problem"), plural(2, "problem"), plural(1200, "leaf", "leaves")
     ('1 problem', '2 problems', '1,200 leaves')
@@ -101,7 +101,7 @@ def plural(number: int, noun: str, plural_noun: str | None = None) -> str:
 
 
 def format_form(dtype: object, shape: Sequence[int]) -> str:
-    """Dtype and shape of an array as text.
+    """Formats dtype and shape of an array.
 
     >>> format_form("float32", (3, 2))
     'float32[3, 2]'
@@ -110,7 +110,7 @@ def format_form(dtype: object, shape: Sequence[int]) -> str:
 
 
 def parse_form(text: str) -> tuple[str, tuple[int, ...]]:
-    """Name of the dtype and shape in a text of :func:`format_form`.
+    """Parses the text of :func:`format_form` to dtype name and shape.
 
     Raises:
         ValueError: another text.

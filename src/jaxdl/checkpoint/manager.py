@@ -290,7 +290,7 @@ class CheckpointManager:
 
 
 def _forms(target: PyTree) -> PyTree:
-    """Shape, dtype and sharding of every leaf; the first device where it has no sharding."""
+    """Returns shape, dtype and sharding of every leaf, the first device by default."""
     default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(

@@ -38,13 +38,13 @@ class Shape:
     shard: tuple[int, int]
 
     def share(self, sequence: SequenceT) -> SequenceT:
-        """The part of a batch's rows that belongs to this shard."""
+        """Selects the rows of a batch that belong to this shard."""
         index, count = self.shard
         size = len(sequence) // count
         return sequence[index * size : (index + 1) * size] if count > 1 else sequence
 
     def with_mask(self, batch: Example, num_real: int) -> Example:
-        """A batch with 1 in its mask for the first ``num_real`` rows and 0 for the others."""
+        """Adds a mask of 1 for the first ``num_real`` rows and 0 for the others."""
         if self.has_mask:
             real = self.share((np.arange(self.size) < num_real).astype(np.float32))
             mask = batch.get("mask")
@@ -55,7 +55,7 @@ class Shape:
 
 
 class BatchReader:
-    """Reads a batch of an indexed source by its number, counted through all epochs.
+    """Reads batches of an indexed source by number, counted over all epochs.
 
     It is pickled for worker processes. Each keeps the plans of the epochs next to each other that
     its batches belong to.
@@ -83,7 +83,7 @@ class BatchReader:
         self._plans: dict[int, list[np.ndarray]] = {}
 
     def __call__(self, number: int) -> Example:
-        """The batch of this number, counted through all epochs."""
+        """Reads the batch of a number counted over all epochs."""
         epoch, index = divmod(number, self.num_batches)
         plan = self._plan(epoch)
         indices = plan[index]
@@ -123,7 +123,7 @@ def check_plan(batches: list[np.ndarray], epoch: int, length: int) -> list[np.nd
 
 
 def fill(indices: np.ndarray, size: int, first: np.ndarray | None) -> np.ndarray:
-    """A short batch, filled up from the epoch's first batch, or with itself.
+    """Fills up a short batch from the first batch of the epoch, or by repetition.
 
     Raises:
         ValueError: an empty batch, or one of more than ``size``.
@@ -150,7 +150,7 @@ def read_stream(
     first: tuple[int, int],
     num_epochs: int,
 ) -> Iterator[Numbered]:
-    """Batches of an iterable source, which is skipped up to the first one.
+    """Reads batches of an iterable source after skipping to the first one.
 
     Args:
         source: of the examples, in its own order.

@@ -223,7 +223,7 @@ def _from_tfds(
 
 
 def _folder(folder: Path, split: str, options: Options) -> Source:
-    """A split in a folder: of IDX files, in a separate folder, in files, or images."""
+    """Finds a split in a folder of IDX files, subfolders, files, or images."""
     if has_idx_files(folder):
         return _idx(folder, split, options)
     if "labels" in options:
@@ -281,7 +281,7 @@ ValueT = TypeVar("ValueT")
 
 
 def _by_split(folder: Path, found: Mapping[str, ValueT], split: str) -> dict[str, ValueT]:
-    """Entries of a folder whose name is one of the words for a split, by split.
+    """Finds the entries of a folder that are named after a split.
 
     Raises:
         ValueError: two names of one split.
@@ -303,7 +303,7 @@ def _by_split(folder: Path, found: Mapping[str, ValueT], split: str) -> dict[str
 
 
 def _by_last_word(groups: Mapping[str, list[Part]]) -> dict[str, list[Part]]:
-    """Files such as ``mnist_train.csv`` by split, if there is one for each."""
+    """Finds files such as ``mnist_train.csv``, if there is one per split."""
     found = {
         split: [parts for base, parts in groups.items() if base_is(base, split)] for split in SPLITS
     }
@@ -330,7 +330,7 @@ def _holds_images(folder: Path) -> bool:
 
 
 def _images(folder: Path, train: Path | None, options: Options) -> Source:
-    """Images of one split, with the classes of the training split."""
+    """Reads the images of a split, with the classes of the training split."""
     defaults: dict[str, object] = {}
     if "labels" not in options:
         defaults["labels"] = "folders" if has_class_folders(folder) else None
@@ -347,7 +347,7 @@ def _idx(folder: Path, split: str, options: Options) -> Source:
 
 
 def _single_file(path: Path, split: str, options: Options) -> Source:
-    """A file given by its path, with the classes of the training file beside it."""
+    """Reads a file, with the classes of the training file next to it."""
     base = parse_part(path).base
     own = next((name for name in SPLITS if base_is(base, name)), None)
     if own is not None and split_name(split) not in ("train", own):
@@ -382,7 +382,7 @@ def _read(
     *,
     has_own_file: bool = False,
 ) -> Source:
-    """The files of one split as a source.
+    """Reads the files of a split as a source.
 
     Args:
         paths: of the files, in order.
@@ -508,7 +508,7 @@ SourceT = TypeVar("SourceT", bound=Source)
 def _call(
     reader: Callable[..., SourceT], arguments: tuple[object, ...], options: Options
 ) -> SourceT:
-    """Calls a reader with options that it has."""
+    """Calls a reader with the options that it accepts."""
     parameters = list(inspect.signature(reader).parameters)[len(arguments) :]
     _check_options(reader.__name__, parameters, options)
     return reader(*arguments, **options)

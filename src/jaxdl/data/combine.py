@@ -66,7 +66,7 @@ class _Indirect:
     gather: Gather
 
     def __call__(self, arrays: Mapping[str, Array], indices: Array) -> dict[str, Array]:
-        """The batch of these indices (B,) of the subset."""
+        """Reads the batch of indices (B,) of the subset."""
         return self.gather(arrays, jnp.asarray(arrays[_INDEX])[indices])
 
 

@@ -282,7 +282,7 @@ class Loader:
         )
 
     def _read(self, epoch: int, start: int, num_epochs: int) -> Iterator[Numbered]:
-        """Batches, each with the epoch and the number of the next one."""
+        """Yields batches with the epoch and number of the next one."""
         if self.is_iterable:
             yield from read_stream(
                 self.source,

@@ -139,7 +139,7 @@ def _reason(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the converter's notes on its own internals."""
+    """Silences the converter's messages about its internals."""
     loggers = [logging.getLogger(name) for name in ("onnx_ir", "jax2onnx")]
     levels = [logger.level for logger in loggers]
     try:

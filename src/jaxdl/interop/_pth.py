@@ -26,12 +26,12 @@ MAGIC_BYTES = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 def is_legacy(head: bytes) -> bool:
-    """Returns True if a file begins as ``torch.save`` wrote before PyTorch 1.6."""
+    """Returns True for the format of ``torch.save`` before PyTorch 1.6."""
     return head.startswith(b"\x80") and MAGIC_BYTES in head[: len(MAGIC_BYTES) + 11]
 
 
 def read_pth(path: Path) -> object:
-    """The content of a file of ``torch.save``.
+    """Reads the content of a file written by ``torch.save``.
 
     Args:
         path: a zip archive, or a file in the older format.
@@ -61,7 +61,7 @@ def _read_archive(archive: zipfile.ZipFile, num_bytes: int) -> object:
     storages: dict[str, bytes] = {}
 
     def load(identity: object) -> Storage:
-        """The storage of a persistent id, ("storage", type, key, device, size)."""
+        """Loads the storage of a persistent id, ("storage", type, key, device, size)."""
         match identity:
             case ("storage", Label(name), str(key), _, int(size)):
                 dtype = storage_dtype(name)
@@ -82,7 +82,7 @@ def _read_archive(archive: zipfile.ZipFile, num_bytes: int) -> object:
 def _check_archive(
     archive: zipfile.ZipFile, records: dict[str, zipfile.ZipInfo], num_bytes: int
 ) -> str:
-    """The folder of the archive's records; an error unless ``torch.save`` could have written it."""
+    """Checks an archive of ``torch.save`` and returns the folder of its records."""
     if len(records) < len(archive.infolist()):
         raise ValueError("the archive holds two records of one name.")
     roots = [name.removesuffix("/data.pkl") for name in records if name.endswith("/data.pkl")]
@@ -117,7 +117,7 @@ def _read_legacy(file: io.BufferedReader, num_bytes: int) -> object:
     num_spare_bytes = num_bytes
 
     def load(identity: object) -> Storage:
-        """The storage of a persistent id, whose bytes are read later."""
+        """Creates the storage of a persistent id, whose bytes are read later."""
         nonlocal num_spare_bytes
         match identity:
             case ("storage", Label(name), str(key), _, int(size), view) if size >= 0:

@@ -125,7 +125,7 @@ MAX_KEY_LENGTH = 16
 
 @dataclasses.dataclass(frozen=True)
 class Label:
-    """A name that the pickle asked for; it does nothing."""
+    """A name referenced by the pickle, without behavior."""
 
     name: str
 
@@ -285,7 +285,7 @@ class _Machine:
         return items
 
     def _call(self, name: str, arguments: tuple[object, ...]) -> object:
-        """The value that PyTorch would build by calling the function of that name."""
+        """Builds the value that the named function of PyTorch would return."""
         module, _, function = name.rpartition(".")
         if module == "torch._utils":
             return self._rebuild(function, arguments)
@@ -319,7 +319,7 @@ class _Machine:
         raise _unknown(name)
 
     def _rebuild(self, function: str, arguments: tuple[object, ...]) -> object:
-        """A tensor as an array."""
+        """Rebuilds a tensor as an array."""
         if function in UNSUPPORTED:
             return Unsupported(UNSUPPORTED[function])
         match function, arguments:
@@ -342,7 +342,7 @@ class _Machine:
         raise _unknown(f"torch._utils.{function}")
 
     def _spend(self, num_bytes: int) -> None:
-        """Counts copies, of which a short pickle could ask for many."""
+        """Limits the number of copies, which a short pickle could make large."""
         self.num_spare_bytes -= num_bytes
         if self.num_spare_bytes < 0:
             raise ValueError("its pickle copies its contents too often.")
@@ -355,7 +355,7 @@ def _expect(value: object, kind: type[Kind]) -> Kind:
 
 
 def _key(value: object) -> object:
-    """A key of a dictionary, or an element of a set, that is hashed and compared quickly."""
+    """Checks that a dictionary key or set element is cheap to hash and compare."""
     parts = value if isinstance(value, tuple) and len(value) <= MAX_KEY_LENGTH else (value,)
     for part in parts:
         if not isinstance(part, PLAIN_KEYS):
@@ -390,7 +390,7 @@ def _view(
     metadata: Sequence[object],
     num_bytes: int,
 ) -> np.ndarray | Unsupported:
-    """A view of a storage, as ``torch.as_strided``: in units of elements."""
+    """Creates a view of a storage as ``torch.as_strided`` does, in units of elements."""
     sizes = [n for n in size if type(n) is int and n >= 0]
     steps = [n for n in stride if type(n) is int and n >= 0]
     whole = len(sizes) == len(size) == len(steps) == len(stride)

@@ -235,7 +235,7 @@ def _head(path: Path) -> bytes:
 
 
 def _is_safetensors(head: bytes) -> bool:
-    """Returns True for the length of a JSON header and a header; text would be a huge length."""
+    """Returns True if a file begins with the length of a JSON header and the header."""
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**40
 
 
@@ -319,7 +319,7 @@ def _read_shards(index: Path) -> dict[str, np.ndarray]:
 
 
 def _find_state_dict(content: object, key: str | None, path: Path) -> dict[str, np.ndarray]:
-    """The dictionary of arrays in a checkpoint."""
+    """Finds the dictionary of arrays in a checkpoint."""
     found = _state_dicts(content)
     listed = ", ".join(f"{name!r} ({len(arrays)} arrays)" for name, arrays in found.items())
     if not found:
@@ -345,7 +345,7 @@ def _find_state_dict(content: object, key: str | None, path: Path) -> dict[str, 
 
 
 def _state_dicts(content: object) -> dict[str, dict[str, np.ndarray | Unsupported]]:
-    """Dictionaries of arrays by name, by their path, each once."""
+    """Finds all dictionaries of arrays by name, with their paths."""
     found: dict[str, dict[str, np.ndarray | Unsupported]] = {}
     seen: set[int] = set()
     waiting = [("", content)]
@@ -365,7 +365,7 @@ def _state_dicts(content: object) -> dict[str, dict[str, np.ndarray | Unsupporte
 
 
 def _arrays_of(content: dict[object, object]) -> dict[str, np.ndarray | Unsupported]:
-    """The arrays of a state_dict; none if it has containers, as a whole checkpoint does."""
+    """Returns the arrays of a state_dict; none if it contains containers, like a checkpoint."""
     arrays = {}
     for name, value in content.items():
         if not isinstance(name, str):

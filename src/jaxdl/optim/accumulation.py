@@ -81,7 +81,7 @@ def accumulate(
 
 
 def _next_batch(state: AccumulationState) -> tuple[Array, Array]:
-    """The index of the batch after the current one, and whether the current one ends its epoch."""
+    """Returns the index of the next batch, and True if the current one ends its epoch."""
     ends_epoch = state.batch + 1 == state.num_batches
     return jnp.where(ends_epoch, 0, state.batch + 1), ends_epoch
 

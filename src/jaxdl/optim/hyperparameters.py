@@ -61,7 +61,7 @@ def _rates(state: PyTree, prefix: tuple[object, ...], scale: np.float32) -> dict
 
 
 def _shortest(number: np.ndarray | np.number | Array) -> float:
-    """The shortest decimal of a number in its dtype: 0.001, not 0.0010000000474974513."""
+    """Converts a number to its shortest decimal: 0.001, not 0.0010000000474974513."""
     return float(str(np.asarray(number)))
 
 
@@ -134,7 +134,7 @@ def _short(name: str) -> str:
 
 
 def _map_constants(function: Callable[[str, Array], Array], state: PyTree, prefix: str) -> PyTree:
-    """The state with ``function(name, value)`` in place of every constant."""
+    """Replaces every constant of the state by ``function(name, value)``."""
 
     def holds_constants(node: object) -> bool:
         return isinstance(node, PlateauState | Injected)

@@ -382,7 +382,7 @@ def _coupled(
     mask: Mask,
     *transformations: optax.GradientTransformation,
 ) -> optax.GradientTransformationExtraArgs:
-    """Decay is added to the gradient; then come the transformations and the learning rate."""
+    """Adds decay to the gradient before the transformations and the learning rate."""
     check_not_negative(weight_decay=weight_decay)
     none = _is_zero(weight_decay)
     decay = optax.identity() if none else optax.add_decayed_weights(weight_decay, mask)
@@ -394,7 +394,7 @@ def _coupled(
 
 
 def _is_zero(value: float | Array) -> bool:
-    """Returns True for a number 0, whose part can be left out; False for a traced one."""
+    """Returns True for a concrete 0, whose transformation can be omitted."""
     return not isinstance(value, jax.core.Tracer) and not value
 
 

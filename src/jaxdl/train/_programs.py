@@ -12,7 +12,7 @@ _programs: weakref.WeakKeyDictionary[Function, dict[Function, Any]] = weakref.We
 
 
 def program(make: Callable[[Function], Function], function: Function, **options: Any) -> Any:
-    """Returns ``jax.jit(make(function), **options)``, the same one as long as the function lives.
+    """Returns ``jax.jit(make(function), **options)``, cached while the function is alive.
 
     ``jax.jit(..., static_argnums=0)`` of a global function would keep every step that it is called
     with, and its executable, until the process ends. This keeps neither alive.

@@ -28,7 +28,7 @@ NOTEBOOK_SECONDS = 0.25
 
 
 class Progress:
-    """Sums the metrics of an epoch and shows how far the run is.
+    """Accumulates the metrics of an epoch and shows the progress of a run.
 
     A terminal gets a bar and a line per epoch; a notebook one display that is updated; a log file
     a line per epoch, and one a minute if epochs take longer.
@@ -74,14 +74,14 @@ class Progress:
         self._display.advance(stacked)
 
     def unfinished(self) -> Unfinished:
-        """JSON values from which the epoch can be continued; None between two epochs."""
+        """Returns JSON values to resume the epoch from; None between two epochs."""
         if self._sums is None:
             return None
         sums = [leaf.tolist() for leaf in jax.tree.leaves(self._sums)]
         return {"sums": sums, "seconds": self._seconds}
 
     def finish(self, num_steps: int) -> Row:
-        """Returns the training metrics of the epoch, which had this many steps."""
+        """Returns the training metrics of the epoch."""
         row: Row = metrics.result(self._sums or {}, "train/")
         row["epoch_seconds"] = round(self._seconds, 3)
         num_examples = num_steps * self._examples_per_step
@@ -99,7 +99,7 @@ class Progress:
 
 
 def format_row(row: Row, position: str) -> str:
-    """One line: position, metrics, seconds and examples per second."""
+    """Formats position, metrics, seconds and examples per second as a line."""
     hidden = ("epoch", "step", "epoch_seconds", "eval_seconds", "examples_per_second")
     values = "  ".join(
         f"{name} {value:.4g}" if name.startswith("learning_rate") else f"{name} {value:.4f}"
@@ -124,10 +124,10 @@ def write_line(text: str) -> None:
 
 
 class Display:
-    """The display of a run that shows nothing; base of those that do."""
+    """A display that shows nothing; base class of the others."""
 
     def advance(self, stacked: Metrics) -> None:
-        """Moves on by some steps and shows their mean metrics."""
+        """Advances by some steps and shows their mean metrics."""
 
     def line(self, text: str) -> None:
         """Shows a line of text."""
@@ -161,7 +161,7 @@ def _num_steps(stacked: Metrics) -> int:
 
 
 class TerminalDisplay(Display):
-    """A bar over all examples, with lines above it."""
+    """A progress bar, with lines above it."""
 
     def __init__(self, total: int, done: int, examples_per_step: float):
         from tqdm import tqdm
@@ -187,7 +187,7 @@ class TerminalDisplay(Display):
 
 
 class _Clock:
-    """Position of a run and the time that is left, without a bar."""
+    """Position of a run and remaining time as text."""
 
     def __init__(self, total: int, done: int):
         self._total, self._done, self._first = total, done, done
@@ -215,7 +215,7 @@ def _duration(seconds: float) -> str:
 
 
 class FileDisplay(Display):
-    """Lines, and one with the position after every minute of silence."""
+    """Lines, including the position after every minute without output."""
 
     def __init__(self, total: int, done: int):
         self._clock = _Clock(total, done)
@@ -291,7 +291,7 @@ class Monitor(NamedTuple):
     restore_best: bool = False
 
     def is_best(self, row: Row, history: list[Row]) -> bool:
-        """Returns True if a row beats all earlier ones; NaN and infinity beat nothing.
+        """Returns True if a row is better than all earlier ones; NaN and infinity never are.
 
         Raises:
             ValueError: the row lacks the metric.
@@ -301,13 +301,13 @@ class Monitor(NamedTuple):
         return self.best_index([*history, row]) == len(history)
 
     def is_stale(self, history: list[Row]) -> bool:
-        """Returns True if the last ``patience`` rows brought no improvement."""
+        """Returns True if there was no improvement in the last ``patience`` rows."""
         if self.patience is None or not history:
             return False
         return len(history) - 1 - self.best_index(history) >= self.patience
 
     def best_index(self, history: list[Row]) -> int:
-        """Index of the first row with the best value; -1 if none has a finite one."""
+        """Returns the index of the first row with the best value, -1 without finite values."""
         sign = -1.0 if self.mode == "max" else 1.0
         best, best_value = -1, math.inf
         for index, row in enumerate(history):

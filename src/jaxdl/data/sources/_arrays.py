@@ -14,7 +14,7 @@ MAX_BYTES = 4 * 2**30
 
 
 def to_labels(values: np.ndarray, place: str) -> np.ndarray:
-    """Integers as int32.
+    """Converts integers to int32.
 
     Args:
         values: integers or booleans.
@@ -34,7 +34,7 @@ def to_labels(values: np.ndarray, place: str) -> np.ndarray:
 
 
 def tidy(name: str, array: np.ndarray, place: str) -> np.ndarray:
-    """A stored array as the rest of the library expects it.
+    """Converts a stored array to the library's conventions.
 
     An integer ``"label"`` becomes int32. Of an ``"image"``, gray (N, H, W) gets a channel axis,
     uint16 keeps its 8 most significant bits, as image files do, bool becomes 0 and 255; floating
@@ -67,7 +67,7 @@ def tidy_example(name: str, value: np.ndarray, place: str) -> np.ndarray:
 
 
 def to_uint8(image: np.ndarray, place: str) -> np.ndarray:
-    """An image array of integers as uint8; see :func:`tidy`."""
+    """Converts an integer image array to uint8; see :func:`tidy`."""
     if image.dtype == np.uint16:
         return (image >> 8).astype(np.uint8)
     if image.dtype == np.bool_:
@@ -81,7 +81,7 @@ def to_uint8(image: np.ndarray, place: str) -> np.ndarray:
 
 
 def read_npy(path: str | os.PathLike[str], *, mmap: bool = True) -> np.ndarray:
-    """An array of an npy file, mapped into memory.
+    """Reads an npy file, memory-mapped.
 
     Raises:
         FileNotFoundError: no such file.
@@ -106,7 +106,7 @@ def read_npy(path: str | os.PathLike[str], *, mmap: bool = True) -> np.ndarray:
 
 
 def read_npz(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
-    """All arrays of an npz archive; their sizes are checked before anything is decompressed.
+    """Reads all arrays of an npz archive, checking sizes before decompression.
 
     Raises:
         FileNotFoundError: no such file.

@@ -82,7 +82,7 @@ class Column(NamedTuple):
 
 
 def read_table(paths: Sequence[Path], form: Format) -> Table:
-    """Reads files of the same columns, one after the other.
+    """Reads files with the same columns and concatenates them.
 
     A column is text if its first value is not a number. Blank lines are skipped.
 

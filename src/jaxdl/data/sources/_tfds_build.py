@@ -31,7 +31,7 @@ def tfds_dir(data_dir: str | os.PathLike[str] | None) -> Path:
 
 
 def prepared_version(name: str, data_dir: Path) -> str | None:
-    """The newest version of a set that is prepared in TFDS's folder, or None."""
+    """Returns the newest prepared version of a set in TFDS's folder, or None."""
     found = [path.parent.name for path in (data_dir / name).glob("*.*.*/dataset_info.json")]
     numbered = [version for version in found if version.replace(".", "").isdigit()]
     return max(numbered, key=lambda v: [int(part) for part in v.split(".")], default=None)
@@ -40,7 +40,7 @@ def prepared_version(name: str, data_dir: Path) -> str | None:
 def prepare(
     name: str, data_dir: Path, manual_dir: str | os.PathLike[str] | None, download: bool
 ) -> None:
-    """Builds a set in a folder beside its final place and moves it there when it is complete."""
+    """Builds a set in a temporary folder and moves it to its place when complete."""
     import tensorflow_datasets as tfds
 
     manual = Path(manual_dir or data_dir / "downloads" / "manual").expanduser()
@@ -97,7 +97,7 @@ def _build(name: str, builder_cls: type, data_dir: Path, manual: Path) -> None:
 
 
 def _without_tensorflow(base: type) -> type:
-    """TFDS's builder of a set, with the steps that need TensorFlow in Python."""
+    """Creates TFDS's builder of a set with its TensorFlow steps replaced by Python."""
     for module in ("PIL", "array_record", "importlib_resources"):
         require(module, "preparing a TFDS data set")
     import tensorflow_datasets as tfds
@@ -166,7 +166,7 @@ def _remedy(name: str, urls: list[str]) -> str:
 
 
 def _unreachable(url: str) -> str | None:
-    """The reason why a URL cannot be fetched, or None; without TFDS's minutes of retries.
+    """Returns the reason why a URL is unreachable, or None, without TFDS's retries.
 
     The request runs in a thread because the host's address lookup has no time limit.
     """
@@ -189,7 +189,7 @@ def _unreachable(url: str) -> str | None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silences TFDS's bars, which overwrite ours, its prints, and its hint to install OpenCV."""
+    """Silences TFDS's progress bars, prints, and hint to install OpenCV."""
     from absl import logging
     from tensorflow_datasets.core.utils import tqdm_utils
 

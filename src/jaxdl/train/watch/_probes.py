@@ -179,7 +179,7 @@ def make_embedding(
 
 
 def _first_real(batch: Batch, number: int) -> Batch:
-    """The first examples of a batch, the real ones repeated in place of padding."""
+    """Selects the first examples of a batch, replacing padding by real ones."""
     number = min(number, next(iter(batch.values())).shape[0])
     if "mask" not in batch:
         return {name: leaf[:number] for name, leaf in batch.items()}
@@ -189,7 +189,7 @@ def _first_real(batch: Batch, number: int) -> Batch:
 
 
 def _describe(outputs: Mapping[str, Array]) -> Statistics:
-    """Histogram, mean, standard deviation and fraction of zeros of every array."""
+    """Computes histogram, mean, standard deviation and fraction of zeros of every array."""
     arrays = {name: leaf.astype(jnp.float32) for name, leaf in outputs.items()}
     if not arrays:
         return {}
