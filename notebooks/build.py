@@ -52,6 +52,8 @@ def read_source(path: Path) -> nbformat.NotebookNode:
 def execute(notebook: nbformat.NotebookNode, *, small: bool, timeout: int) -> None:
     """Runs all cells in an empty folder; the outputs go into ``notebook``."""
     environment = dict(os.environ, JAX_PLATFORMS=os.environ.get("JAX_PLATFORMS", "cpu"))
+    found = [str(Path(jaxdl.__file__).parents[1]), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, found))  # of this process too
     environment["JAX_PPRINT_USE_COLOR"] = "0"  # no escape codes in a jaxpr
     environment.pop("JAXDL_SMALL", None)
     if small:
