@@ -225,9 +225,9 @@ plots.image_grid(np.clip(path, 0, 1), num_columns=12)
 # %% [markdown]
 # No slides: the strokes move, and the images on the way look as if they were digits too.
 #
-# Seeds are vectors, so they can be added and multiplied. The sum and the difference of two seeds are
-# again possible seeds (a little longer); the product is not normal any more, and nothing promises
-# that its image is good.
+# Seeds are vectors, so they can be added and multiplied. The sum and the difference of two seeds
+# are again possible seeds (a little longer); the product is not normal any more, and nothing
+# promises that its image is good.
 
 # %%
 seeds = jnp.stack([first, second, first + second, first - second, first * second])
