@@ -18,8 +18,7 @@ from helpers.streaming_script import Images, NameSharedMemory, make_loader, make
 
 from jaxdl import data, metrics, train
 from jaxdl.data.prefetch import put_on_devices
-from jaxdl.data.source import stack_examples
-from jaxdl.train import _batches, loop
+from jaxdl.train import _setup, _streaming, loop
 
 SCRIPT = Path(__file__).parents[1] / "helpers" / "streaming_script.py"
 
@@ -43,7 +42,7 @@ def test_workers_do_not_change_the_weights(parts, whole, num_workers):
 @pytest.mark.slow
 def test_batches_that_are_transferred_ahead_give_the_same_weights(parts, whole, monkeypatch):
     """As on an accelerator."""
-    monkeypatch.setattr(_batches, "_transferred", put_on_devices)
+    monkeypatch.setattr(_streaming, "_transferred", put_on_devices)
     assert_same_run(run(parts, make_loader(num_workers=1)), whole)
 
 
@@ -100,27 +99,6 @@ def test_both_take_the_examples_of_the_loader(options):
         np.testing.assert_array_equal(state.seen, expected)
         counted.append(without_times(history))
     assert counted[0] == counted[1]
-
-
-def test_a_small_source_is_resident_by_itself_and_a_mapped_one_is_not(monkeypatch):
-    array = data.ArraySource({"x": np.zeros((10, 4), np.float32)})
-    said = []
-    assert _batches.resident_arrays(data.Loader(array), said.append) is not None
-    assert len(said) == 1
-    part = data.subset(array, [0, 1])
-    assert len(_batches.resident_arrays(data.Loader(part), said.append)["x"]) == 2
-    others = [
-        data.Loader(data.map_source(array, dict)),  # its function may draw at random
-        data.Loader(Images()),  # whatever a user's own source does
-        data.Loader(array, resident=False),
-        data.Loader(array, collate_fn=stack_examples),
-        data.Loader(data.from_iterable([{"x": 1}])),
-    ]
-    assert [_batches.resident_arrays(loader, said.append) for loader in others] == [None] * 5
-    with pytest.raises(ValueError, match="resident=True and collate_fn are mutually exclusive"):
-        _batches.resident_arrays(others[3].replace(resident=True), print)
-    monkeypatch.setattr(_batches, "device_memory", lambda: (1000, None))
-    assert _batches.resident_arrays(data.Loader(array), print) is None
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 25])
@@ -198,50 +176,6 @@ def test_killed_with_worker_processes_it_resumes_to_the_same_weights(parts, whol
     assert_same_run(run(parts, make_loader(num_workers=1), workdir=tmp_path, resume=True), whole)
 
 
-@pytest.mark.slow
-def test_nan_is_located_in_a_streamed_batch(parts, tmp_path):
-    step, eval_fn, state = parts
-
-    def broken(state, batch):
-        state, values = step(state, batch)
-        bad = jnp.where(state.step == 8, jnp.nan, 1.0)
-        return state.replace(params=jax.tree.map(lambda leaf: leaf * bad, state.params)), values
-
-    third = make_loader().indices(1)[2][:3]
-    message = f"at step 7, batch 2 of the epoch .examples {third[0]}, {third[1]}, {third[2]}, "
-    with pytest.raises(FloatingPointError, match=message):
-        run((broken, eval_fn, state), make_loader(num_workers=1), workdir=tmp_path)
-
-
-def test_an_iterable_trains_for_epochs_of_a_given_size(parts):
-    source = Images()
-    examples = [source[index] for index in range(70)]
-    stream = data.Loader(data.from_iterable(lambda: examples), batch_size=16, epoch_size=70)
-    ours = run(parts, stream, num_epochs=2)
-    assert_same_run(ours, run(parts, make_loader(shuffle=False), num_epochs=2))
-    with pytest.raises(ValueError, match="pass epoch_size="):
-        run(parts, stream.replace(epoch_size=None))
-
-
-def test_an_error_while_reading_reaches_the_caller(parts):
-    class Broken(Images):
-        def __getitem__(self, index):
-            if index == 33:
-                raise OSError("the file of example 33 is damaged")
-            return super().__getitem__(index)
-
-    for num_workers in (0, 2):
-        with pytest.raises(OSError, match="file of example 33"):
-            run(parts, make_loader(Broken(), num_workers=num_workers))
-
-
-def test_a_label_below_zero_is_named(parts):
-    source = Images()
-    source.label[40] = -1
-    with pytest.raises(ValueError, match=r"labels must lie in 0 to .*, got -1"):
-        run(parts, make_loader(source))
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -293,7 +227,7 @@ def test_windows_are_cut_on_the_device(kind, stride):
         source, _ = data.random_split(source, [0.7, 0.3], 0)
     loader = data.Loader(source, batch_size=5, shuffle=True, key=3)
     said = []
-    arrays, gather = _batches.compact_arrays(loader, said.append)
+    arrays, gather = _setup.compact_arrays(loader, said.append)
     assert arrays["token"].dtype == np.uint8  # 65 characters take a byte each
     assert sum(array.nbytes for array in arrays.values()) <= 103 + 4 * len(source)
     assert "are cut on the device from" in said[0]
@@ -308,14 +242,3 @@ def test_windows_are_cut_on_the_device(kind, stride):
         for each in (loader, loader.replace(resident=False))
     ]
     np.testing.assert_allclose(sums[0], sums[1], rtol=1e-6)
-
-
-def test_many_windows_stay_as_small_as_their_tokens():
-    tokens = np.zeros(1_115_394, np.int32)
-    tokens[-1] = 64
-    loader = data.Loader(data.sources.Windows(tokens, 256, stride=1), batch_size=64)
-    arrays, _ = _batches.compact_arrays(loader, lambda text: None)
-    assert sum(array.nbytes for array in arrays.values()) == 1_115_394
-    assert _batches.compact_arrays(loader.replace(resident=False), print) is None
-    plain = data.Loader(data.ArraySource({"x": np.arange(5)}))
-    assert _batches.compact_arrays(plain, print) is None

@@ -1,8 +1,12 @@
-"""The length and the evaluation sets of a run, checked before it starts."""
+"""The length, batches and evaluation sets of a run, checked before it starts."""
 
 import numpy as np
 import pytest
+from helpers.streaming_script import Images
 
+from jaxdl import data
+from jaxdl.data.source import stack_examples
+from jaxdl.train import _setup
 from jaxdl.train._setup import Length, make_length, prepare_evaluation
 
 ARRAYS = {"x": np.zeros((70, 2), np.float32)}
@@ -56,3 +60,35 @@ def test_of_several_sets_test_is_kept_for_the_end():
     assert (list(both.sets), list(both.final)) == (["val"], ["test"])
     assert both.first[1] == 32
     assert prepare_evaluation(None, None, None, print).first is None
+
+
+def test_a_small_source_is_resident_by_itself_and_a_mapped_one_is_not(monkeypatch):
+    array = data.ArraySource({"x": np.zeros((10, 4), np.float32)})
+    said = []
+    assert _setup.resident_arrays(data.Loader(array), said.append) is not None
+    assert len(said) == 1
+    part = data.subset(array, [0, 1])
+    assert len(_setup.resident_arrays(data.Loader(part), said.append)["x"]) == 2
+    others = [
+        data.Loader(data.map_source(array, dict)),  # its function may draw at random
+        data.Loader(Images()),  # whatever a user's own source does
+        data.Loader(array, resident=False),
+        data.Loader(array, collate_fn=stack_examples),
+        data.Loader(data.from_iterable([{"x": 1}])),
+    ]
+    assert [_setup.resident_arrays(loader, said.append) for loader in others] == [None] * 5
+    with pytest.raises(ValueError, match="resident=True and collate_fn are mutually exclusive"):
+        _setup.resident_arrays(others[3].replace(resident=True), print)
+    monkeypatch.setattr(_setup, "device_memory", lambda: (1000, None))
+    assert _setup.resident_arrays(data.Loader(array), print) is None
+
+
+def test_many_windows_stay_as_small_as_their_tokens():
+    tokens = np.zeros(1_115_394, np.int32)
+    tokens[-1] = 64
+    loader = data.Loader(data.sources.Windows(tokens, 256, stride=1), batch_size=64)
+    arrays, _ = _setup.compact_arrays(loader, lambda text: None)
+    assert sum(array.nbytes for array in arrays.values()) == 1_115_394
+    assert _setup.compact_arrays(loader.replace(resident=False), print) is None
+    plain = data.Loader(data.ArraySource({"x": np.arange(5)}))
+    assert _setup.compact_arrays(plain, print) is None

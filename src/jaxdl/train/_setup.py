@@ -1,26 +1,48 @@
-"""The length, the evaluation sets and the monitor of a run, checked before it starts."""
+"""The length, batches, evaluation sets and monitor of a run, checked before it starts."""
 
 import functools
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import _checks, optim
-from jaxdl.data.loader import Loader
+from jaxdl._machine import device_memory
+from jaxdl.data.collate import epoch_order, num_batches
+from jaxdl.data.combine import compact_form, is_stored, size_in_bytes, source_to_arrays
+from jaxdl.data.loader import Loader, given_names
+from jaxdl.data.samplers import seed_of
+from jaxdl.data.source import Gather
 from jaxdl.train._batches import (
     Arrays,
+    Batches,
+    ResidentBatches,
     Say,
     agreed,
     check_mapping,
-    check_unsharded,
-    count_batches,
-    resident_arrays,
+    length_of,
 )
 from jaxdl.train._progress import Monitor, check_monitor
+from jaxdl.train._streaming import StreamedBatches
 from jaxdl.train.evaluation import EVAL_BATCH_SIZE, evaluate_checked, scan_evaluation
-from jaxdl.types import Array, EvalFn, EvalStep, Mean, Metrics, PyTree, Row, as_eval_step
+from jaxdl.types import (
+    IGNORE_LABEL,
+    Array,
+    EvalFn,
+    EvalStep,
+    Mean,
+    Metrics,
+    PyTree,
+    Row,
+    Step,
+    as_eval_step,
+    as_key,
+)
+
+RESIDENT_SHARE = 0.1
+"""A loader's source stays on the device if it takes at most this share of the device's memory."""
 
 Data = Arrays | Loader
 EvalData = Data | Mapping[str, Data]
@@ -90,6 +112,159 @@ def make_length(
     in_epochs = num_steps is None and eval_every is None
     total = (num_epochs or 0) * number if num_steps is None else num_steps
     return Length(total, number, eval_every or number, in_epochs)
+
+
+def count_batches(data: Arrays | Loader, batch_size: int | None, key: Array | int | None) -> int:
+    """Returns the number of batches per epoch, after checks that do not read values."""
+    if isinstance(data, Loader):
+        check_unsharded(data)
+        agreed("batch_size", batch_size, data)
+        if not (data.num_examples and len(data)):
+            raise ValueError("the loader has no batches: are there fewer examples than batch_size?")
+        return len(data)
+    check_mapping("data", data)
+    if batch_size is None or key is None:
+        raise ValueError("training on arrays needs batch_size and key, the root of their order.")
+    return num_batches(length_of(data), batch_size)
+
+
+def check_unsharded(loader: Loader) -> None:
+    """Raises ValueError if a loader is sharded."""
+    if loader.share[1] != 1:
+        raise ValueError(
+            "train.run does not take a loader with shard=: every process would train on its shard "
+            "alone. Omit shard."
+        )
+
+
+def make_batches(
+    step: Step,
+    state: PyTree,
+    data: Arrays | Loader,
+    batch_size: int | None,
+    key: Array | int | None,
+    *,
+    num_epochs: int,
+    say: Say,
+) -> Batches:
+    """Creates the batches of a run; the data must have passed :func:`count_batches`.
+
+    Args:
+        step: the training step.
+        state: initial state.
+        data: arrays, shuffled by ``epoch_order``; or a loader, whose source is kept on the
+            device if :func:`resident_arrays` allows it.
+        batch_size: batch size for arrays.
+        key: root key of the order of arrays, or an integer seed.
+        num_epochs: number of epochs of the whole run, including a partial last one.
+        say: logs whether the data are resident or streamed.
+    """
+    if not isinstance(data, Loader):
+        return _shuffled(step, state, data, cast(int, batch_size), as_key(cast(Array, key)))
+    if key is not None and seed_of(key) != data.key:
+        raise ValueError("the order is the loader's: omit key, or pass the loader's own.")
+    fingerprint: dict[str, object] = {
+        "batch size": data.size,
+        "number of examples": data.num_examples,
+        "order": data.fingerprint,
+    }
+    gather: Gather | None
+    arrays, gather = compact_arrays(data, say) or (
+        resident_arrays(data, say, step.ignore_label),
+        None,
+    )
+    if arrays is None:
+        return StreamedBatches(step, state, data, num_epochs, fingerprint)
+
+    def order(epoch: int) -> Array:
+        return jnp.asarray(data.order(epoch), jnp.int32)
+
+    return ResidentBatches(
+        step.update, state, arrays, order, data.num_examples, fingerprint, gather
+    )
+
+
+def _shuffled(step: Step, state: PyTree, data: Arrays, batch_size: int, key: Array) -> Batches:
+    number = _checks.check_data(data, ignore_label=step.ignore_label)
+    fingerprint: dict[str, object] = {
+        "batch size": batch_size,
+        "number of examples": number,
+        "order key": np.asarray(jax.random.key_data(key)).tolist(),
+    }
+
+    def order(epoch: int) -> Array:
+        indices: Array = _compiled_order(key, epoch, number, batch_size)
+        return indices
+
+    return ResidentBatches(step.update, state, data, order, number, fingerprint)
+
+
+_compiled_order = jax.jit(epoch_order, static_argnums=(2, 3))
+
+
+def compact_arrays(loader: Loader, say: Say) -> tuple[dict[str, np.ndarray], Gather] | None:
+    """Returns a source's arrays and the function that slices batches from them on the device.
+
+    None if the source has no such form (:func:`jaxdl.data.combine.compact_form`) or should not
+    be resident; see :func:`resident_arrays`.
+    """
+    if not _takes_rows(loader):
+        return None
+    form = compact_form(loader.source)
+    if form is None:
+        return None
+    size, (memory, _) = sum(array.nbytes for array in form[0].values()), device_memory()
+    if loader.resident is None and size > RESIDENT_SHARE * memory:
+        return None
+    say(
+        f"{len(loader.source):,} examples are cut on the device from {size / 1e6:,.1f} MB; "
+        "Loader(resident=False) reads them every epoch"
+    )
+    return form
+
+
+def resident_arrays(
+    loader: Loader, say: Say, ignore_label: int | None = IGNORE_LABEL
+) -> dict[str, np.ndarray] | None:
+    """Loads the whole source of a loader if it should be resident on the device; else None.
+
+    If ``loader.resident`` is None, sources of stored data (arrays and files, but not sources
+    mapped through a function, which may be random) are resident if they take at most
+    :data:`RESIDENT_SHARE` of the device's memory.
+
+    Args:
+        loader: with ``resident`` True, False or None.
+        say: logs the decision.
+        ignore_label: class label that may be out of range.
+
+    Raises:
+        ValueError: ``resident`` is True, but batches are not rows of the source.
+    """
+    if not _takes_rows(loader) or (loader.resident is None and not is_stored(loader.source)):
+        return None
+    size, (memory, _) = size_in_bytes(loader.source), device_memory()
+    if loader.resident is None and size > RESIDENT_SHARE * memory:
+        return None
+    say(
+        f"{len(loader.source):,} examples ({size / 1e6:,.1f} MB) are read once and stay on the "
+        "device; Loader(resident=False) reads them every epoch"
+    )
+    arrays = source_to_arrays(loader.source, max_bytes=memory)
+    _checks.check_data(arrays, ignore_label=ignore_label)
+    return arrays
+
+
+def _takes_rows(loader: Loader) -> bool:
+    """Returns True if every batch consists of rows of an indexable source."""
+    given = {
+        "collate_fn": loader.collate_fn is not None,
+        "batch_sampler": loader.batch_sampler is not None,
+        "shard": loader.share[1] != 1,
+    }
+    names = given_names(given)
+    if loader.resident and names:
+        raise ValueError(f"resident=True and {names} are mutually exclusive.")
+    return not (loader.resident is False or loader.is_iterable or names)
 
 
 class Evaluation(NamedTuple):

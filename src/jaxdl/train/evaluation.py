@@ -13,8 +13,9 @@ from jax.typing import ArrayLike
 from jaxdl import _checks, metrics, optim
 from jaxdl.data.collate import sequential_order, take
 from jaxdl.data.loader import Loader
-from jaxdl.train._batches import Arrays, agreed, padded, ragged_batch, sum_over_loader
+from jaxdl.train._batches import Arrays, agreed, ragged_batch
 from jaxdl.train._programs import program
+from jaxdl.train._streaming import padded, sum_over_loader
 from jaxdl.train.debug import check_classes
 from jaxdl.train.step import check_metrics, of_batch
 from jaxdl.types import (

@@ -26,7 +26,6 @@ from jaxdl.train._batches import (
     Batches,
     check_mapping,
     length_of,
-    make_batches,
     ragged_batch,
 )
 from jaxdl.train._progress import (
@@ -42,6 +41,7 @@ from jaxdl.train._setup import (
     Evaluation,
     Length,
     check_pair,
+    make_batches,
     make_length,
     make_monitor,
     prepare_evaluation,
