@@ -81,7 +81,7 @@ def to_uint8(image: np.ndarray, place: str) -> np.ndarray:
 
 
 def read_npy(path: str | os.PathLike[str], *, mmap: bool = True) -> np.ndarray:
-    """Reads an npy file, memory-mapped.
+    """Reads an npy file, memory-mapped by default.
 
     Raises:
         FileNotFoundError: no such file.
