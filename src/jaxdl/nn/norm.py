@@ -151,7 +151,7 @@ class SpectralNorm(nn.Module):
 
     >>> from jaxdl.nn import Dense
     >>> layer = SpectralNorm(Dense(3, use_bias=False, kernel_init=nn.initializers.ones))
-    >>> outputs, _ = jax.jit(layer.init_with_output)(jax.random.key(0), jnp.eye(3))
+    >>> outputs, _ = layer.init_with_output(jax.random.key(0), jnp.eye(3))
     >>> print(outputs[0].round(4))  # ones (3, 3) have the singular value 3
     [0.3333 0.3333 0.3333]
     """

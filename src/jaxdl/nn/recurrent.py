@@ -301,7 +301,7 @@ class LSTM(_Recurrent):
     transposed. Forward mode (``jax.jvp``) is not supported.
 
     >>> lstm, x = LSTM(64), jnp.zeros((2, 5, 28))
-    >>> variables = jax.jit(lstm.init)(jax.random.key(0), x)
+    >>> variables = lstm.init(jax.random.key(0), x)
     >>> outputs, (h, c) = lstm.apply(variables, x, lengths=jnp.array([5, 3]))
     >>> outputs.shape, h.shape, sum(p.size for p in jax.tree.leaves(variables))
     ((2, 5, 64), (1, 2, 64), 24064)
@@ -396,8 +396,7 @@ class RNN(_OneState):
     Source: ``torch.nn.RNN(batch_first=True)`` without ``nonlinearity="relu"``, with the notes of
     :class:`LSTM`.
 
-    >>> init = jax.jit(RNN(3).init_with_output)
-    >>> (outputs, h), _ = init(jax.random.key(0), jnp.zeros((2, 5, 4)))
+    >>> (outputs, h), _ = RNN(3).init_with_output(jax.random.key(0), jnp.zeros((2, 5, 4)))
     >>> bool((outputs[:, -1] == h[0]).all())
     True
     """

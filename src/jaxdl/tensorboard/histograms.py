@@ -52,7 +52,8 @@ def bucket_counts(values: Array, num_buckets: int = 30) -> Buckets:
     Source: the buckets of ``tf.summary.histogram``. ``SummaryWriter.add_histogram`` has buckets of
     exponential width, for which the whole array is needed: :func:`write_histogram`.
 
-    >>> bucket_counts(jnp.array([0.0, 1.0, 1.5, 4.0]), num_buckets=4).counts.tolist()
+    >>> count = jax.jit(lambda values: bucket_counts(values, num_buckets=4))
+    >>> count(jnp.array([0.0, 1.0, 1.5, 4.0])).counts.tolist()
     [1.0, 2.0, 0.0, 1.0]
     """
     check_positive(num_buckets=num_buckets)

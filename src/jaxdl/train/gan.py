@@ -51,10 +51,8 @@ class Players:
     ...     optim.sgd(0.1), optim.adam(1e-3), adversarial.non_saturating(),
     ... )
     >>> state = init_gan_state(players, jax.random.key(0))
-    >>> step = jax.jit(make_gan_step(players))
-    >>> state, metrics = step(state, {"image": jnp.zeros((4, 2, 2, 1))})
-    >>> int(state.step), "generator_loss" in metrics
-    (1, True)
+    >>> sample(players, state, jax.random.key(1), 10).shape
+    (10, 2, 2, 1)
     """
 
     generator: nn.Module

@@ -163,7 +163,7 @@ def run(
 
     >>> from jaxdl import losses, metrics, models, optim, train
     >>> examples = {"image": np.eye(4, dtype=np.float32), "label": np.arange(4) % 2}
-    >>> model, tx = models.MLP((8, 2)), optim.adam(0.1)
+    >>> model, tx = models.MLP((2,)), optim.sgd(0.1)
     >>> state = train.init_state(model, tx, jax.random.key(0), examples["image"])
     >>> step = train.make_step(train.supervised(model, losses.cross_entropy), tx)
     >>> state, history = train.run(
@@ -494,7 +494,7 @@ def fit(
 
     >>> from jaxdl import losses, models, optim, train
     >>> examples = {"image": jnp.eye(4), "label": jnp.arange(4) % 2}
-    >>> model, tx = models.MLP((8, 2)), optim.adam(0.1)
+    >>> model, tx = models.MLP((2,)), optim.sgd(0.1)
     >>> step = train.make_step(train.supervised(model, losses.cross_entropy), tx)
     >>> def one(seed):
     ...     state = train.init_state(model, tx, jax.random.key(seed), examples["image"])

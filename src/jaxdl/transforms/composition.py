@@ -42,7 +42,7 @@ def compose(*transforms: Augment) -> Augment:
     Source: ``torchvision.transforms.Compose``, with the randomness as an argument.
 
     >>> from jaxdl.transforms import random_crop, random_flip
-    >>> augment = compose(random_crop(padding=4), random_flip())
+    >>> augment = jax.jit(compose(random_crop(padding=4), random_flip()))
     >>> augment(jax.random.key(0), jnp.zeros((28, 28, 1), jnp.uint8)).shape
     (28, 28, 1)
     """

@@ -160,7 +160,8 @@ def rotate(
     default interpolation is nearest. Mind the sign: :func:`affine` turns clockwise, as in
     torchvision.
 
-    >>> rotate(jnp.array([[[1], [2]], [[3], [4]]], jnp.uint8), 90)[..., 0].tolist()
+    >>> turn = jax.jit(lambda image: rotate(image, 90))
+    >>> turn(jnp.array([[[1], [2]], [[3], [4]]], jnp.uint8))[..., 0].tolist()
     [[2, 4], [1, 3]]
     """
     return affine(image, -degrees, interpolation=interpolation, fill=fill)
