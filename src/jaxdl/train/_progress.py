@@ -245,7 +245,7 @@ class NotebookDisplay(Display):
     """One line that is updated: the last epoch and the position."""
 
     def __init__(self, total: int, done: int):
-        from IPython.display import display  # type: ignore[import-not-found]
+        from IPython.display import display
 
         self._clock = _Clock(total, done)
         self._text, self._updated = "", 0.0
