@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from jaxdl._files import read_json, replacing, write_bytes, write_json, write_text
+from jaxdl import data, text
+from jaxdl._files import expand, read_json, replacing, write_bytes, write_json, write_text
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
@@ -137,3 +138,11 @@ def test_json_of_a_form_is_read(tmp_path):
     path = write_json(tmp_path / "a.json", {"a": [1.5, None], "b": -(2**63), "c": 1})
     form = {"a": [(float, None)], "b": int, "c": float, "d?": str}
     assert read_json(path, form) == {"a": [1.5, None], "b": -(2**63), "c": 1}
+
+
+def test_the_home_of_an_unknown_user_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expand("~/digits.csv") == tmp_path / "digits.csv"
+    for function in (expand, data.open, data.sources.csv_source, text.load_tokenizer):
+        with pytest.raises(ValueError, match=r"no home folder for ~nobody-here; write the path"):
+            function("~nobody-here/digits.csv")

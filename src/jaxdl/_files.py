@@ -26,6 +26,22 @@ NAMES: dict[type | None, str] = {
 }
 
 
+def expand(path: Path | str) -> Path:
+    """Path with a leading ``~`` or ``~user`` replaced by that home folder.
+
+    Raises:
+        ValueError: no such user.
+
+    >>> expand("data/digits.csv").as_posix()
+    'data/digits.csv'
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        user = Path(path).parts[0]
+        raise ValueError(f"{path}: no home folder for {user}; write the path in full.") from None
+
+
 @contextlib.contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
     """Yields a temporary path that replaces ``path`` when the block ends.

@@ -686,3 +686,25 @@ def test_a_description_is_written_before_training(parts, tmp_path):
         return json.loads((event.workdir / "model.json").read_text())["a"] == [1]
 
     assert len(run(parts, workdir=tmp_path, description={"a": [1]}, hooks=[read])[1]) == 1
+
+
+def test_a_step_that_returns_no_metrics_can_run(tmp_path):
+    def count(state, batch):
+        return state.replace(step=state.step + 1), {}
+
+    state = train.init_state(nn.Dense(1), optax.sgd(0.1), jax.random.key(0), jnp.zeros((1, 2)))
+    options = {"num_epochs": 2, "batch_size": 5, "key": jax.random.key(1), "progress": False}
+    final, history = train.run(
+        count, state, {"x": jnp.zeros((10, 2))}, workdir=tmp_path / "run", **options
+    )
+    assert int(final.step) == 4
+    assert [row["step"] for row in history] == [2, 4]
+    with pytest.raises(ValueError, match="neither the step nor the evaluation returns one"):
+        train.run(
+            count,
+            state,
+            {"x": jnp.zeros((10, 2))},
+            eval_fn=lambda state, batch: {},
+            eval_data={"x": jnp.zeros((10, 2))},
+            **options,
+        )

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from jaxdl._files import expand
 from jaxdl.data.combine import concatenate, source_to_arrays
 from jaxdl.data.source import ArraySource, Dataset, Source, check_dataset
 from jaxdl.data.sources._arrays import MAX_BYTES, read_npy, read_npz, tidy
@@ -111,10 +112,10 @@ def open(
         return _digits(split, options)
     if text in CLASS_NAMES and data_dir is None:
         return _from_tfds(text, split, None, options, download=text in BUILT_HERE)
-    folder = None if data_dir is None else Path(data_dir).expanduser()
+    folder = None if data_dir is None else expand(data_dir)
     inside = None if folder is None else folder / text
     prepared_here = folder is not None and prepared_version(text, folder) is not None
-    candidates = [Path(text).expanduser()] + ([inside] if inside and not prepared_here else [])
+    candidates = [expand(text)] + ([inside] if inside and not prepared_here else [])
     for path in candidates:
         if path.is_dir():
             return _folder(path, split, options)

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxdl._checks import check_positive
 from jaxdl._extras import require
-from jaxdl._files import write_text
+from jaxdl._files import expand, write_text
 from jaxdl.text.vocabulary import PADDING, UNKNOWN
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def save_tokenizer(tokenizer: "Tokenizer", path: str | os.PathLike[str]) -> Path
     >>> load_tokenizer(path).encode("low").ids == tokenizer.encode("low").ids
     True
     """
-    path = Path(path).expanduser()
+    path = expand(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     return write_text(path, tokenizer.to_str(pretty=True))
 
@@ -165,7 +165,7 @@ def load_tokenizer(path: str | os.PathLike[str]) -> "Tokenizer":
         FileNotFoundError: the file does not exist.
         ValueError: the file does not hold a tokenizer.
     """
-    path = Path(path).expanduser()
+    path = expand(path)
     if not path.is_file():
         raise FileNotFoundError(f"file not found: {path} (expected a tokenizer in JSON).")
     try:

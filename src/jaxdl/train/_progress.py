@@ -319,9 +319,14 @@ class Monitor(NamedTuple):
 
 def check_monitor(names: Iterable[str], monitor: str) -> None:
     """Raises ValueError unless a metric is among the names of a row."""
-    if monitor not in names:
+    if not (known := sorted(names)):
         raise ValueError(
-            f"monitor {monitor!r} is not a metric of this run; expected one of {sorted(names)}."
+            f"monitor {monitor!r} is not a metric of this run: neither the step nor the evaluation "
+            "returns one."
+        )
+    if monitor not in known:
+        raise ValueError(
+            f"monitor {monitor!r} is not a metric of this run; expected one of {known}."
         )
 
 

@@ -222,7 +222,7 @@ class RunFolder:
             first: number of updates before the first of these steps.
             every: steps between two points.
         """
-        if self.workdir is None:
+        if self.workdir is None or not stacked:
             return
         length = len(jax.tree.leaves(stacked)[0])
         with self.writing():

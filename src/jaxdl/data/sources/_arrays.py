@@ -2,11 +2,11 @@
 
 import os
 import zipfile
-from pathlib import Path
 from typing import IO
 
 import numpy as np
 
+from jaxdl._files import expand
 from jaxdl.data.sources.listing import is_hidden
 
 MAX_BYTES = 4 * 2**30
@@ -87,7 +87,7 @@ def read_npy(path: str | os.PathLike[str], *, mmap: bool = True) -> np.ndarray:
         FileNotFoundError: no such file.
         ValueError: not an npy file, a damaged one, or one of Python objects or structured records.
     """
-    path = Path(path).expanduser()
+    path = expand(path)
     if not path.is_file():
         raise FileNotFoundError(f"file not found: {path} (expected an npy array).")
     try:
@@ -113,7 +113,7 @@ def read_npz(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> dict[s
         ValueError: not an npz archive, a damaged one, one of more than ``max_bytes``, or an array
             of Python objects or structured records.
     """
-    path = Path(path).expanduser()
+    path = expand(path)
     if not path.is_file():
         raise FileNotFoundError(f"file not found: {path} (expected an npz archive).")
     try:

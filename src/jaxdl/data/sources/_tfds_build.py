@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from jaxdl._extras import require
+from jaxdl._files import expand
 from jaxdl.data.sources.image_sets import IDX_FILES, read_idx
 
 BUILT_HERE = ("mnist", "fashion_mnist", "kmnist")
@@ -27,7 +28,7 @@ _PROBE_SECONDS = 3.0
 def tfds_dir(data_dir: str | os.PathLike[str] | None) -> Path:
     """TFDS's folder: the given one, ``$TFDS_DATA_DIR``, or ``~/tensorflow_datasets``."""
     default = os.environ.get("TFDS_DATA_DIR") or Path("~", "tensorflow_datasets")
-    return Path(data_dir or default).expanduser()
+    return expand(data_dir or default)
 
 
 def prepared_version(name: str, data_dir: Path) -> str | None:
@@ -43,7 +44,7 @@ def prepare(
     """Builds a set in a temporary folder and moves it to its place when complete."""
     import tensorflow_datasets as tfds
 
-    manual = Path(manual_dir or data_dir / "downloads" / "manual").expanduser()
+    manual = expand(manual_dir or data_dir / "downloads" / "manual")
     if manual_dir is not None and not manual.is_dir():
         raise FileNotFoundError(f"folder not found: {manual} (manual_dir).")
     builder_cls = tfds.builder_cls(name)

@@ -14,7 +14,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxdl._extras import require
-from jaxdl._files import replacing
+from jaxdl._files import expand, replacing
 from jaxdl.data.source import Example, FileSource, Indices, Source, as_example, check_indices
 from jaxdl.data.sources._arrays import tidy_example
 
@@ -55,7 +55,7 @@ class ArrayRecordSource(FileSource):
         class_names: Sequence[str] | None = None,
     ) -> None:
         listed = [path] if isinstance(path, str | os.PathLike) else list(path)
-        self.paths = [os.fspath(Path(each).expanduser().absolute()) for each in listed]
+        self.paths = [os.fspath(expand(each).absolute()) for each in listed]
         for each in self.paths:
             if not os.path.isfile(each):
                 raise FileNotFoundError(f"file not found: {each} (expected array_record).")
@@ -133,7 +133,7 @@ def write_array_record(source: Source, path: str | os.PathLike[str]) -> Path:
     from flax import serialization
     from tqdm import tqdm
 
-    path = Path(path).expanduser()
+    path = expand(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         writer = array_record_module.ArrayRecordWriter(os.fspath(temporary), "group_size:1")

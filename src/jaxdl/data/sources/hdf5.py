@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from jaxdl._extras import require
+from jaxdl._files import expand
 from jaxdl.data.source import (
     ArraySource,
     Example,
@@ -63,7 +64,7 @@ class HDF5Source(FileSource):
         names: Mapping[str, str] | None = None,
         class_names: Sequence[str] | None = None,
     ) -> None:
-        self.path = os.fspath(Path(path).expanduser().absolute())
+        self.path = os.fspath(expand(path).absolute())
         with _reading(self.path):
             file = self._opened()
             self.names = dict(names) if names is not None else {key: key for key in _arrays(file)}
@@ -283,11 +284,11 @@ def pack_hdf5(
     """
     import_h5py()
     if isinstance(source, str | os.PathLike):
-        labels = "folders" if has_class_folders(Path(source).expanduser()) else None
+        labels = "folders" if has_class_folders(expand(source)) else None
         source = image_source(source, labels=labels)
     elif isinstance(source, np.ndarray):
         source = ArraySource({"image": source})
-    path = Path(path).expanduser()
+    path = expand(path)
     if len(source) == 0:
         raise ValueError("the source has no examples to pack.")
     if compression is not None and not 0 <= compression <= 9:

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxdl._checks import check_labels
 from jaxdl._extras import require
+from jaxdl._files import expand
 from jaxdl.data.combine import map_source, source_to_arrays, subset
 from jaxdl.data.source import (
     BaseSource,
@@ -70,14 +71,14 @@ def image_source(
 
     Source: ``torchvision.datasets.ImageFolder``.
     """
-    folder = Path(path).expanduser()
+    folder = expand(path)
     numbers: list[int] | None = None
     if labels is None:
         files = list(_images(folder))
     elif labels == "folders":
         files, numbers, class_names = _by_class(folder, class_names)
     else:
-        files, numbers = _read_list(Path(labels).expanduser(), folder, skip_broken)
+        files, numbers = _read_list(expand(labels), folder, skip_broken)
     return ImageFiles(
         files,
         numbers,

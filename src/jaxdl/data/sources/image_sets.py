@@ -10,6 +10,7 @@ from typing import IO, cast
 import numpy as np
 
 from jaxdl._checks import check_labels
+from jaxdl._files import expand
 from jaxdl.data.source import ArraySource, Dataset, check_dataset
 from jaxdl.data.sources._arrays import MAX_BYTES
 from jaxdl.data.sources.listing import split_name
@@ -122,7 +123,7 @@ def idx_source(
 
     Source: ``torchvision.datasets.MNIST``, which reads the same files.
     """
-    folder = Path(path).expanduser()
+    folder = expand(path)
     if split_name(split) not in IDX_FILES:
         raise ValueError(f"{folder}: IDX files have the splits train and test, got {split!r}.")
     images, labels = (folder / name for name in IDX_FILES[split_name(split)])
@@ -184,7 +185,7 @@ def read_idx(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> np.
         FileNotFoundError: no such file, plain or gzip.
         ValueError: the file is empty, not IDX, truncated, too long, or damaged gzip.
     """
-    path = Path(path).expanduser()
+    path = expand(path)
     found = _find(path)
     if found is None:
         raise FileNotFoundError(

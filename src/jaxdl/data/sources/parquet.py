@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxdl._extras import require
+from jaxdl._files import expand
 from jaxdl.data.source import (
     Example,
     FileSource,
@@ -181,7 +182,7 @@ class ParquetSource(FileSource):
 
 
 def _files(path: Path) -> list[Path]:
-    path = path.expanduser().absolute()
+    path = expand(path).absolute()
     if path.is_dir():
         found = [file for file in entries(path) if file.suffix == ".parquet"]
         if not found:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxdl._files import expand
 from jaxdl.data.source import ArraySource
 from jaxdl.data.sources._arrays import MAX_BYTES, read_npz, tidy
 from jaxdl.data.sources._table_reader import (
@@ -173,7 +174,7 @@ def npz_source(
 def listed(path: Paths) -> list[Path]:
     """Returns a path or several as a list."""
     given = [path] if isinstance(path, str | os.PathLike) else list(path)
-    return [Path(each).expanduser() for each in given]
+    return [expand(each) for each in given]
 
 
 def numbers_source(

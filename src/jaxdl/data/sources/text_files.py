@@ -3,13 +3,13 @@
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxdl._checks import check_positive
+from jaxdl._files import expand
 from jaxdl.data.source import (
     ArraySource,
     BaseSource,
@@ -32,7 +32,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
         FileNotFoundError: no such file.
         ValueError: not UTF-8; the message has the byte's offset from 0, and the line.
     """
-    path = Path(path).expanduser()
+    path = expand(path)
     if not path.is_file():
         raise FileNotFoundError(f"file not found: {path} (expected text in UTF-8).")
     return decode_utf8(path.read_bytes(), path)
@@ -82,7 +82,7 @@ class TextLines(BaseSource):
     _is_stored = True
 
     def __init__(self, path: str | os.PathLike[str], *, skip_blank: bool = True) -> None:
-        self.path = os.fspath(Path(path).expanduser().absolute())
+        self.path = os.fspath(expand(path).absolute())
         if not os.path.isfile(self.path):
             raise FileNotFoundError(f"file not found: {self.path} (expected text in UTF-8).")
         starts: list[np.ndarray] = []

@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from jaxdl._checks import check_positive
+from jaxdl._files import expand
 from jaxdl.data.source import BaseSource, Example, check_index
 from jaxdl.data.sources.decode import IMAGE_SUFFIXES, MAX_PIXELS, check_size, read_image
 from jaxdl.data.sources.listing import class_folders, entries
@@ -87,7 +87,7 @@ class VideoFrames(BaseSource):
         check_size(size)
         self.num_segments, self.seed, self.size = num_segments, seed, size
         self.max_pixels = max_pixels
-        folders = class_folders(Path(path).expanduser(), class_names)
+        folders = class_folders(expand(path), class_names)
         self.class_names = tuple(name for name, _ in folders)
         self.frames: list[list[str]] = []
         labels: list[int] = []
