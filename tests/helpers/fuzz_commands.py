@@ -187,24 +187,32 @@ def damage_json(rng, text):
     return "\n".join(lines) + "\n"
 
 
-def attempt(arguments):
-    """Returns the exit status, and why the try is a failure or ""."""
+@contextlib.contextmanager
+def limited(seconds):
+    """Raises TooSlowError in a block that takes longer."""
 
     def stop(*_):
         raise TooSlowError
 
     signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def attempt(arguments):
+    """Returns the exit status, and why the try is a failure or ""."""
     before = memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
-    signal.setitimer(signal.ITIMER_REAL, MAX_SECONDS)
     try:
-        status, out, err = run(*arguments)
+        with limited(MAX_SECONDS):
+            status, out, err = run(*arguments)
     except TooSlowError:
         return None, f"more than {MAX_SECONDS:.0f} s"
     except Exception as error:
         return None, f"raised {type(error).__name__}: {error}"
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
     used = memory("VmHWM") - before
     if "Traceback" in err or "(unexpected" in err:
         return status, err[-400:]
