@@ -142,6 +142,13 @@ def test_bad_flags_exit_with_2_and_are_named(arguments, words, capsys):
     assert all(word in printed for word in words)
 
 
+def test_a_negative_count_is_refused_before_anything_is_made(main, capsys):
+    with pytest.raises(SystemExit) as raised:
+        main(pytest.fail, "--num_epochs", "-5")
+    assert raised.value.code == 1
+    assert capsys.readouterr().err == "error: --num_epochs must be at least 0, got -5.\n"
+
+
 @pytest.mark.parametrize("form", ["--config {}", "--config={}"])
 def test_flags_override_a_configuration_file(form, write):
     path = write({"num_epochs": 3, "model": "cnn"})

@@ -221,7 +221,7 @@ def parse(
         may_differ: fields that a resumed run may change.
 
     Raises:
-        ValueError: an invalid file, or a flag that contradicts the resumed run.
+        ValueError: an invalid file, a negative count, or a flag that contradicts the resumed run.
         SystemExit: an unknown flag or an invalid value; tyro prints it.
 
     >>> parse(Run, ["--num_epochs", "3"]).num_epochs
@@ -230,6 +230,7 @@ def parse(
     path, arguments = _take_config_path(sys.argv[1:] if arguments is None else arguments)
     default = None if path is None else _without_workdir(load(cls, path))
     config = _parse_flags(cls, arguments, default, description)
+    _check_counts(config)
     if not getattr(config, "resume", False):
         return config
     if path is not None:
@@ -252,6 +253,13 @@ def parse(
                 "Omit the flag to resume, or choose another --workdir."
             )
     return config
+
+
+def _check_counts(config: Dataclass) -> None:
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name.startswith("num_") and isinstance(value, int) and value < 0:
+            raise ValueError(f"--{field.name} must be at least 0, got {value}.")
 
 
 def _parse_flags(
