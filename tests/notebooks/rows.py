@@ -19,7 +19,6 @@ WAITING = {
     "Q": "the exercises of all",
     "G": "17 to 20, the GAN book",
     "V": "11 TensorBoard",
-    "X": "07 augmentation",
     "M": "10 networks, 13 sequences, 16 VAE",
     "L": "10 networks",
     "R": "08 regression, 09 the loop",
