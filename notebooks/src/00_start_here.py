@@ -74,6 +74,8 @@ small = bool(os.environ.get("JAXDL_SMALL"))  # the settings of the tests; the te
 # %%
 digits = data.load("digits")
 training, validation = data.random_split(digits.train, [0.9, 0.1], 0, stratify="label")
+if small:
+    training = {name: array[:320] for name, array in training.items()}
 print(digits)
 print({name: (array.shape, array.dtype.name) for name, array in training.items()})
 assert training["image"].shape[1:] == (8, 8, 1)
@@ -89,7 +91,7 @@ assert training["image"].dtype == np.uint8
 
 # %%
 preprocess = transforms.normalize(*data.mean_and_std(training["image"]))
-model = models.CNN(num_classes=10, features=(8, 16) if small else (32, 64, 128))
+model = models.CNN(num_classes=10, features=(8,) if small else (32, 64, 128))
 loss_fn = train.supervised(
     model,
     losses.cross_entropy,  # of logits: no softmax before it

@@ -395,7 +395,7 @@ loss_fn = train.supervised(
 )
 tx = optim.adam(1e-2)
 step = train.make_step(loss_fn, tx)
-options = {"batch_size": 32, "key": 5, "progress": False}
+options = {"batch_size": 40, "key": 5, "progress": False}
 
 start = train.init_state(loss_fn, tx, 0, images)
 unbroken, _ = train.run(step, start, images, num_epochs=4, **options)
