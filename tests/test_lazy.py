@@ -39,3 +39,9 @@ def test_importing_jaxdl_loads_neither_jax_nor_a_package():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["train", "optim", "losses", "nn", "models", "data", "export"])
+def test_completion_offers_the_public_names_only(name):
+    package = getattr(jaxdl, name)
+    assert dir(package) == sorted(package.__all__)

@@ -204,6 +204,14 @@ def make_data(number, seed=0):
     }
 
 
+def test_a_seed_is_the_key_of_that_seed():
+    players = setup()[2]
+    states = [train.init_gan_state(players, key) for key in (3, jax.random.key(3))]
+    assert_same(*states)
+    made = [gan.sample(players, states[0], key, 2) for key in (5, jax.random.key(5))]
+    assert jnp.array_equal(*made)
+
+
 @pytest.mark.slow
 def test_the_initial_state_is_a_function_of_the_key():
     _, state, _ = setup(3)

@@ -57,7 +57,7 @@ class Snapshots:
 def with_snapshots(
     step: Step | UpdateFn,
     players: Players,
-    key: Array,
+    key: Array | int,
     noise: Array,
     label: Array | None = None,
     *,
@@ -70,7 +70,7 @@ def with_snapshots(
     Args:
         step: see :func:`jaxdl.train.make_gan_step`; its updates do not change.
         players: networks and optimizers.
-        key: PRNG key of the initial weights.
+        key: PRNG key of the initial weights, or an integer seed.
         noise: (N, num_latents), the same in every frame.
         label: (N,) int32 for a conditional generator.
         num_steps: number of steps of the whole training.
@@ -108,7 +108,7 @@ def with_snapshots(
         return generate(players, state, noise, label).astype(jnp.float16)
 
     @jax.jit
-    def start(key: Array) -> Snapshots:
+    def start(key: Array | int) -> Snapshots:
         state = init_gan_state(players, key)
         first = frame(state)
         frames = jnp.zeros((num_frames + 1, *first.shape), jnp.float16).at[0].set(first)

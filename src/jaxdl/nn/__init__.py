@@ -84,3 +84,7 @@ __all__ = [
 
 if not TYPE_CHECKING:
     __getattr__ = explain_names(__name__, __all__)
+
+
+def __dir__() -> list[str]:
+    return __all__

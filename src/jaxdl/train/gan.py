@@ -17,7 +17,17 @@ from jaxdl._checks import check_positive, check_shape
 from jaxdl.losses.adversarial import AdversarialLoss, Penalty
 from jaxdl.metrics import mean
 from jaxdl.train.step import apply_gradients, apply_model, init_variables
-from jaxdl.types import Array, Batch, Mean, Metrics, PyTree, Step, call_options, describe_state
+from jaxdl.types import (
+    Array,
+    Batch,
+    Mean,
+    Metrics,
+    PyTree,
+    Step,
+    as_key,
+    call_options,
+    describe_state,
+)
 
 Noise = Callable[[Array, tuple[int, ...]], Array]
 """``(key, shape (B, num_latents)) -> noise``: ``jax.random.normal`` or ``jax.random.uniform``."""
@@ -135,12 +145,12 @@ class GANState:
         return describe_state(self)
 
 
-def init_gan_state(players: Players, key: Array) -> GANState:
+def init_gan_state(players: Players, key: Array | int) -> GANState:
     """Initial parameters, model states, and optimizer states of both players.
 
     Args:
         players: networks and optimizers.
-        key: PRNG key.
+        key: PRNG key, or an integer seed.
 
     Returns:
         A :class:`GANState` at step 0. The same key on the same machine gives the same weights.
@@ -156,7 +166,7 @@ def init_gan_state(players: Players, key: Array) -> GANState:
     >>> int(state.step), state.generator.params["model_0"]["kernel"].shape
     (0, (3, 4))
     """
-    generator_key, discriminator_key, root_key = jax.random.split(key, 3)
+    generator_key, discriminator_key, root_key = jax.random.split(as_key(key), 3)
     labels = () if players.num_classes is None else (jnp.zeros(1, jnp.int32),)
 
     def init(
@@ -541,7 +551,7 @@ def generate(
 def sample(
     players: Players,
     state: GANState,
-    key: Array,
+    key: Array | int,
     num_examples: int,
     *,
     label: Array | None = None,
@@ -551,7 +561,7 @@ def sample(
 
     Args:
         players, state: see :func:`generate`.
-        key: PRNG key.
+        key: PRNG key, or an integer seed.
         num_examples: N.
         label: (N,) int32 for a conditional generator; None draws evenly from all classes.
         batch_size: examples at a time; the result does not depend on it.
@@ -571,7 +581,7 @@ def sample(
     (10, 2, 2, 1)
     """
     check_positive(num_examples=num_examples, batch_size=batch_size)
-    noise_key, label_key = jax.random.split(key)
+    noise_key, label_key = jax.random.split(as_key(key))
     noise = players.noise(noise_key, (num_examples, players.num_latents))
     if players.num_classes is not None and label is None:
         label = jax.random.randint(label_key, (num_examples,), 0, players.num_classes)
