@@ -258,14 +258,20 @@ assert not np.array_equal(rows["color_jitter(…)"][0], photos[:1].repeat(7, 0))
 # %%
 wide = np.asarray(transforms.resize(photos[1], (300, 400)))
 train_view = jax.jit(transforms.imagenet_train())(key, wide)
-eval_view = transforms.imagenet_eval()(wide)
-by_hand = transforms.normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))(
-    transforms.center_crop(transforms.resize(wide, 256), 224)
-)
+eval_view = jax.jit(transforms.imagenet_eval())(wide)
+scale = transforms.normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@jax.jit
+def by_hand(image):
+    return scale(transforms.center_crop(transforms.resize(image, 256), 224))
+
+
 print(train_view.shape, eval_view.shape, train_view.dtype)
-assert transforms.resize(wide, 256).shape == (256, 341, 3)  # the shorter side becomes 256
+resized = jax.eval_shape(lambda image: transforms.resize(image, 256), wide)  # computes nothing
+assert resized.shape == (256, 341, 3)  # the shorter side becomes 256
 assert train_view.shape == eval_view.shape == (224, 224, 3)
-np.testing.assert_allclose(eval_view, by_hand, atol=1e-5)
+np.testing.assert_allclose(eval_view, by_hand(wide), atol=1e-5)
 
 # %% [markdown]
 # ## Policies
