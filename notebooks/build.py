@@ -58,6 +58,8 @@ def execute(notebook: nbformat.NotebookNode, *, small: bool, timeout: int) -> No
     environment.pop("JAXDL_SMALL", None)
     if small:
         environment["JAXDL_SMALL"] = "1"
+        if not notebook.metadata.jaxdl.get("optimized"):  # most of the time is compilation
+            environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     if data_dir := environment.get("JAXDL_DATA_DIR"):
         environment["JAXDL_DATA_DIR"] = str(Path(data_dir).resolve())
     with tempfile.TemporaryDirectory() as folder:

@@ -4,6 +4,7 @@
 #     covers: [N01, N02, N03, N04, N05, N06, N07, N08, N09, A20, A27, F03]
 #     outputs: [27, 29]
 #     mistakes: [53]
+#     optimized: true
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
