@@ -177,11 +177,13 @@ def sum_over_steps(
     0.375
     """
 
-    def total(leaf: ArrayLike, start: ArrayLike = 0) -> np.ndarray:
+    def total(leaf: ArrayLike, start: ArrayLike = 0) -> np.ndarray | np.generic:
         array = np.asarray(leaf)
         wide = np.float64 if jnp.issubdtype(array.dtype, jnp.floating) else np.int64
         first = np.broadcast_to(np.asarray(start, wide), array.shape[1:])[None]
-        last: np.ndarray = np.cumsum(np.concatenate([first, array.astype(wide)]), axis=0)[-1]
+        last: np.ndarray | np.generic = np.cumsum(
+            np.concatenate([first, array.astype(wide)]), axis=0
+        )[-1]
         return last
 
     others = () if initial is None else (dict(initial),)

@@ -3,7 +3,6 @@
 Other tests kill classify, custom_step, gan_mnist and sweep.
 """
 
-
 import jax
 import numpy as np
 import pytest
