@@ -26,7 +26,7 @@ NAMES: dict[type | None, str] = {
 }
 
 
-def expand(path: Path | str) -> Path:
+def expand(path: str | os.PathLike[str]) -> Path:
     """Path with a leading ``~`` or ``~user`` replaced by that home folder.
 
     Raises:
