@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.datasets import load_sample_images
 
 from jaxdl import _checks
 from jaxdl.data import synthetic
@@ -155,3 +156,17 @@ def test_the_pattern_is_high_low_high_low_and_the_noise_is_anything():
 def test_sizes_and_deviations_out_of_range_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_photographs_are_pieces_of_two_pictures_by_seed():
+    pieces = synthetic.photographs(6, 32, seed=3)
+    assert (pieces.shape, pieces.dtype) == ((6, 32, 32, 3), np.uint8)
+    np.testing.assert_array_equal(pieces, synthetic.photographs(6, 32, seed=3))
+    assert not np.array_equal(pieces, synthetic.photographs(6, 32, seed=4))
+    temple, flower = (picture[::2, ::2] for picture in load_sample_images().images)
+    windows = np.lib.stride_tricks.sliding_window_view(flower, (32, 32), axis=(0, 1))
+    first = pieces[1].transpose(2, 0, 1)  # of the flower, as it is or mirrored
+    assert any((windows == each).all((2, 3, 4)).any() for each in (first, first[..., ::-1]))
+    assert temple.shape == flower.shape
+    with pytest.raises(ValueError, match="size must be at most 214, got 300"):
+        synthetic.photographs(1, 300)

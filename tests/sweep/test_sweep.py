@@ -9,6 +9,7 @@ import pytest
 from helpers.small_sweeps import DATA, SPACE, least_squares, train_one
 
 from jaxdl import losses, optim, sweep, tree
+from jaxdl.sweep import _sweep
 
 run_sweep = functools.partial(sweep.sweep, train_one, data=DATA, progress=False)
 
@@ -155,3 +156,14 @@ def test_halving_needs_a_function_that_continues_from_a_state():
 def test_a_state_without_a_step_cannot_have_a_folder(tmp_path):
     with pytest.raises(ValueError, match=r"a state with a field step.*returns a dict"):
         sweep.sweep(least_squares, [{"rate": 0.1}], DATA, workdir=tmp_path / "run", progress=False)
+
+
+def test_a_file_gets_a_line_when_a_minute_has_passed(monkeypatch, capsys):
+    monkeypatch.setattr(_sweep, "HEARTBEAT_SECONDS", 0.0)
+    space = sweep.grid(rate=[0.01, 0.02, 0.03])
+    sweep.sweep(least_squares, space, DATA, method="loop", progress=True)
+    lines = [line for line in capsys.readouterr().out.splitlines() if " of 3 " in line]
+    assert [line.split(" of 3 ")[0].split()[-1] for line in lines] == ["1", "2", "3"]
+    monkeypatch.setattr(_sweep, "HEARTBEAT_SECONDS", 60.0)
+    sweep.sweep(least_squares, space, DATA, method="loop", progress=True)
+    assert " of 3 " not in capsys.readouterr().out

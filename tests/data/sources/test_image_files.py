@@ -187,3 +187,20 @@ def test_lists_that_are_not_as_expected(folder, text, message):
 def test_a_size_is_two_whole_numbers(size):
     with pytest.raises(ValueError, match=r"size must be \(height, width\)"):
         ImageFiles(["a.png"], size=size)
+
+
+def test_square_images_crop_the_center_and_choose_evenly():
+    stripes = np.zeros((5, 4, 8, 3), np.uint8)
+    stripes[:, :, 2:6] = np.arange(50, 300, 50, dtype=np.uint8)[:, None, None, None]
+    source = data.ArraySource({"image": stripes})
+    made = data.sources.square_images(source, 2)
+    assert (made.shape, made.dtype) == ((5, 2, 2, 3), np.uint8)
+    assert made[:, 0, 0, 0].tolist() == [50, 100, 150, 200, 250]  # the sides are cut off
+    assert data.sources.square_images(source, 2, num_images=3)[:, 0, 0, 0].tolist() == [
+        50,
+        150,
+        250,
+    ]
+    assert data.sources.square_images(source, None).shape == stripes.shape
+    with pytest.raises(ValueError, match=r"expected color images \(H, W, 3\), got \(4, 8, 1\)"):
+        data.sources.square_images(data.ArraySource({"image": stripes[..., :1]}), 2)
