@@ -72,6 +72,7 @@ class TextLines(BaseSource):
         ValueError: not UTF-8 (the message has the byte's offset and line), or no lines.
 
     >>> import tempfile
+    >>> from pathlib import Path
     >>> path = Path(tempfile.mkdtemp()) / "lines.txt"
     >>> _ = path.write_text("a first line\\n\\nthe second\\n")
     >>> source = TextLines(path)
@@ -137,6 +138,7 @@ def character_corpus(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str
     Source: ``sorted(set(text))`` of char-rnn.
 
     >>> import tempfile
+    >>> from pathlib import Path
     >>> path = Path(tempfile.mkdtemp()) / "play.txt"
     >>> _ = path.write_text("abba")
     >>> indices, vocabulary = character_corpus(path)
