@@ -21,7 +21,7 @@ WAITING = {
     "V": "11 TensorBoard",
     "M": "10 networks, 13 sequences, 16 VAE",
     "L": "10 networks",
-    "R": "08 regression, 09 the loop",
+    "R": "10 networks, 12 sweeps",
     "H": "issue J: language models",
     "P": "issue K: distribution",
     "F": "issue K and L: precision and performance",
