@@ -15,7 +15,6 @@ from pathlib import Path
 
 import jax
 import pytest
-import tyro  # noqa: F401  # it hashes all builtins, also the last value that an example showed
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)

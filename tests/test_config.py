@@ -1,5 +1,6 @@
 """Configurations: files, command lines and their errors."""
 
+import builtins
 import dataclasses
 import json
 import signal
@@ -9,6 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Literal
 
+import jax.numpy as jnp
 import pytest
 
 from jaxdl import _versions, config, train
@@ -140,6 +142,16 @@ def test_bad_flags_exit_with_2_and_are_named(arguments, words, capsys):
     assert raised.value.code == 2
     printed = capsys.readouterr().err
     assert all(word in printed for word in words)
+
+
+def test_the_value_that_an_interpreter_showed_last_does_not_disturb(monkeypatch):
+    """As in a doctest or at the prompt; tyro is imported anew, as on the first call."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tyro"]:
+        monkeypatch.delitem(sys.modules, name)
+    shown = jnp.ones(3)  # not hashable
+    monkeypatch.setattr(builtins, "_", shown, raising=False)
+    assert config.parse(Config, ["--num_epochs", "3"]).num_epochs == 3
+    assert builtins._ is shown
 
 
 def test_a_negative_count_is_refused_before_anything_is_made(main, capsys):

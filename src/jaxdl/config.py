@@ -12,6 +12,7 @@ if __name__ == "__main__":
     config.main(main, Config, description=__doc__)
 """
 
+import builtins
 import contextlib
 import dataclasses
 import os
@@ -21,7 +22,7 @@ import time
 import types
 import typing
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -265,7 +266,8 @@ def _check_counts(config: Dataclass) -> None:
 def _parse_flags(
     cls: type[Config], arguments: Sequence[str], default: Config | None, description: str | None
 ) -> Config:
-    import tyro
+    with _without_shown_value():
+        import tyro
 
     defaults: dict[str, Any] = {} if default is None else {"default": default}
     about = "--config FILE reads a config.json; other flags override its values."
@@ -277,6 +279,20 @@ def _parse_flags(
         **defaults,
     )
     return config
+
+
+@contextlib.contextmanager
+def _without_shown_value() -> Iterator[None]:
+    """Hides ``builtins._``, the value that an interpreter showed last.
+
+    tyro puts all builtins into a set when it is imported; a JAX array has no hash.
+    """
+    shown = vars(builtins).pop("_", None)
+    try:
+        yield
+    finally:
+        if shown is not None:
+            vars(builtins)["_"] = shown
 
 
 def _take_config_path(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
