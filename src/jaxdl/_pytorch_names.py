@@ -127,13 +127,15 @@ def explain_name(package: str, name: str, names: Collection[str]) -> str:
     return f"{message}; it has {', '.join(sorted(names))}."
 
 
-def explain_names(package: str, names: Collection[str]) -> Callable[[str], NoReturn]:
-    """``__getattr__`` of a package whose names are all there already."""
+def explain_names(
+    package: str, names: list[str]
+) -> tuple[Callable[[str], NoReturn], Callable[[], list[str]]]:
+    """``__getattr__`` and ``__dir__`` of a package whose names are all there already."""
 
     def refuse(name: str) -> NoReturn:
         raise AttributeError(explain_name(package, name, names))
 
-    return refuse
+    return refuse, lambda: names
 
 
 def explain_keywords(function: Callable[P, R]) -> Callable[P, R]:

@@ -56,8 +56,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__ = explain_names(__name__, __all__)
-
-
-def __dir__() -> list[str]:
-    return __all__
+    __getattr__, __dir__ = explain_names(__name__, __all__)
