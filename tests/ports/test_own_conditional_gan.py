@@ -68,9 +68,9 @@ def mean_digits():
 
 @pytest.mark.slow
 def test_it_draws_the_digit_that_it_is_asked_for():
-    state, _ = train_gan(60)
+    state, _ = train_gan(120)  # after 60 it depends on the rounding of the machine
     label = jnp.arange(200) % 10
     images = train.gan.sample(PLAYERS, state, jax.random.key(2), 200, label=label)
     flat = np.asarray(images).reshape(200, 1, 64)
     nearest = np.square(flat - mean_digits()).sum(-1).argmin(1)
-    assert (nearest == np.asarray(label)).mean() > 0.6  # 0.1 by chance
+    assert (nearest == np.asarray(label)).mean() > 0.8  # 0.1 by chance; 0.92 to 0.97 for four seeds

@@ -314,7 +314,8 @@ def test_one_update_on_both_losses_adds_their_gradients():
     expected = jax.tree.map(
         lambda p, g: p - 0.25 * g, state.discriminator.params, discriminator_gradients
     )
-    assert largest_difference(new.discriminator.params, expected) < 1e-6
+    # a LayerNorm of four units divides by a small deviation: up to 2.3e-6 without AVX-512
+    assert largest_difference(new.discriminator.params, expected) < 1e-5
 
     def deceive(params):
         fake = generator.apply({"params": params}, batch["noise"][:, 1])
@@ -322,11 +323,11 @@ def test_one_update_on_both_losses_adds_their_gradients():
 
     gradients = jax.jit(jax.grad(deceive))(state.generator.params)
     expected = jax.tree.map(lambda p, g: p - 0.5 * g, state.generator.params, gradients)
-    assert largest_difference(new.generator.params, expected) < 1e-6
+    assert largest_difference(new.generator.params, expected) < 1e-5
 
     both = jax.jit(step.gradients)(state, batch)
     assert set(both) == {"discriminator", "generator"}
-    assert largest_difference(both["discriminator"], discriminator_gradients) < 1e-6
+    assert largest_difference(both["discriminator"], discriminator_gradients) < 1e-5
 
 
 @pytest.mark.slow
