@@ -14,7 +14,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -24,10 +23,16 @@ import numpy as np
 from PIL import Image
 
 from helpers import own_network, small_runs
+from helpers.fuzzing import (
+    MAX_BYTES,
+    MAX_SECONDS,
+    Memory,
+    TooSlowError,
+    damage_bytes,
+    within_limits,
+)
 from jaxdl import interop
 from jaxdl.__main__ import main
-
-MAX_BYTES, MAX_SECONDS = 500 * 2**20, 20.0
 
 VALUES = [None, True, [], {}, "", "x" * 1000, -1, 0, 10**30, 1e308, float("nan"), [1, 2], {"a": 1}]
 ARGUMENTS = [
@@ -51,10 +56,6 @@ FLAGS = {
     ],
     "doctor": [],
 }  # fmt: skip
-
-
-class TooSlowError(BaseException):
-    pass
 
 
 def make_base(base):
@@ -148,22 +149,12 @@ def damage(rng, path):
     if file.suffix in (".json", ".jsonl") and rng.random() < 0.8:
         file.write_text(damage_json(rng, content.decode()))
         return f"JSON of {file.name}"
-    how = rng.choice(["flip", "cut", "empty", "random", "grow", "delete"])
-    changed = bytearray(content)
-    if how == "flip":
-        for _ in range(rng.randint(1, 8)):
-            if changed:
-                changed[rng.randrange(len(changed))] = rng.randrange(256)
-    elif how == "cut":
-        changed = changed[: rng.randrange(len(changed) + 1)]
-    elif how == "grow":
-        changed += rng.randbytes(64)
-    elif how in ("empty", "random"):
-        changed = bytearray(b"" if how == "empty" else rng.randbytes(200))
-    file.write_bytes(changed)
-    if how == "delete":
+    if rng.random() < 0.1:
         file.unlink()
-    return f"{how} {file.name}"
+        return f"delete {file.name}"
+    what, content = damage_bytes(rng, content)
+    file.write_bytes(content)
+    return f"{what} of {file.name}"
 
 
 def damage_json(rng, text):
@@ -187,54 +178,29 @@ def damage_json(rng, text):
     return "\n".join(lines) + "\n"
 
 
-@contextlib.contextmanager
-def limited(seconds):
-    """Raises TooSlowError in a block that takes longer."""
-
-    def stop(*_):
-        raise TooSlowError
-
-    signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
 def attempt(arguments):
     """Returns the exit status, and why the try is a failure or ""."""
-    before = memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     try:
-        with limited(MAX_SECONDS):
+        with Memory() as memory, within_limits():
             status, out, err = run(*arguments)
     except TooSlowError:
         return None, f"more than {MAX_SECONDS:.0f} s"
     except Exception as error:
         return None, f"raised {type(error).__name__}: {error}"
-    used = memory("VmHWM") - before
     if "Traceback" in err or "(unexpected" in err:
         return status, err[-400:]
     if status not in (0, 1, 2):
         return status, f"exit status {status}"
     if status == 1 and not err and arguments[0] not in ("convert", "doctor"):
         return status, f"no message: {out[-200:]}"
-    if used > MAX_BYTES:
-        return status, f"{used / 2**20:.0f} MB"
+    if memory.used > MAX_BYTES:
+        return status, f"{memory.used / 2**20:.0f} MB"
     return status, ""
-
-
-def memory(name):
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 def fuzz(seed, num_tries, seconds):
     rng, began = random.Random(seed), time.monotonic()
-    statuses, failures, done = collections.Counter(), [], 0
+    outcomes, failures = collections.Counter(), []
     with tempfile.TemporaryDirectory() as kept:
         base = Path(kept) / "base"
         base.mkdir()
@@ -249,12 +215,11 @@ def fuzz(seed, num_tries, seconds):
             shown = " ".join(repr(str(each))[1:-1][:60] for each in arguments)
             print(f"{index}: {what}: {shown}", file=sys.stderr, flush=True)
             status, failure = attempt(arguments)
-            statuses[str(status)] += 1
-            done += 1
+            outcomes[str(status)] += 1
             if failure:
                 failures.append({"try": index, "what": what, "line": shown, "failure": failure})
             shutil.rmtree(folder, ignore_errors=True)
-    return {"tries": done, "statuses": statuses, "failures": failures}
+    return {"tries": sum(outcomes.values()), "outcomes": outcomes, "failures": failures}
 
 
 if __name__ == "__main__":

@@ -25,7 +25,14 @@ import numpy as np
 from PIL import Image
 
 from helpers import small_runs
-from helpers.fuzz_commands import MAX_BYTES, MAX_SECONDS, TooSlowError, limited, memory
+from helpers.fuzzing import (
+    MAX_BYTES,
+    MAX_SECONDS,
+    Memory,
+    TooSlowError,
+    damage_bytes,
+    within_limits,
+)
 from jaxdl import export, interop, text
 from jaxdl.data import open as open_source
 from jaxdl.data import sources
@@ -166,38 +173,21 @@ def damage(rng, path):
     """Damages one file at or below a path; returns what was done."""
     files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
     file = rng.choice(files)
-    content = bytearray(file.read_bytes())
-    kinds = ["flip", "huge", "zero", "cut", "grow", "empty", "random", "folder"]
-    how = rng.choices(kinds, [4, 4, 2, 2, 1, 1, 1, 1])[0]
-    near = min(len(content), 256) if rng.random() < 0.6 else len(content)
-    place = rng.randrange(max(near, 1))
-    if how == "flip":
-        for _ in range(rng.randint(1, 8)):
-            content[rng.randrange(near)] = rng.randrange(256)
-    elif how in ("huge", "zero"):
-        width = rng.choice([1, 2, 4, 8])
-        content[place : place + width] = (b"\xff" if how == "huge" else b"\0") * width
-    elif how == "cut":
-        del content[place:]
-    elif how == "grow":
-        content[place:place] = rng.randbytes(64)
-    elif how in ("empty", "random"):
-        content = bytearray(b"" if how == "empty" else rng.randbytes(200))
+    content = file.read_bytes()
     file.unlink()
-    if how == "folder":
+    if rng.random() < 0.07:
         file.mkdir()
-    else:
-        file.write_bytes(content)
-    return f"{how} at {place} of {file.name}"
+        return f"a folder in place of {file.name}"
+    what, content = damage_bytes(rng, content)
+    file.write_bytes(content)
+    return f"{what} of {file.name}"
 
 
 def attempt(read, path):
     """Returns the outcome ("read" or "refused"), and why the try is a failure or ""."""
-    before = memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     failure, outcome = "", "read"
     try:
-        with limited(MAX_SECONDS), warnings.catch_warnings():
+        with Memory() as memory, within_limits(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             read(path)
     except TooSlowError:
@@ -208,9 +198,8 @@ def attempt(read, path):
             failure = f"raised {type(error).__name__}: {error}"
     except BaseException as error:
         failure = f"raised {type(error).__name__}: {str(error)[:300]}"
-    used = memory("VmHWM") - before
-    if not failure and used > MAX_BYTES:
-        failure = f"{used / 2**20:.0f} MB"
+    if not failure and memory.used > MAX_BYTES:
+        failure = f"{memory.used / 2**20:.0f} MB"
     return outcome, failure
 
 
