@@ -69,7 +69,8 @@ def train(cfg: Config, update: Callable[..., Any], start: Any) -> np.ndarray:
     """(num_steps + 1, 2): the points (x, y), from (0.6, 0.7)."""
 
     def step(carry: tuple[Array, Any], _: None) -> tuple[tuple[Array, Any], Array]:
-        return (moved := update(*carry)), moved[0]
+        carry = update(*carry)
+        return carry, carry[0]
 
     point = jnp.array([0.6, 0.7])
     _, path = jax.lax.scan(step, (point, start), length=cfg.num_steps)
