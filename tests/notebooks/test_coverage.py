@@ -1,12 +1,15 @@
 """Every lesson of the inventory is named by a notebook, or said to wait."""
 
+import functools
+
 import pytest
 from notebooks import rows
-from notebooks.test_notebooks import SOURCES, build
+from notebooks.test_notebooks import SOURCES, read_source
 
 
+@functools.cache
 def union(field):
-    notes = (build.read_source(path).metadata.jaxdl for path in SOURCES)
+    notes = (read_source(path).metadata.jaxdl for path in SOURCES)
     return {row for note in notes for row in note.get(field, [])}
 
 

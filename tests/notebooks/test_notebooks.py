@@ -1,12 +1,12 @@
 """Notebooks agree with their sources and say what they must; ``notebooks/build.py`` runs them."""
 
 import ast
+import functools
 import json
 import re
 import sys
 from pathlib import Path
 
-import jupytext
 import pytest
 
 import jaxdl
@@ -22,15 +22,19 @@ sys.path.remove(str(FOLDER))
 every_notebook = pytest.mark.parametrize("path", SOURCES, ids=[path.stem for path in SOURCES])
 
 
+read_source = functools.cache(build.read_source)
+
+
 def cells_of(path, kind):
-    notebook = jupytext.read(path, fmt="py:percent")
-    return [cell.source for cell in notebook.cells if cell.cell_type == kind]
+    return [cell.source for cell in read_source(path).cells if cell.cell_type == kind]
 
 
+@functools.cache
 def code_of(path):
     return ast.parse("\n".join(cells_of(path, "code")))
 
 
+@functools.cache
 def committed(path):
     return json.loads((FOLDER / path.with_suffix(".ipynb").name).read_text())
 
@@ -41,7 +45,7 @@ def source_of(cell):
 
 @every_notebook
 def test_the_notebook_is_built_from_its_source_and_this_version(path):
-    ours, theirs = build.read_source(path), committed(path)
+    ours, theirs = read_source(path), committed(path)
     assert theirs["metadata"]["jaxdl"] == ours.metadata.jaxdl, "run notebooks/build.py"
     assert theirs["metadata"]["jaxdl"]["version"] == jaxdl.__version__
     expected = [(cell.cell_type, cell.source) for cell in ours.cells]
@@ -62,7 +66,7 @@ def test_every_cell_was_run_in_order_and_none_failed(path):
 def test_outputs_are_small_and_name_no_folder_of_the_machine(path):
     text = (FOLDER / path.with_suffix(".ipynb").name).read_text()
     assert len(text) < build.MAX_BYTES
-    outputs = [cell.get("outputs", []) for cell in json.loads(text)["cells"]]
+    outputs = [cell.get("outputs", []) for cell in committed(path)["cells"]]
     assert not build.ABSOLUTE_PATH.search(json.dumps(outputs))
     assert "application/vnd.jupyter.widget-view+json" not in text
 
