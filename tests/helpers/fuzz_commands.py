@@ -26,6 +26,7 @@ from helpers import own_network, small_runs
 from helpers.fuzzing import (
     MAX_BYTES,
     MAX_SECONDS,
+    MIN_TRIES,
     Memory,
     TooSlowError,
     damage_bytes,
@@ -199,15 +200,16 @@ def attempt(arguments):
 
 
 def fuzz(seed, num_tries, seconds):
-    rng, began = random.Random(seed), time.monotonic()
+    rng = random.Random(seed)
     outcomes, failures = collections.Counter(), []
     with tempfile.TemporaryDirectory() as kept:
         base = Path(kept) / "base"
         base.mkdir()
         make_base(base)
         os.chdir(kept)
+        began = time.monotonic()
         for index in range(num_tries):
-            if time.monotonic() - began > seconds:
+            if index >= MIN_TRIES and time.monotonic() - began > seconds:
                 break
             folder = Path(kept) / f"try{index}"
             folder.mkdir()

@@ -28,6 +28,7 @@ from helpers import small_runs
 from helpers.fuzzing import (
     MAX_BYTES,
     MAX_SECONDS,
+    MIN_TRIES,
     Memory,
     TooSlowError,
     damage_bytes,
@@ -204,7 +205,7 @@ def attempt(read, path):
 
 
 def fuzz(group, seed, num_tries, seconds):
-    rng, began = random.Random(seed), time.monotonic()
+    rng = random.Random(seed)
     outcomes, by_reader, failures = collections.Counter(), collections.Counter(), []
     with tempfile.TemporaryDirectory() as kept:
         base = Path(kept, "base")
@@ -212,8 +213,9 @@ def fuzz(group, seed, num_tries, seconds):
         for name, (write, read) in GROUPS[group].items():
             write(base / name)
             read(base / name)  # the sound file is read
+        began = time.monotonic()
         for index in range(num_tries):
-            if time.monotonic() - began > seconds:
+            if index >= MIN_TRIES and time.monotonic() - began > seconds:
                 break
             folder = Path(kept, f"try{index}")
             folder.mkdir()

@@ -1,4 +1,4 @@
-"""What the fuzz tests share: the limits of a try, damage to bytes, and a process of their own."""
+"""Limits of a try, damage to bytes, and a separate process, for the fuzz tests."""
 
 import contextlib
 import json
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 MAX_BYTES, MAX_SECONDS = 500 * 2**20, 20.0
+MIN_TRIES = 50
 
 
 class TooSlowError(BaseException):
@@ -24,12 +25,13 @@ def fuzz_in_a_process(helper, *arguments):
         env={**os.environ, "PYTHONPATH": search},
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=500,
     )
     last_try = "\n".join(done.stderr.splitlines()[-3:])
     assert done.returncode == 0, f"the process crashed at: {last_try}"
     result = json.loads(done.stdout)
     print(f"{result['tries']} tries, {result['outcomes']}")
+    assert result["tries"] >= MIN_TRIES
     return result
 
 
