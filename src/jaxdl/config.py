@@ -1,15 +1,17 @@
 """Configurations: one frozen dataclass is the command line, ``config.json`` and its record.
 
-@dataclasses.dataclass(frozen=True)
-class Config(config.Run):
-    learning_rate: float = 1e-3
+An experiment is a file of this form::
 
-def main(cfg: Config) -> None:
-    workdir = cfg.workdir or config.new_run_dir("mnist")
-    ...
+    @dataclasses.dataclass(frozen=True)
+    class Config(config.Run):
+        learning_rate: float = 1e-3
 
-if __name__ == "__main__":
-    config.main(main, Config, description=__doc__)
+    def main(cfg: Config) -> None:
+        workdir = cfg.workdir or config.new_run_dir("mnist")
+        ...
+
+    if __name__ == "__main__":
+        config.main(main, Config, description=__doc__)
 """
 
 import builtins

@@ -63,7 +63,8 @@ def random_split(
 
     Args:
         data: arrays (N, ...) by name, or a source.
-        lengths: fractions or counts, see :func:`split_lengths`.
+        lengths: fractions that sum to 1, or counts that sum to N. A fraction becomes
+            floor(fraction · N); the remaining examples go to the first parts, one each.
         key: PRNG key, or a number.
         stratify: name of an array of class indices (N,), e.g. ``"label"``. Every part then has the
             same proportion of each class, exact to one example for two parts.

@@ -187,8 +187,7 @@ class Preprocessing:
         """Reads an image file as a raw input (H, W, C) uint8, as the readers of data sets do.
 
         Args:
-            path: image file in any common format; see
-                :func:`jaxdl.data.sources.decode.read_image`.
+            path: image file in any common format.
 
         Returns:
             the image, and a note of its conversions such as ``"RGBA on white to gray, 640x480 to

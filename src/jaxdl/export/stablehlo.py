@@ -43,7 +43,7 @@ def write_stablehlo(
         gradients: keep the derivative with respect to the inputs, for ``jax.grad`` and ``jax.vjp``
             of ``call``; the inputs must be floating point.
         tolerance: largest difference from ``function``, relative to its largest output, on random
-            inputs at each of the batch sizes :data:`BATCHES`.
+            inputs at batch sizes of 1, 7 and 64.
         info: JSON values for the header.
 
     Returns:

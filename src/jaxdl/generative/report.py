@@ -57,7 +57,8 @@ def make_reference(
     Args:
         dataset: labeled images.
         num_images: number of test images, at most.
-        num_epochs, progress: see :func:`jaxdl.generative.classifier.train_classifier`.
+        num_epochs: passes over the training images.
+        progress: as in :func:`jaxdl.train.run`.
         cache_dir: folder for the classifiers of all data sets, e.g. ``runs/classifiers``: each is
             trained once. None keeps none.
 

@@ -139,7 +139,8 @@ def params_to_torch(
     Args:
         variables: of a model, ``{"params": …, "batch_stats": …}``.
         names: PyTorch's names as its model spells them, such as ``module.state_dict()``; the result
-            has their order. None spells them by :func:`~jaxdl.interop._layouts.torch_name`.
+            has their order. None derives them from ours: ``params/Dense_0/kernel`` is
+            ``Dense_0.weight``.
         renames: as for :func:`load_state_dict`, from the names in ``names`` to ours.
         prefix: likewise.
         tied: as for :func:`load_state_dict`; the second name gets the same numbers.

@@ -74,7 +74,9 @@ def convolution(
     dilation: Pair = 1,
     groups: int = 1,
 ) -> Float[Array, "B H2 W2 features"]:
-    """2-D cross-correlation of images with a kernel; see :func:`prefer_implementation`.
+    """2-D cross-correlation of images with a kernel.
+
+    :func:`jaxdl.nn.conv_ops.prefer_implementation` chooses how it is computed.
 
     Args:
         inputs: (B, H, W, C).
@@ -257,7 +259,7 @@ def transposed_convolution(
 ) -> Float[Array, "B H2 W2 all_features"]:
     """The transpose of a convolution: every input pixel adds a scaled kernel to the output.
 
-    See :func:`prefer_implementation` for how it is computed.
+    :func:`jaxdl.nn.conv_ops.prefer_implementation` chooses how it is computed.
 
     Args:
         inputs: (B, H, W, C).

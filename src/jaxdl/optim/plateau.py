@@ -28,7 +28,8 @@ class PlateauState(NamedTuple):
         best: best value so far.
         num_bad: values since then.
         cooldown: number of values that are still ignored.
-        rule: the constants :data:`RULE`, (7,), so that :func:`observe` needs nothing but the state.
+        rule: the seven constants of the rule, (7,), so that the state is all that
+            :func:`jaxdl.optim.plateau.observe` needs.
     """
 
     inner: PyTree
@@ -54,7 +55,7 @@ def reduce_on_plateau(
     """Reduces the learning rate when a metric has stopped improving.
 
     ``train.run`` and ``train.fit`` report the metric ``monitor`` after each epoch; a custom loop
-    calls :func:`observe`.
+    calls :func:`jaxdl.optim.plateau.observe`.
 
     Args:
         tx: optimizer whose updates are proportional to its learning rate. :func:`ema`,

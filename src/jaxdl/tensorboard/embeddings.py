@@ -51,7 +51,8 @@ def write_embedding(
 
     Raises:
         ValueError: another shape, metadata or images of another length than the vectors, vectors
-            that are not finite, or images that do not fit a sprite (see :func:`makes_sprite`).
+            that are not finite, or images that do not fit a sprite: square, with 1 or 3
+            channels, together at most 8192 pixels wide.
 
     Source: ``SummaryWriter.add_embedding(mat, metadata, label_img, metadata_header)``.
 

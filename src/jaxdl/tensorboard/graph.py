@@ -28,7 +28,9 @@ Avals = Sequence[Any]  # abstract values, with shape and dtype
 def write_graph(
     writer: Writer, model: nn.Module, variables: PyTree, *inputs: PyTree, **options: PyTree
 ) -> None:
-    """Writes the graph of a model, see :func:`model_graph`; a run folder shows one.
+    """Writes the graph of a model; a run folder shows one.
+
+    :func:`jaxdl.tensorboard.graph.model_graph` says what its nodes and scopes are.
 
     Args:
         writer: from :func:`~jaxdl.tensorboard.open_writer`.

@@ -150,7 +150,8 @@ def write_scalars(writer: Writer, values: Mapping[str, Any], step: int) -> None:
 
     Raises:
         OSError: the thread that writes has died.
-        ValueError: a tag that TensorBoard cannot show (see :func:`check_tag`).
+        ValueError: a tag that TensorBoard cannot show: its parts between slashes must be
+            printable text, not empty, without spaces at their ends.
 
     Source: ``SummaryWriter.add_scalar``; a tag keeps its spaces, as it does there.
 

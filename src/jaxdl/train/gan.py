@@ -46,7 +46,7 @@ class Players:
         discriminator: Linen module, called as ``discriminator(x (B, ...))``.
         generator_tx, discriminator_tx: Optax transformations, each with its own learning rate.
         loss: one of :mod:`jaxdl.losses.adversarial`; smoothed labels are arguments of it.
-        noise: distribution of the noise; see :data:`Noise`.
+        noise: ``(key, shape (B, num_latents)) -> noise``, such as ``jax.random.normal``.
         signed: the generator's examples lie in [-1, 1] (tanh) instead of [0, 1] (sigmoid).
         averaged: generate with the average of the weights that :func:`jaxdl.optim.ema` keeps.
 
