@@ -26,7 +26,7 @@ REPOSITORY = "https://github.com/jaxdl/jaxdl"
 PAGES = (  # noqa: SIM905
     "data data.sources data.samplers data.collate data.synthetic transforms models models.tutorial "
     "nn nn.initializers nn.conv_ops losses losses.adversarial metrics optim optim.plateau train "
-    "sweep generative generative.classifier generative.snapshots checkpoint interop export "
+    "train.gan sweep generative generative.classifier generative.snapshots checkpoint interop export "
     "export.quantization tensorboard tensorboard.graph tensorboard.grids tensorboard.projections "
     "plots text text.vocabulary config tree types"
 ).split()

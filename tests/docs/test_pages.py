@@ -8,12 +8,19 @@ import pytest
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
+PAGES = [  # noqa: SIM905
+    *"custom_loss custom_step custom_data from_flax gans getting_started reproducibility".split(),
+    *"training troubleshooting".split(),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["custom_loss", "custom_step", "custom_data"])
-def test_the_code_of_a_page_runs(name):
+@pytest.mark.parametrize("name", PAGES)
+def test_the_code_of_a_page_runs(name, tmp_path, monkeypatch):
     page = (DOCS / f"{name}.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     assert blocks
+    monkeypatch.chdir(tmp_path)
     exec("\n".join(blocks), {"__name__": name})
 
 

@@ -176,3 +176,9 @@ def test_plateau_average_accumulation_and_clipping_against_numpy():
     evaluate = train.make_eval(loss_fn, averaged=True)
     seen = train.evaluate(evaluate, state, {"x": np.eye(3, dtype=np.float32)})
     assert seen["dot"] == pytest.approx(average.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", optim.adamw(1e-3)])
+def test_an_optimizer_that_is_no_function_is_refused(optimizer):
+    with pytest.raises(ValueError, match=r"must be a function that makes one, e\.g\. optim\.adamw"):
+        optim.recipe(optimizer, 1e-3)

@@ -61,7 +61,7 @@ def recipe(
         **options: of the optimizer: ``momentum=0.9``, ``b2=0.95``, ….
 
     Raises:
-        ValueError: a number out of range; a reserved label; at ``init``, a pattern that matches
+        ValueError: an optimizer that is no function; a number out of range; a reserved label; at ``init``, a pattern that matches
             nothing, or two that match one parameter.
 
     >>> from jaxdl import optim
@@ -70,6 +70,10 @@ def recipe(
     ...     parts={"head": ("^Dense_1", 1e-2)}, frozen="^Conv_0",
     ... )
     """
+    if not callable(optimizer):
+        raise ValueError(
+            f"optimizer must be a function that makes one, e.g. optim.adamw, got {optimizer!r}."
+        )
     check_count(accumulate=accumulate)
     if weight_decay is not None:
         options["weight_decay"] = weight_decay
