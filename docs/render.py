@@ -9,9 +9,11 @@ A page asks for a table by a pair of comments, and everything between them is re
     <!-- end -->
 
 ``<!-- results: gans short -->`` leaves out note, commands and dates; ``<!-- results: gans 1,4 -->``
-takes only these rows, counted from 1.
+takes only these rows, counted from 1. ``<!-- experiments -->`` asks for the list of the experiments
+with the first sentence and the first command of each.
 """
 
+import ast
 import json
 import re
 import sys
@@ -19,14 +21,17 @@ from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
 BLOCK = re.compile(r"(<!-- results: ([^\n]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+LIST = re.compile(r"(<!-- experiments -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def main() -> int:
+    experiments = list_experiments()
     results = json.loads((DOCS / "results.json").read_text(encoding="utf-8"))
     stale = []
     for page in sorted([DOCS.parent / "README.md", *DOCS.rglob("*.md")]):
         before = page.read_text(encoding="utf-8")
         after = BLOCK.sub(lambda match: fill(match, results), before)
+        after = LIST.sub(lambda match: f"{match[1]}\n{experiments}\n\n{match[2]}", after)
         if after != before:
             stale.append(page.name)
             if "--check" not in sys.argv:
@@ -35,6 +40,20 @@ def main() -> int:
         print(f"out of date: {', '.join(stale)}; run python docs/render.py", file=sys.stderr)
         return 1
     return 0
+
+
+def list_experiments() -> str:
+    lines = ["| experiment | command |", "|---|---|"]
+    folder = DOCS.parent / "experiments"
+    for path in [*sorted(folder.glob("*.py")), *sorted((folder / "tutorials").glob("*.py"))]:
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        first = docstring.splitlines()[0]
+        command = re.search(r"^ +(python .*)$", docstring, flags=re.MULTILINE)
+        if command is None:
+            raise ValueError(f"{path}: the docstring has no command.")
+        link = f"[{path.stem}](../{path.relative_to(DOCS.parent)})"
+        lines.append(f"| {link}: {first} | `{command[1]}` |")
+    return "\n".join(lines)
 
 
 def fill(match: re.Match[str], results: dict) -> str:

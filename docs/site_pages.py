@@ -26,8 +26,9 @@ REPOSITORY = "https://github.com/jaxdl/jaxdl"
 PAGES = (  # noqa: SIM905
     "data data.sources data.samplers data.collate data.synthetic transforms models models.tutorial "
     "nn nn.initializers nn.conv_ops losses losses.adversarial metrics optim optim.plateau train "
-    "train.gan sweep generative generative.classifier generative.snapshots checkpoint interop export "
-    "export.quantization tensorboard tensorboard.graph tensorboard.grids tensorboard.projections "
+    "train.gan sweep generative generative.classifier generative.snapshots checkpoint interop "
+    "export export.quantization tensorboard tensorboard.graph tensorboard.grids "
+    "tensorboard.projections "
     "plots text text.vocabulary config tree types"
 ).split()
 """Packages, and those of their modules that are also used by their own name."""
@@ -129,8 +130,10 @@ def summary(value: Any, name: str) -> str:
     return docstring.splitlines()[0]
 
 
-def escape_shapes(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]):
-    """Marks ``(B, *T)`` and ``|t|`` of docstrings as text: they are no emphasis, no substitution."""
+def escape_shapes(
+    app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]
+) -> None:
+    """Marks ``(B, *T)`` and ``|t|`` of docstrings as text, not emphasis or a substitution."""
     for number, line in enumerate(lines):
         if not line.lstrip().startswith((">>>", "...")):
             parts = line.split("`")
