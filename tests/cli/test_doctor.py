@@ -209,6 +209,20 @@ def test_memory_preallocation_is_put_in_words(environ, meaning):
     assert meaning in dict(_doctor.memory_facts(environ))["effect"]
 
 
+@pytest.mark.parametrize(
+    ("flags", "meaning"),
+    [
+        ("", "may differ by rounding; XLA_FLAGS=--xla_gpu_deterministic_ops=true prevents it"),
+        ("--xla_gpu_deterministic_ops=false", "may differ"),
+        ("--xla_cpu_x=1 --xla_gpu_deterministic_ops=true", "give the same bits"),
+        ("--xla_gpu_deterministic_ops", "give the same bits"),
+    ],
+)
+def test_it_tells_whether_runs_on_a_gpu_are_reproducible(flags, meaning):
+    facts = dict(_doctor.reproducibility_facts({"XLA_FLAGS": flags}))
+    assert meaning in facts["two equal runs"]
+
+
 def test_the_environment_shows_what_matters_and_nothing_else():
     facts = dict(_doctor.environment_facts({"JAX_ENABLE_X64": "1", "TOKEN": "secret"}))
     assert facts["JAX_ENABLE_X64"] == "1"

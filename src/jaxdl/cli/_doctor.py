@@ -159,6 +159,15 @@ def memory_facts(environ: Mapping[str, str]) -> Facts:
     ]
 
 
+def reproducibility_facts(environ: Mapping[str, str]) -> Facts:
+    """Whether two equal runs on a GPU give the same bits."""
+    flag = "--xla_gpu_deterministic_ops"
+    given = {word.partition("=")[::2] for word in environ.get("XLA_FLAGS", "").split()}
+    if {(flag, ""), (flag, "true"), (flag, "1")} & given:
+        return [("two equal runs", f"give the same bits ({flag} is set); some kernels are slower")]
+    return [("two equal runs", f"may differ by rounding; XLA_FLAGS={flag}=true prevents it")]
+
+
 def environment_facts(environ: Mapping[str, str]) -> Facts:
     """The environment variables of JAX, XLA and TFDS."""
     others = sorted(

@@ -29,6 +29,7 @@ def run(options: argparse.Namespace) -> int:
         ("packages", _doctor.package_facts()),
         ("devices", _doctor.device_facts(devices)),
         ("GPU memory", _doctor.memory_facts(environ)),
+        ("GPU reproducibility", _doctor.reproducibility_facts(environ)),
         ("environment", _doctor.environment_facts(environ)),
     ):
         print(title)
