@@ -13,42 +13,17 @@ import re
 import shutil
 from collections import defaultdict
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import latex2mathml.converter
 from docutils import nodes
+from public_api import PAGES, public_names
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
 DOCS = Path(__file__).resolve().parent
 REPOSITORY = "https://github.com/jaxdl/jaxdl"
-PAGES = (  # noqa: SIM905
-    "data data.sources data.samplers data.collate data.synthetic transforms models models.tutorial "
-    "nn nn.initializers nn.conv_ops losses losses.adversarial metrics optim optim.plateau train "
-    "train.gan sweep generative generative.classifier generative.snapshots checkpoint interop "
-    "export export.quantization tensorboard tensorboard.graph tensorboard.grids "
-    "tensorboard.projections "
-    "plots text text.vocabulary config tree types"
-).split()
-"""Packages, and those of their modules that are also used by their own name."""
 IN_A_DOCSTRING = re.compile(r"(?<=[( ,])([*|])(?=\w)|(?<=\w)(\|)(?= )")
-
-
-def public_names(module: ModuleType) -> list[str]:
-    """The names that a package lists, or that a module defines and its package does not list."""
-    if hasattr(module, "__all__"):
-        return list(module.__all__)
-    package = importlib.import_module(module.__name__.rpartition(".")[0])
-    constants = getattr(module, "__annotations__", {})
-    return [
-        name
-        for name, value in vars(module).items()
-        if (getattr(value, "__module__", None) == module.__name__ or name in constants)
-        and not name.startswith("_")
-        and not inspect.ismodule(value)
-        and getattr(package, name, None) is not value
-    ]
 
 
 def write_pages(app: Sphinx) -> None:

@@ -61,8 +61,8 @@ def recipe(
         **options: of the optimizer: ``momentum=0.9``, ``b2=0.95``, ….
 
     Raises:
-        ValueError: an optimizer that is no function; a number out of range; a reserved label; at ``init``, a pattern that matches
-            nothing, or two that match one parameter.
+        ValueError: an optimizer that is no function; a number out of range; a reserved label; at
+            ``init``, a pattern that matches nothing, or two that match one parameter.
 
     >>> from jaxdl import optim
     >>> tx = recipe(
