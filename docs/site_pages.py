@@ -140,7 +140,7 @@ def resolve(
 
 
 def exists(name: str) -> bool:
-    """Whether a dotted name is an object of an installed library."""
+    """Returns True if a dotted name is an object of an installed library."""
     module, found = name, []
     while module:
         try:

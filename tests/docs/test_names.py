@@ -17,7 +17,7 @@ NAME = re.compile(rf"`(?:jaxdl\.)?((?:{PACKAGES})(?:\.\w+)+)")
 
 
 def exists(name):
-    """Whether a dotted name below jaxdl can be reached by imports and attributes."""
+    """Returns True if imports and attributes reach a dotted name below jaxdl."""
     value = jaxdl
     for part in name.split("."):
         if not hasattr(value, part):

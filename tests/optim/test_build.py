@@ -179,6 +179,6 @@ def test_plateau_average_accumulation_and_clipping_against_numpy():
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", optim.adamw(1e-3)])
-def test_an_optimizer_that_is_no_function_is_refused(optimizer):
+def test_an_optimizer_that_is_not_a_function_is_refused(optimizer):
     with pytest.raises(ValueError, match=r"must be a function that makes one, e\.g\. optim\.adamw"):
         optim.recipe(optimizer, 1e-3)

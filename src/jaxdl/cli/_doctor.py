@@ -160,7 +160,7 @@ def memory_facts(environ: Mapping[str, str]) -> Facts:
 
 
 def reproducibility_facts(environ: Mapping[str, str]) -> Facts:
-    """Whether two equal runs on a GPU give the same bits."""
+    """The reproducibility of two equal runs on a GPU, by ``XLA_FLAGS``."""
     flag = "--xla_gpu_deterministic_ops"
     given = {word.partition("=")[::2] for word in environ.get("XLA_FLAGS", "").split()}
     if {(flag, ""), (flag, "true"), (flag, "1")} & given:

@@ -61,7 +61,7 @@ def recipe(
         **options: of the optimizer: ``momentum=0.9``, ``b2=0.95``, ….
 
     Raises:
-        ValueError: an optimizer that is no function; a number out of range; a reserved label; at
+        ValueError: an optimizer that is not a function; a number out of range; a reserved label; at
             ``init``, a pattern that matches nothing, or two that match one parameter.
 
     >>> from jaxdl import optim
