@@ -44,7 +44,8 @@ nb_merge_streams = True
 html_theme = "pydata_sphinx_theme"
 html_title = f"jaxdl {release}"
 html_math_renderer = "mathml"
-html_static_path = []
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_theme_options = {
     "github_url": "https://github.com/jaxdl/jaxdl",
