@@ -23,6 +23,30 @@ def test_the_code_of_a_page_runs(name, tmp_path, monkeypatch):
     exec("\n".join(blocks), {"__name__": name})
 
 
+def sections(path):
+    """The shared first block of a how-to page, and the code of each section by its question."""
+    head, *parts = re.split(r"^## ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    (shared,) = re.findall(r"```python\n(.*?)```", head, flags=re.DOTALL)
+    for part in parts:
+        blocks = re.findall(r"```python\n(.*?)```", part, flags=re.DOTALL)
+        yield part.splitlines()[0], "\n".join([shared, *blocks])
+
+
+HOW_TO = [
+    pytest.param(code, id=f"{path.stem}: {question}")
+    for path in sorted((DOCS / "how_to").glob("*.md"))
+    if path.stem != "index"
+    for question, code in sections(path)
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", HOW_TO)
+def test_the_code_of_a_question_runs(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(code, {"__name__": "how_to"})
+
+
 @pytest.mark.slow
 def test_the_readmes_screen_of_code_runs(tmp_path, monkeypatch):
     readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
