@@ -47,6 +47,16 @@ def test_the_code_of_a_question_runs(code, tmp_path, monkeypatch):
     exec(code, {"__name__": "how_to"})
 
 
+def test_the_index_lists_every_question():
+    index = (DOCS / "how_to" / "index.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^- \[(.*)\]\((\w+)\.md#", index, flags=re.MULTILINE)
+    pages = dict.fromkeys(page for _, page in listed)
+    assert [question for question, _ in listed] == [
+        question for page in pages for question, _ in sections(DOCS / "how_to" / f"{page}.md")
+    ]
+    assert len(pages) == len(list((DOCS / "how_to").glob("*.md"))) - 1
+
+
 @pytest.mark.slow
 def test_the_readmes_screen_of_code_runs(tmp_path, monkeypatch):
     readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
