@@ -298,3 +298,15 @@ def test_one_class_is_refused_in_favor_of_binary_losses(loss, shape, labels):
     message = rf"at least 2 classes on the last axis, got shape \({shape[0]}.*binary_cross_entropy"
     with pytest.raises(ValueError, match=message):
         loss(jnp.zeros(shape), jnp.zeros(labels, jnp.int32))
+
+
+def test_soft_targets_agree_with_labels_where_they_are_hard():
+    hard = jax.nn.one_hot(LABELS, 4)
+    logits = draw(B, 4)
+    options = {"label_smoothing": 0.1, "class_weights": WEIGHTS}
+    close(
+        run(losses.soft_cross_entropy, logits, hard, **options),
+        run(losses.cross_entropy, logits, LABELS, **options),
+    )
+    with pytest.raises(ValueError, match="targets must have shape"):
+        losses.soft_cross_entropy(logits, LABELS)

@@ -68,3 +68,13 @@ def test_negative_elbo_by_hand():
 def test_refuses(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_distillation_by_hand():
+    teacher = jnp.log(jnp.array([[0.25, 0.75]]))
+    expected = 0.25 * np.log(0.25 / 0.5) + 0.75 * np.log(0.75 / 0.5)
+    close(run(losses.distillation, jnp.zeros((1, 2)), teacher), [expected])
+    close(run(losses.distillation, jnp.zeros((1, 2)), 2 * teacher, temperature=2.0), [4 * expected])
+    close(run(losses.distillation, teacher + 7.0, teacher), [0.0])
+    gradient = jax.grad(lambda t: losses.distillation(jnp.zeros((1, 2)), t).sum())(teacher)
+    assert np.all(gradient == 0)

@@ -1,8 +1,9 @@
 """Ranking and embedding losses by hand."""
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
-from helpers.losses import LABEL, LOGITS, ONE, close, run
+from helpers.losses import LABEL, LN2, LOGITS, ONE, close, run
 
 from jaxdl import losses
 
@@ -67,3 +68,21 @@ def test_cosine_embedding_by_hand():
 def test_refuses(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_info_nce_by_hand():
+    queries = jnp.array([[3.0, 0.0], [0.0, 2.0]])  # their lengths do not count
+    keys = jnp.array([[1.0, 0.0], [1.0, 0.0]])
+    close(run(losses.info_nce, queries, keys), [LN2, LN2])
+    right = run(losses.info_nce, queries, queries, temperature=0.5)
+    close(right, [np.log(1 + np.exp(-2.0))] * 2)
+    with pytest.raises(ValueError, match="at least two examples"):
+        losses.info_nce(keys[:1], keys[:1])
+
+
+def test_a_distance_may_be_given():
+    vectors = jnp.eye(3)
+    options = {"distance": lambda x, y: jnp.abs(x - y).max(axis=1)}
+    far = run(losses.triplet_margin, vectors, vectors, -vectors, **options)
+    close(far, [0.0] * 3)
+    close(run(losses.triplet_margin, vectors, -vectors, vectors, **options), [3.0] * 3)

@@ -69,6 +69,47 @@ def cross_entropy(
 
 
 @explain_keywords
+def soft_cross_entropy(
+    logits: Float[Array, "B *T C"],
+    targets: Real[Array, "B *T C"],
+    *,
+    label_smoothing: float = 0.0,
+    class_weights: Real[Array, " C"] | None = None,
+) -> Float[Array, " B *T"]:
+    r"""Cross entropy between logits and probabilities of the classes, in nats.
+
+    .. math:: -\sum_c w_c q_c \log \mathrm{softmax}(z)_c,\quad
+              q_c = (1-\epsilon)\,t_c + \epsilon / C
+
+    Args:
+        logits: (B, ..., C) unnormalized log-probabilities, C at least 2.
+        targets: like ``logits``, probabilities t. They need not add up to 1.
+        label_smoothing: ε in [0, 1].
+        class_weights: (C,) w, or None for 1.
+
+    Returns:
+        (B, ...) losses; PyTorch's mean is their plain mean.
+
+    Raises:
+        ValueError: wrong shapes, one class, or ε outside [0, 1].
+
+    Source: ``torch.nn.functional.cross_entropy`` with probabilities as targets.
+
+    >>> print(soft_cross_entropy(jnp.zeros((1, 2)), jnp.array([[0.25, 0.75]])).round(4))
+    [0.6931]
+    """
+    check_alike(logits=logits, targets=targets)
+    check_num_classes("logits", logits.shape)
+    check_fraction(label_smoothing=label_smoothing)
+    logits, targets = floating(logits, targets)
+    targets = (1.0 - label_smoothing) * targets + label_smoothing / logits.shape[-1]
+    losses = -targets * jax.nn.log_softmax(logits)
+    if class_weights is not None:
+        losses *= jnp.broadcast_to(_class_weights(class_weights, logits), logits.shape)
+    return losses.sum(axis=-1)
+
+
+@explain_keywords
 def nll(
     log_probabilities: Float[Array, "B *T C"],
     labels: Integer[Array, " B *T"],

@@ -1,9 +1,10 @@
 """Divergences between distributions, and the ELBO."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Real
 
-from jaxdl._checks import check_not_negative, check_shape
+from jaxdl._checks import check_not_negative, check_num_classes, check_positive, check_shape
 from jaxdl._pytorch_names import explain_keywords
 from jaxdl.losses._common import check_alike, floating, sum_over_features
 from jaxdl.losses.classification import _binary_cross_entropy
@@ -108,3 +109,42 @@ def negative_elbo(
     check_not_negative(beta=beta)
     reconstruction = sum_over_features(_binary_cross_entropy(logits, targets))
     return reconstruction + beta * kl_to_standard_normal(mean, log_variance)
+
+
+@explain_keywords
+def distillation(
+    logits: Float[Array, "B *T C"],
+    teacher_logits: Float[Array, "B *T C"],
+    *,
+    temperature: float = 1.0,
+) -> Float[Array, " B *T"]:
+    r"""Distillation loss: the divergence of a student's classes from its teacher's, in nats.
+
+    .. math:: \tau^2 \sum_c q_c (\log q_c - \log p_c),\quad p = \mathrm{softmax}(z / \tau),\
+              q = \mathrm{softmax}(z' / \tau)
+
+    The factor τ² keeps the size of the gradient when τ changes. No gradient reaches the teacher.
+
+    Args:
+        logits: (B, ..., C) z of the student.
+        teacher_logits: like ``logits``, z' of the teacher.
+        temperature: τ, greater than 0.
+
+    Returns:
+        (B, ...) losses.
+
+    Raises:
+        ValueError: shapes that differ, one class, or τ not greater than 0.
+
+    Source: Hinton et al. 2015, section 2.1.
+
+    >>> print(distillation(jnp.zeros((1, 2)), jnp.log(jnp.array([[0.25, 0.75]]))).round(5))
+    [0.13081]
+    """
+    check_alike(logits=logits, teacher_logits=teacher_logits)
+    check_num_classes("logits", logits.shape)
+    check_positive(temperature=temperature)
+    student, teacher = floating(logits, jax.lax.stop_gradient(teacher_logits))
+    log_p = jax.nn.log_softmax(student / temperature)
+    log_q = jax.nn.log_softmax(teacher / temperature)
+    return temperature**2 * (jnp.exp(log_q) * (log_q - log_p)).sum(axis=-1)

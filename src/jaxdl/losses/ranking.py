@@ -1,5 +1,7 @@
 """Ranking and embedding losses."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -84,6 +86,7 @@ def triplet_margin(
     p: float = 2.0,
     eps: float = 1e-6,
     swap: bool = False,
+    distance: Callable[[Array, Array], Array] | None = None,
 ) -> Float[Array, " B"]:
     r"""Triplet margin loss: the positive should be nearer than the negative by a margin.
 
@@ -97,6 +100,7 @@ def triplet_margin(
         p: order of the norm, at least 1; ``math.inf`` is allowed.
         eps: ε, added to every difference, so that equal vectors have a gradient.
         swap: use the positive's distance to the negative if it is smaller (Balntas et al. 2016).
+        distance: ``((B, D), (B, D)) -> (B,)`` in place of d; ``p`` and ``eps`` are then not used.
 
     Returns:
         (B,) losses.
@@ -104,7 +108,8 @@ def triplet_margin(
     Raises:
         ValueError: shapes that differ, a margin not greater than 0, or p below 1.
 
-    Source: ``torch.nn.functional.triplet_margin_loss``.
+    Source: ``torch.nn.functional.triplet_margin_loss`` and
+    ``triplet_margin_with_distance_loss``.
 
     >>> near, far = jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 1.5]])
     >>> print(triplet_margin(jnp.zeros((1, 2)), near, far).round(4))
@@ -117,10 +122,11 @@ def triplet_margin(
         raise ValueError(f"p must be at least 1, got {p!r}.")
     anchor, positive, negative = floating(anchor, positive, negative)
 
-    def distance(x: Array, y: Array) -> Array:
-        norm: Array = optax.safe_norm(x - y + eps, 0.0, ord=p, axis=-1)
-        return norm
+    def norm(x: Array, y: Array) -> Array:
+        length: Array = optax.safe_norm(x - y + eps, 0.0, ord=p, axis=-1)
+        return length
 
+    distance = distance or norm
     far = distance(anchor, negative)
     if swap:
         far = jnp.minimum(far, distance(positive, negative))
@@ -167,3 +173,47 @@ def cosine_embedding(
     cosine = (x1 * x2).sum(axis=-1) / norms
     similar = jnp.where(targets == 1, 1.0 - cosine, 0.0)
     return similar + jnp.where(targets == -1, hinge(cosine - margin), 0.0)
+
+
+@explain_keywords
+def info_nce(
+    queries: Real[Array, "B D"], keys: Real[Array, "B D"], *, temperature: float = 0.07
+) -> Float[Array, " B"]:
+    r"""InfoNCE: every query should be nearest to its own key among those of the batch, in nats.
+
+    .. math:: -\log \frac{e^{q_i k_i / \tau}}{\sum_j e^{q_i k_j / \tau}}
+
+    q and k have length 1. The mean of both directions, ``info_nce(a, b)`` and ``info_nce(b, a)``,
+    is the loss of SimCLR's cross terms and of CLIP.
+
+    Args:
+        queries: (B, D), B at least 2; normalized here.
+        keys: (B, D); key i belongs to query i.
+        temperature: τ, greater than 0.
+
+    Returns:
+        (B,) losses. Padded examples would be negatives: give whole batches (``drop_last=True``).
+
+    Raises:
+        ValueError: shapes that differ, one example, or τ not greater than 0.
+
+    Source: van den Oord et al. 2018, eq. 4; CLIP (Radford et al. 2021), figure 3.
+
+    >>> vectors = jnp.eye(2)
+    >>> print(info_nce(vectors, 2.0 * vectors, temperature=0.01))
+    [0. 0.]
+    """
+    check_shape("queries", queries, ("B", "D"))
+    check_alike(queries=queries, keys=keys)
+    check_positive(temperature=temperature)
+    if queries.shape[0] < 2:
+        raise ValueError("info_nce needs at least two examples: the others are the negatives.")
+    queries, keys = (_normalized(x) for x in floating(queries, keys))
+    similarity = queries @ keys.T / temperature
+    losses: Array = jax.nn.logsumexp(similarity, axis=1) - jnp.diagonal(similarity)
+    return losses
+
+
+def _normalized(vectors: Array) -> Array:
+    norm: Array = optax.safe_norm(vectors, 1e-12, axis=-1, keepdims=True)
+    return vectors / norm
