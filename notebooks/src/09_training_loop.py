@@ -279,4 +279,4 @@ assert best["test/accuracy"] >= rows[0]["test/accuracy"]
 shutil.rmtree("second")
 
 # %% [markdown]
-# **Next**: [16 · How can a network draw what it has never seen?](16_vae.ipynb)
+# **Next**: [10 · What does a network consist of?](10_networks.ipynb)
