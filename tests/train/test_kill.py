@@ -33,7 +33,7 @@ def cnn(workdir):
     real = (shared / "fashion_mnist").is_dir()
     source = ["--data", "digits", "--num_epochs", "30"]
     if real:
-        source = ["--data", "fashion_mnist", "--data_dir", shared, "--num_epochs", "4"]
+        source = ["--data", "fashion_mnist", "--data_dir", shared, "--num_epochs", "2"]
     options = "--model cnn --dropout_rate 0.3 --optimizer adam --augment shift --batch_size 64"
     script = ROOT / "tests" / "helpers" / "killed_run.py"
     last = ["--workdir", workdir, "--resume"]
@@ -58,7 +58,7 @@ state, _ = train.run(
     train.make_step(loss_fn, tx),
     state,
     digits.train,
-    num_epochs=30,
+    num_epochs=15,
     batch_size=64,
     key=1,
     eval_fn=train.make_eval(loss_fn, averaged=True),
