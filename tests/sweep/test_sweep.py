@@ -1,6 +1,7 @@
 """Sweeps: every member equals its solo run, whatever the other members are."""
 
 import functools
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,15 @@ from jaxdl import losses, optim, sweep, tree
 from jaxdl.sweep import _sweep
 
 run_sweep = functools.partial(sweep.sweep, train_one, data=DATA, progress=False)
+
+
+def test_without_a_bar_no_widgets_are_looked_for(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)  # it warns in a notebook without ipywidgets
+
+    def one(key, hparams, data):
+        return {}, {"test/loss": jnp.square(hparams["rate"])[None]}
+
+    assert sweep.sweep(one, [{"rate": 0.5}], progress=False).best == 0
 
 
 @pytest.mark.slow

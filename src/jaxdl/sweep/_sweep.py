@@ -364,11 +364,13 @@ class _Progress:
     """
 
     def __init__(self, total: int, done: int, unit: str, job: Job):
-        from tqdm.auto import tqdm
-
         self._done, self._total, self._unit, self._say = done, total, unit, job.say
         self._began = self._said = time.monotonic()
         shown = job.progress and output_kind() != "file"
+        if shown:
+            from tqdm.auto import tqdm
+        else:  # tqdm.auto warns in a notebook without ipywidgets, also where no bar is shown
+            from tqdm import tqdm
         self._bar = tqdm(total=total, initial=done, unit=f" {unit}", disable=not shown, leave=False)
 
     def __enter__(self) -> Self:
