@@ -18,10 +18,8 @@ AREAS = {
 WAITING = {
     "Q": "the exercises of all",
     "G": "17 to 20, the GAN book",
-    "V": "11 TensorBoard",
-    "M": "10 networks, 13 sequences, 16 VAE",
+    "M": "10 networks",
     "L": "10 networks",
-    "R": "10 networks, 12 sweeps",
     "H": "issue J: language models",
     "P": "issue K: distribution",
     "F": "issue K and L: precision and performance",
