@@ -224,6 +224,7 @@ def train_setting(key, hparams, parts):
     )  # fmt: skip
 
 
+# %%
 if small:  # traced only
     _, history = jax.eval_shape(lambda key: train_setting(key, settings[0], parts), random.key(0))
     assert history["test/loss"].shape == (5,)
@@ -495,8 +496,10 @@ if data_dir is None:  # 8 × 8 pixels become 28 × 28
 images, test = dict(handwritten.train), dict(handwritten.test)
 if small:
     images, test = ({k: v[:100] for k, v in split.items()} for split in (images, test))
+print(images["image"].shape, test["image"].shape)
 
 
+# %%
 class Classifier(linen.Module):
     activation: jax.Array | bool = False
     norm: jax.Array | bool = False
