@@ -596,8 +596,8 @@ for ax in axes:
 plt.show()
 
 # %% [markdown]
-# The digit, and eight maps of 4×4 numbers: convolution and pooling in one. Each channel is bright at
-# another part of the stroke: a layer of features, which the next layer combines.
+# The digit, and eight maps of 4×4 numbers: convolution and pooling in one. Each channel is bright
+# at another part of the stroke: a layer of features, which the next layer combines.
 #
 # ## Weights that travel
 #
