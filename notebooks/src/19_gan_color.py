@@ -17,10 +17,10 @@
 # The dense GAN of the last notebook can be made that large. This notebook counts what that costs,
 # then builds the convolutional one, which is smaller and sees what a picture is: neighbors.
 #
-# *You need*: [18 · GANs on digits](18_gan_digits.ipynb) and
-# [10 · Networks](10_networks.ipynb). *Time*: half an hour to read, two minutes to run. *What comes
-# out*: the memory that both GANs need, 0.70 and 0.13 GiB, before either is run; and patches of
-# photographs, drawn in color.
+# *You need*: [18 · GANs on digits](18_gan_digits.ipynb) and [10 · Networks](10_networks.ipynb).
+# *Time*: half an hour to read, two minutes to run.
+# *What comes out*: the memory that both GANs need, 0.70 and 0.13 GiB, before either is run; and
+# patches of photographs, drawn in color.
 
 # %%
 import importlib.util
@@ -264,8 +264,9 @@ for row, (name, pictures) in zip(axes, drawn.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# Smooth areas and edges in the photographs' colors: walls and leaves as one sees them from far
-# away. Neither activation is visibly better.
+# Patches in the photographs' colors, dark green, orange, gray and sky, some with an edge between
+# two of them, and with a grain of single pixels that photographs have less of. Neither activation
+# is visibly better.
 #
 # How near is it? Three numbers that noise gets wrong: the mean color, how much a pixel differs
 # from its neighbor, and how much the same pixel differs from picture to picture. *Which would be
