@@ -30,7 +30,7 @@ HEAVY = ("tensorflow_datasets", "orbax.checkpoint", "matplotlib", "sklearn", "to
 class Config:
     """One measurement."""
 
-    repeats: int = 9
+    repeats: int = 7
     """Processes for each of the two."""
     limit: float = 1.3
     """Fail above this ratio."""
