@@ -101,8 +101,10 @@ def test_weights_come_back_bitwise_and_outputs_agree(name):
     # without LLVM's optimizations, which take longer than this test
     apply = jax.jit(model.apply, compiler_options={"xla_backend_optimization_level": 0})
     ours = jax.tree.leaves(apply(variables, inputs))
-    compare(f"{name}, there", [a.reshape(b.shape) for a, b in zip(ours, expected, strict=True)],
-            expected)  # fmt: skip
+    # unoptimized code adds the 16,384 products of an 8x8 kernel one by one: 1.9e-5 without AVX-512
+    tolerance = 3e-5 if name == "convolutional discriminator" else 1e-5
+    ours = [a.reshape(b.shape) for a, b in zip(ours, expected, strict=True)]
+    compare(f"{name}, there", ours, expected, tolerance)
     back = params_from_torch(module.state_dict(), shapes_of(model, shape))
     jax.tree.map(np.testing.assert_array_equal, back, variables)
 
