@@ -39,13 +39,21 @@ NAMES = {
     "Adagrad": "optim.adagrad",
     "Adadelta": "optim.adadelta",
     "Muon": "optim.muon",
+    "NAdam": "optim.nadam",
+    "RAdam": "optim.radam",
+    "Adamax": "optim.adamax",
+    "ASGD": "optim.asgd",
+    "Rprop": "optim.rprop",
+    "Adafactor": "optim.adafactor",
     "LBFGS": "optax.lbfgs",
     "StepLR": "optim.step_decay",
     "MultiStepLR": "optim.multi_step",
     "ExponentialLR": "optim.exponential",
     "CosineAnnealingLR": "optim.warmup_cosine",
     "CosineAnnealingWarmRestarts": "optim.cosine_restarts",
-    "LinearLR": "optim.warmup",
+    "LinearLR": "optim.linear or optim.warmup",
+    "CyclicLR": "optim.cyclic",
+    "ConstantLR": "optax.piecewise_constant_schedule",
     "OneCycleLR": "optim.one_cycle",
     "PolynomialLR": "optim.polynomial",
     "LambdaLR": "optim.chained",
@@ -108,6 +116,9 @@ KEYWORDS = {
     "initial_accumulator_value": "initial_accumulator",
     "gamma": "factor",
     "step_size": "every",
+    "maximize": "optax.chain(optax.scale(-1.0), ...)",
+    "lambd": "decay",
+    "etas": "factors",
     "T_max": "num_steps",
     "T_0": "num_steps",
     "T_mult": "growth",
@@ -158,11 +169,11 @@ def explain_keywords(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         for name in kwargs:
-            ours = KEYWORDS.get(name, "").split()
-            if name not in own and (own.keys() & set(ours) or ours[:1] == ["metrics.mean"]):
+            answer = KEYWORDS.get(name, "")
+            elsewhere = answer.startswith(("metrics.", "optax."))
+            if name not in own and (elsewhere or own.keys() & set(answer.split())):
                 raise TypeError(
-                    f"{function.__name__}() has no keyword {name!r}; PyTorch's {name} is "
-                    f"{KEYWORDS[name]}."
+                    f"{function.__name__}() has no keyword {name!r}; PyTorch's {name} is {answer}."
                 )
         return function(*args, **kwargs)
 

@@ -27,6 +27,7 @@ def sgd(
     learning_rate: LearningRate,
     *,
     momentum: float = 0.0,
+    dampening: float = 0.0,
     nesterov: bool = False,
     weight_decay: float = 0.0,
     mask: Mask = None,
@@ -36,15 +37,17 @@ def sgd(
     Args:
         learning_rate: number, or schedule of the step.
         momentum: fraction of the last update that is kept.
-        nesterov: Nesterov's momentum; takes a momentum greater than 0.
+        dampening: τ, at most 1; every gradient but the first enters the momentum times 1 − τ.
+        nesterov: Nesterov's momentum; takes a momentum greater than 0 and no dampening.
         weight_decay: λ; λ·w is added to the gradient, before momentum.
         mask: pytree of booleans, or function of the parameters that returns one: the parameters
             that decay.
 
     Raises:
-        ValueError: a negative number; ``nesterov`` without momentum.
+        ValueError: a number out of range; ``nesterov`` without momentum or with dampening.
 
-    Source: ``torch.optim.SGD`` (dampening 0), equal to it.
+    Source: ``torch.optim.SGD``, equal to it. Its ``maximize=True`` is
+    ``optax.chain(optax.scale(-1.0), sgd(...))``, for every optimizer.
 
     >>> tx = sgd(0.1, momentum=0.9)
     >>> params = {"w": jnp.ones(2)}
@@ -53,10 +56,16 @@ def sgd(
     [-0.1 -0.1]
     """
     check_not_negative(momentum=momentum)
-    if nesterov and _is_zero(momentum):
-        raise ValueError(f"nesterov takes a momentum greater than 0, got momentum={momentum}.")
+    check_fraction(dampening=dampening)
+    if nesterov and (_is_zero(momentum) or not _is_zero(dampening)):
+        raise ValueError(
+            "nesterov takes a momentum greater than 0 and dampening=0, "
+            f"got momentum={momentum} and dampening={dampening}."
+        )
     trace = optax.identity() if _is_zero(momentum) else optax.trace(momentum, nesterov)
-    return _coupled(learning_rate, weight_decay, mask, trace)
+    if _is_zero(momentum) or _is_zero(dampening):
+        return _coupled(learning_rate, weight_decay, mask, trace)
+    return _coupled(learning_rate, weight_decay, mask, _dampen(dampening), trace)
 
 
 @explain_keywords
@@ -67,6 +76,7 @@ def adam(
     b2: float = 0.999,
     eps: float = 1e-8,
     weight_decay: float = 0.0,
+    amsgrad: bool = False,
     mask: Mask = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Adam with coupled weight decay: λ·w is added to the gradient, as an L2 penalty would.
@@ -77,6 +87,7 @@ def adam(
         b2: decay of the mean of their squares, in [0, 1).
         eps: ε, added to the root of the second moment.
         weight_decay: λ.
+        amsgrad: divide by the largest second moment so far.
         mask: parameters that decay; see :func:`sgd`.
 
     Raises:
@@ -91,7 +102,8 @@ def adam(
     [-0.001  0.001]
     """
     _check_moments(b1, b2, eps)
-    return _coupled(learning_rate, weight_decay, mask, optax.scale_by_adam(b1, b2, eps))
+    scale = _scale_by_amsgrad if amsgrad else optax.scale_by_adam
+    return _coupled(learning_rate, weight_decay, mask, scale(b1, b2, eps))
 
 
 @explain_keywords
@@ -102,6 +114,7 @@ def adamw(
     b2: float = 0.999,
     eps: float = 1e-8,
     weight_decay: float = 1e-2,
+    amsgrad: bool = False,
     mask: Mask = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Adam with decoupled weight decay: weights shrink by the learning rate times λ.
@@ -119,8 +132,14 @@ def adamw(
     _check_moments(b1, b2, eps)
     check_not_negative(weight_decay=weight_decay)
 
+    scale = _scale_by_amsgrad if amsgrad else optax.scale_by_adam
+
     def make(learning_rate: LearningRate) -> optax.GradientTransformation:
-        return optax.adamw(learning_rate, b1, b2, eps, weight_decay=weight_decay, mask=mask)
+        return optax.chain(
+            scale(b1, b2, eps),
+            optax.add_decayed_weights(weight_decay, mask),
+            optax.scale_by_learning_rate(learning_rate),
+        )
 
     return _with_learning_rate(make, learning_rate)
 
@@ -361,6 +380,43 @@ def muon(
     return _with_learning_rate(make, learning_rate)
 
 
+def _dampen(dampening: float) -> optax.GradientTransformation:
+    """Scales every gradient but the first by ``1 - dampening``."""
+    return optax.scale_by_schedule(lambda step: jnp.where(step == 0, 1.0, 1.0 - dampening))
+
+
+class AmsgradState(NamedTuple):
+    """The state of Adam with ``amsgrad``: step, both moments, and the maximum of the second."""
+
+    step: Array
+    mu: PyTree
+    nu: PyTree
+    nu_max: PyTree
+
+
+def _scale_by_amsgrad(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
+    """PyTorch's form: the maximum of the second moment before its correction, unlike Optax's."""
+
+    def init(params: PyTree) -> AmsgradState:
+        zeros = (optax.tree.zeros_like(params) for _ in range(3))  # not one buffer
+        return AmsgradState(jnp.zeros((), jnp.int32), *zeros)
+
+    def update(
+        updates: PyTree, state: AmsgradState, params: PyTree = None
+    ) -> tuple[PyTree, AmsgradState]:
+        del params
+        count = optax.safe_increment(state.step)
+        mu = optax.tree.update_moment(updates, state.mu, b1, 1)
+        nu = optax.tree.update_moment_per_elem_norm(updates, state.nu, b2, 2)
+        nu_max = jax.tree.map(jnp.maximum, state.nu_max, nu)
+        mu_hat = optax.tree.bias_correction(mu, b1, count)
+        nu_hat = optax.tree.bias_correction(nu_max, b2, count)
+        steps = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + eps), mu_hat, nu_hat)
+        return steps, AmsgradState(count, mu, nu, nu_max)
+
+    return optax.GradientTransformation(init, update)
+
+
 def _orthogonal(matrix: Array) -> Array:
     """Singular values of about 1 for a kernel (in, out), times the root of out/in where above 1.
 
@@ -399,7 +455,7 @@ def _is_zero(value: float | Array) -> bool:
 
 
 def _with_learning_rate(
-    make: Callable[[LearningRate], optax.GradientTransformation], learning_rate: LearningRate
+    make: Callable[[Array], optax.GradientTransformation], learning_rate: LearningRate
 ) -> optax.GradientTransformationExtraArgs:
     if not callable(learning_rate):
         check_not_negative(learning_rate=learning_rate)

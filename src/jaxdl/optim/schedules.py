@@ -117,6 +117,90 @@ def polynomial(learning_rate: float, num_steps: int, power: float = 1.0) -> Sche
 
 
 @explain_keywords
+def linear(
+    learning_rate: float, num_steps: int = 5, *, start_factor: float = 1 / 3, end_factor: float = 1
+) -> Schedule:
+    """A line from ``start_factor`` to ``end_factor`` times the learning rate, constant after it.
+
+    Args:
+        learning_rate: the number that the factors multiply.
+        num_steps: of the line.
+        start_factor: factor of step 0, at least 0.
+        end_factor: factor from step ``num_steps`` on, at least 0.
+
+    Raises:
+        ValueError: a number out of range.
+
+    Source: ``torch.optim.lr_scheduler.LinearLR``. See :func:`warmup` for one in front of another
+    schedule.
+
+    >>> rate = linear(1.0, 10, start_factor=1.0, end_factor=0.5)
+    >>> print(f"{rate(5):.2f} {rate(20):.2f}")
+    0.75 0.50
+    """
+    check_count(num_steps=num_steps)
+    check_not_negative(
+        learning_rate=learning_rate, start_factor=start_factor, end_factor=end_factor
+    )
+
+    def schedule(step: ArrayLike) -> Array:
+        fraction = jnp.minimum(jnp.asarray(step) / num_steps, 1.0)
+        return learning_rate * _line(start_factor, end_factor, fraction)
+
+    return schedule
+
+
+@explain_keywords
+def cyclic(
+    learning_rate: float,
+    base_learning_rate: float,
+    num_steps_up: int = 2000,
+    num_steps_down: int | None = None,
+    *,
+    height: Callable[[Array, Array], Array | float] | None = None,
+) -> Schedule:
+    """Triangular waves between two learning rates.
+
+    Args:
+        learning_rate: the peak.
+        base_learning_rate: between two waves, at most the peak.
+        num_steps_up: steps that rise.
+        num_steps_down: steps that fall; None takes ``num_steps_up``.
+        height: function of (wave, counted from 1; step) that scales a wave. None is PyTorch's
+            "triangular"; ``lambda wave, step: 0.5 ** (wave - 1)`` is its "triangular2", and
+            ``lambda wave, step: gamma ** step`` its "exp_range".
+
+    Raises:
+        ValueError: a number out of range.
+
+    Source: ``torch.optim.lr_scheduler.CyclicLR``; Smith 2017. The momentum does not cycle.
+
+    >>> rate = cyclic(1.0, 0.2, num_steps_up=4)
+    >>> print(f"{rate(2):.1f} {rate(4):.1f} {rate(8):.1f}")
+    0.6 1.0 0.2
+    """
+    down = num_steps_up if num_steps_down is None else num_steps_down
+    check_count(num_steps_up=num_steps_up, num_steps_down=down)
+    check_not_negative(learning_rate=learning_rate, base_learning_rate=base_learning_rate)
+    if base_learning_rate > learning_rate:
+        raise ValueError(
+            f"base_learning_rate must be at most learning_rate={learning_rate}, the peak, "
+            f"got {base_learning_rate}."
+        )
+
+    def schedule(step: ArrayLike) -> Array:
+        step = jnp.asarray(step)
+        wave, position = jnp.divmod(step, num_steps_up + down)
+        rising = position / num_steps_up
+        falling = (num_steps_up + down - position) / down
+        share = jnp.where(position <= num_steps_up, rising, falling)
+        scale = 1.0 if height is None else height(wave + 1, step)
+        return base_learning_rate + (learning_rate - base_learning_rate) * share * scale
+
+    return schedule
+
+
+@explain_keywords
 def warmup(learning_rate: float | Schedule, num_steps: int, start_factor: float = 0.0) -> Schedule:
     """Linear warm-up of a learning rate or schedule.
 
@@ -128,7 +212,7 @@ def warmup(learning_rate: float | Schedule, num_steps: int, start_factor: float 
     Raises:
         ValueError: a number out of range.
 
-    Source: ``torch.optim.lr_scheduler.LinearLR``.
+    Source: ``torch.optim.lr_scheduler.LinearLR`` with ``end_factor=1``; see :func:`linear`.
 
     >>> print(f"{warmup(1.0, 10, start_factor=0.1)(5):.2f}")
     0.55
