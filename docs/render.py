@@ -8,6 +8,7 @@ A page asks for a table by a pair of comments, and everything between them is re
     <!-- results: gans -->
     <!-- end -->
 
+``<!-- dictionary: torch.nn -->`` asks for the rows of src/jaxdl/pytorch.toml of that module;
 ``<!-- results: gans short -->`` leaves out note, commands and dates; ``<!-- results: gans 1,4 -->``
 takes only these rows, counted from 1. ``<!-- experiments -->`` asks for the list of the experiments
 with the first sentence and the first command of each.
@@ -17,6 +18,7 @@ import ast
 import json
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
@@ -24,14 +26,20 @@ BLOCK = re.compile(r"(<!-- results: ([^\n]+) -->\n).*?(<!-- end -->)", re.DOTALL
 LIST = re.compile(r"(<!-- experiments -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
+DICTIONARY = re.compile(r"(<!-- dictionary: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
 def main() -> int:
     experiments = list_experiments()
+    dictionary = DOCS.parent / "src" / "jaxdl" / "pytorch.toml"
+    names = tomllib.loads(dictionary.read_text(encoding="utf-8"))
     results = json.loads((DOCS / "results.json").read_text(encoding="utf-8"))
     stale = []
     for page in sorted([DOCS.parent / "README.md", *DOCS.rglob("*.md")]):
         before = page.read_text(encoding="utf-8")
         after = BLOCK.sub(lambda match: fill(match, results), before)
         after = LIST.sub(lambda match: f"{match[1]}\n{experiments}\n\n{match[2]}", after)
+        after = DICTIONARY.sub(lambda match: list_names(match, names), after)
         if after != before:
             stale.append(page.name)
             if "--check" not in sys.argv:
@@ -54,6 +62,20 @@ def list_experiments() -> str:
         link = f"[{path.stem}](../{path.relative_to(DOCS.parent)})"
         lines.append(f"| {link}: {first} | `{command[1]}` |")
     return "\n".join(lines)
+
+
+def list_names(match: re.Match[str], names: dict[str, dict[str, str]]) -> str:
+    """The rows of one module, without those of its submodules."""
+    rows = ["| PyTorch | here | difference |", "|---|---|---|"]
+    for name, row in names.items():
+        module, _, last = name.rpartition(".")
+        if module == match[2]:
+            ours = ", ".join(f"`{part}`" for part in row["jax"].split(", "))
+            note = row.get("difference", "").replace("|", "\\|")
+            rows.append(f"| `{last}` | {ours} | {note} |")
+    if len(rows) == 2:
+        raise ValueError(f"the dictionary has no names of {match[2]}.")
+    return match[1] + "\n" + "\n".join(rows) + "\n\n" + match[3]
 
 
 def fill(match: re.Match[str], results: dict) -> str:

@@ -1,14 +1,18 @@
-"""Answers to PyTorch's names and keywords."""
+"""Answers to PyTorch's names and keywords, and the dictionary behind them."""
 
-import importlib
+import ast
 import re
 
 import jax.numpy as jnp
 import pytest
+from helpers.dictionary import ROWS, inputs, resolve, scope
 
 import jaxdl
 from jaxdl import data, losses, nn, optim, train, transforms
-from jaxdl._pytorch_names import KEYWORDS, NAMES
+from jaxdl._pytorch_names import KEYWORDS, dictionary, explain_name, find_rows
+
+SCOPE = scope()
+FIELDS = {"jax", "difference", "pytorch", "code", "tolerance"}
 
 
 @pytest.mark.parametrize(
@@ -38,26 +42,6 @@ def test_another_name_is_answered_with_the_names_that_exist(package):
     ):
         _ = package.nonsense
     assert not hasattr(package, "__nonsense__")
-
-
-def find(path):
-    """The object at a dotted path, below jaxdl unless it starts with flax or optax."""
-    first, *names = path.split(".")
-    found = importlib.import_module(first if first in ("flax", "optax") else f"jaxdl.{first}")
-    for name in names:
-        if not hasattr(found, name):
-            importlib.import_module(f"{found.__name__}.{name}")
-        found = getattr(found, name)
-    return found
-
-
-def test_every_counterpart_exists():
-    assert len(NAMES) >= 40
-    for ours in NAMES.values():
-        paths = re.findall(r"(?<![\w.])[a-z]+\.[\w.]*\w", ours)
-        assert paths
-        for path in paths:
-            assert find(path) is not None
 
 
 @pytest.mark.parametrize(
@@ -97,3 +81,47 @@ def test_other_keywords_fail_as_python_has_it():
         optim.sgd(0.1, rho=1)
     assert "gamma" in KEYWORDS
     losses.focal(jnp.zeros((1, 2)), jnp.zeros(1, int), gamma=1.0)  # a name of ours there
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_counterparts_exist(name):
+    for counterpart in ROWS[name]["jax"].split(", "):
+        resolve(counterpart, SCOPE)
+
+
+def test_rows_are_complete():
+    for name, row in ROWS.items():
+        assert name.startswith(("torch.", "torchvision.")), name
+        assert row.keys() <= FIELDS, (name, row.keys() - FIELDS)
+        assert ("pytorch" in row) == ("code" in row), name
+        assert "code" in row or row.get("difference"), name
+        assert not row.get("difference") or row["difference"].endswith("."), name
+
+
+def test_expressions_use_known_names_only():
+    known = set(SCOPE) | set(inputs()) | {"float", "bool", "list", "tuple"}
+    for name, row in ROWS.items():
+        if "code" not in row:
+            continue
+        tree = ast.parse(row["code"], mode="eval")
+        bound = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        assert used <= known | bound, (name, used - known - bound)
+
+
+def test_the_file_is_read_once():
+    assert dictionary() is dictionary()
+    assert len(dictionary()) == len(ROWS)
+
+
+def test_short_names():
+    assert [row.torch for row in find_rows("F.relu")] == ["torch.nn.functional.relu"]
+    assert {row.torch for row in find_rows("relu")} == {
+        "torch.nn.ReLU",
+        "torch.nn.functional.relu",
+    }
+    assert find_rows("no such name") == []
+
+
+def test_private_names_are_not_looked_up():
+    assert "PyTorch" not in explain_name("jaxdl.nn", "__wrapped__", ["Dense"])

@@ -1,111 +1,81 @@
 """Counterparts of PyTorch's names, for the messages about names and keywords that do not exist."""
 
+import difflib
 import functools
 import inspect
+import tomllib
 from collections.abc import Callable, Collection
-from typing import NoReturn, ParamSpec, TypeVar
+from pathlib import Path
+from typing import NamedTuple, NoReturn, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-NAMES = {
-    # losses
-    "CrossEntropyLoss": "losses.cross_entropy",
-    "NLLLoss": "losses.nll",
-    "BCELoss": "losses.binary_cross_entropy_on_probabilities",
-    "BCEWithLogitsLoss": "losses.binary_cross_entropy",
-    "MSELoss": "losses.squared_error",
-    "L1Loss": "losses.absolute_error",
-    "HuberLoss": "losses.huber",
-    "SmoothL1Loss": "losses.smooth_l1",
-    "KLDivLoss": "losses.kl_divergence",
-    "HingeEmbeddingLoss": "losses.hinge_embedding",
-    "MarginRankingLoss": "losses.margin_ranking",
-    "TripletMarginLoss": "losses.triplet_margin",
-    "CosineEmbeddingLoss": "losses.cosine_embedding",
-    "CTCLoss": "losses.ctc",
-    "GaussianNLLLoss": "losses.gaussian_nll",
-    "PoissonNLLLoss": "losses.poisson_nll",
-    "MultiMarginLoss": "losses.multi_margin",
-    "MultiLabelMarginLoss": "losses.multi_label_margin",
-    "MultiLabelSoftMarginLoss": "losses.multi_label_soft_margin",
-    "SoftMarginLoss": "losses.soft_margin",
-    "TripletMarginWithDistanceLoss": "losses.triplet_margin(..., distance=)",
-    # optimizers and schedules
-    "SGD": "optim.sgd",
-    "Adam": "optim.adam",
-    "AdamW": "optim.adamw",
-    "RMSprop": "optim.rmsprop",
-    "Adagrad": "optim.adagrad",
-    "Adadelta": "optim.adadelta",
-    "Muon": "optim.muon",
-    "NAdam": "optim.nadam",
-    "RAdam": "optim.radam",
-    "Adamax": "optim.adamax",
-    "ASGD": "optim.asgd",
-    "Rprop": "optim.rprop",
-    "Adafactor": "optim.adafactor",
-    "LBFGS": "optax.lbfgs",
-    "StepLR": "optim.step_decay",
-    "MultiStepLR": "optim.multi_step",
-    "ExponentialLR": "optim.exponential",
-    "CosineAnnealingLR": "optim.warmup_cosine",
-    "CosineAnnealingWarmRestarts": "optim.cosine_restarts",
-    "LinearLR": "optim.linear or optim.warmup",
-    "CyclicLR": "optim.cyclic",
-    "ConstantLR": "optax.piecewise_constant_schedule",
-    "OneCycleLR": "optim.one_cycle",
-    "PolynomialLR": "optim.polynomial",
-    "LambdaLR": "optim.chained",
-    "ChainedScheduler": "optim.chained",
-    "SequentialLR": "optax.join_schedules",
-    "ReduceLROnPlateau": "optim.reduce_on_plateau",
-    "AveragedModel": "optim.ema or optim.swa",
-    "GradScaler": "optim.mixed_precision",
-    "autocast": "optim.mixed_precision",
-    "clip_grad_norm_": "optim.recipe(..., clip_norm=)",
-    "clip_grad_value_": "optim.recipe(..., clip_value=)",
-    # data
-    "DataLoader": "data.Loader",
-    "TensorDataset": "data.ArraySource",
-    "Subset": "data.subset",
-    "ConcatDataset": "data.concatenate",
-    "IterableDataset": "data.from_iterable",
-    "ImageFolder": "data.open",
-    # layers
-    "Module": "flax.linen.Module",
-    "Sequential": "flax.linen.Sequential",
-    "Linear": "nn.Dense",
-    "Conv2d": "nn.Conv",
-    "ConvTranspose2d": "nn.ConvTranspose",
-    "BatchNorm2d": "nn.BatchNorm",
-    "BatchNorm1d": "nn.BatchNorm",
-    "Embedding": "nn.Embed",
-    "MaxPool2d": "nn.max_pool",
-    "AvgPool2d": "nn.avg_pool",
-    "AdaptiveAvgPool2d": "nn.adaptive_avg_pool",
-    "Flatten": "nn.flatten",
-    "Dropout": "flax.linen.Dropout",
-    "ReLU": "flax.linen.relu",
-    "spectral_norm": "nn.SpectralNorm",
-    # transforms
-    "Compose": "transforms.compose",
-    "Normalize": "transforms.normalize",
-    "ToTensor": "transforms.to_float",
-    "Resize": "transforms.resize",
-    "CenterCrop": "transforms.center_crop",
-    "RandomCrop": "transforms.random_crop",
-    "RandomResizedCrop": "transforms.random_resized_crop",
-    "RandomHorizontalFlip": "transforms.random_flip",
-    "RandomRotation": "transforms.random_rotation",
-    "ColorJitter": "transforms.color_jitter",
-    # training and weights
-    "SummaryWriter": "tensorboard.open_writer",
-    "load_state_dict": "interop.load_state_dict",
-    "state_dict": "interop.params_to_torch",
-    "save": "checkpoint.CheckpointManager",
-}
-"""Names of ``torch`` and ``torchvision``, and what stands for them here."""
+
+class Row(NamedTuple):
+    """One name of the dictionary, ``pytorch.toml``.
+
+    Attributes:
+        torch: full name, e.g. "torch.nn.Linear".
+        jax: the counterparts, e.g. "nn.Dense", separated by commas.
+        difference: in a sentence; may be empty.
+        pytorch: an expression in PyTorch; may be empty.
+        code: the same in JAX.
+    """
+
+    torch: str
+    jax: str
+    difference: str = ""
+    pytorch: str = ""
+    code: str = ""
+
+
+@functools.cache
+def dictionary() -> dict[str, Row]:
+    """The rows of ``pytorch.toml`` by PyTorch's full names.
+
+    >>> dictionary()["torch.nn.Linear"].jax
+    'nn.Dense'
+    """
+    text = (Path(__file__).parent / "pytorch.toml").read_text(encoding="utf-8")
+    fields = set(Row._fields)
+    return {
+        name: Row(name, **{key: value for key, value in row.items() if key in fields})
+        for name, row in tomllib.loads(text).items()
+    }
+
+
+def find_rows(name: str) -> list[Row]:
+    """The rows of a name: the full name, or all that end with it, in any case.
+
+    Those in the given case come first.
+
+    >>> [row.torch for row in find_rows("crossentropyloss")]
+    ['torch.nn.CrossEntropyLoss']
+    """
+    wanted = name.strip().strip(".").lower()
+    for short, full in (("f.", "torch.nn.functional."), ("nn.", "torch.nn.")):
+        if wanted.startswith(short):
+            wanted = full + wanted.removeprefix(short)
+    rows = dictionary().values()
+    exact = [row for row in rows if row.torch.lower() == wanted]
+    ends = exact or [row for row in rows if f".{row.torch.lower()}".endswith(f".{wanted}")]
+    return sorted(ends, key=lambda row: not row.torch.endswith(name))
+
+
+def similar_names(name: str) -> list[str]:
+    """At most five of PyTorch's full names whose last part resembles a name's, nearest first.
+
+    >>> similar_names("CrossEntropy")[:1]
+    ['torch.nn.functional.cross_entropy']
+    """
+    names: dict[str, list[str]] = {}
+    for full in dictionary():
+        names.setdefault(full.rpartition(".")[2].lower(), []).append(full)
+    last = name.rpartition(".")[2].lower()
+    near = difflib.get_close_matches(last, names, n=5, cutoff=0.6)
+    return [full for short in near for full in names[short]][:5]
+
 
 KEYWORDS = {
     "lr": "learning_rate",
@@ -141,8 +111,10 @@ def explain_name(package: str, name: str, names: Collection[str]) -> str:
     "module 'jaxdl.optim' has no attribute 'SGD'; PyTorch's SGD is optim.sgd."
     """
     message = f"module {package!r} has no attribute {name!r}"
-    if name in NAMES:
-        return f"{message}; PyTorch's {name} is {NAMES[name]}."
+    rows = [] if name.startswith("_") else find_rows(name)
+    if rows:
+        ours = " or ".join(rows[0].jax.split(", "))
+        return f"{message}; PyTorch's {name} is {ours}."
     return f"{message}; it has {', '.join(sorted(names))}."
 
 

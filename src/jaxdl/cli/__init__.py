@@ -7,7 +7,7 @@ the work and returns the exit status. At import they load argparse only. A modul
 
 from types import ModuleType
 
-from jaxdl.cli import compare, convert, data, doctor, export, inspect, predict
+from jaxdl.cli import compare, convert, data, doctor, export, inspect, predict, torch
 
 COMMANDS: dict[str, ModuleType] = {
     "doctor": doctor,
@@ -17,6 +17,7 @@ COMMANDS: dict[str, ModuleType] = {
     "predict": predict,
     "inspect": inspect,
     "compare": compare,
+    "torch": torch,
 }
 """By name, in the order of ``--help``."""
 
