@@ -16,6 +16,8 @@ Linen's layers of the same name have the same parameters and differ from PyTorch
     starts from N(0, 1/features); has no padding row, maximum norm or scaling by frequency
 ``BatchNorm``
     its momentum is one minus PyTorch's; the running variance is the biased one; has no ``mask``
+``LayerNorm``, ``GroupNorm``, ``InstanceNorm``, ``RMSNorm``
+    epsilon 1e-6; a variance in one pass, .33 off where the mean is 1000 deviations
 ``SpectralNorm``
     steps at another time, in evaluation too
 ``max_pool``, ``avg_pool``
@@ -25,10 +27,6 @@ Linen's layers of the same name have the same parameters and differ from PyTorch
 
 These have no counterpart here; with these options Linen's give PyTorch's numbers:
 
-- ``LayerNorm(epsilon=1e-5, use_fast_variance=False)``
-- ``GroupNorm(num_groups, epsilon=1e-5, use_fast_variance=False)``
-- ``InstanceNorm(epsilon=1e-5, use_scale=False, use_bias=False, use_fast_variance=False)``
-- ``RMSNorm(epsilon=jnp.finfo(jnp.float32).eps)``
 - ``PReLU(negative_slope_init=0.25)``
 - ``gelu(x, approximate=False)``
 - ``MultiHeadDotProductAttention`` with the mask inverted: True keeps a place
@@ -52,6 +50,13 @@ from jaxdl.nn import initializers
 from jaxdl.nn.conv import Conv, ConvTranspose
 from jaxdl.nn.conv_ops import convolution, transposed_convolution
 from jaxdl.nn.embedding import Embed
+from jaxdl.nn.example_norm import (
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    RMSNorm,
+    local_response_norm,
+)
 from jaxdl.nn.linear import Bilinear, Dense, bilinear_pool, flatten
 from jaxdl.nn.norm import BatchNorm, SpectralNorm
 from jaxdl.nn.pooling import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool
@@ -68,6 +73,10 @@ __all__ = [
     "ConvTranspose",
     "Dense",
     "Embed",
+    "GroupNorm",
+    "InstanceNorm",
+    "LayerNorm",
+    "RMSNorm",
     "SpectralNorm",
     "adaptive_avg_pool",
     "adaptive_max_pool",
@@ -77,6 +86,7 @@ __all__ = [
     "features",
     "flatten",
     "initializers",
+    "local_response_norm",
     "max_pool",
     "shapes",
     "transposed_convolution",
