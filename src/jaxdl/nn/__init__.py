@@ -60,6 +60,7 @@ from jaxdl.nn.example_norm import (
 from jaxdl.nn.linear import Bilinear, Dense, bilinear_pool, flatten
 from jaxdl.nn.norm import BatchNorm, SpectralNorm
 from jaxdl.nn.pooling import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool
+from jaxdl.nn.rearrange import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from jaxdl.nn.recurrent import GRU, LSTM, RNN
 from jaxdl.nn.summary import features, shapes
 
@@ -82,12 +83,15 @@ __all__ = [
     "adaptive_max_pool",
     "avg_pool",
     "bilinear_pool",
+    "channel_shuffle",
     "convolution",
     "features",
     "flatten",
     "initializers",
     "local_response_norm",
     "max_pool",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "shapes",
     "transposed_convolution",
 ]
