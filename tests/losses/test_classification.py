@@ -226,7 +226,7 @@ def test_positive_weight_by_hand():
     [
         (jnp.zeros(3), LABEL, {}, r"must have shape \(B, ..., C\), got \(3,\)"),
         (LOGITS, jnp.array([0, 1]), {}, r"labels must have shape \(1\), got \(2,\)"),
-        (LOGITS, jnp.array([[1, 0, 0]]), {}, r"labels must have shape \(1\), got \(1, 3\)"),
+        (LOGITS, jnp.array([[1, 0, 0]]), {}, r"integers of shape \(1,\), got shape \(1, 3\)"),
         (LOGITS[None], LABEL, {}, r"labels must have shape \(1, 1\), got \(1,\)"),
         (LOGITS, jnp.array([0.0]), {}, "labels must be integers .* got dtype float32"),
         (LOGITS, jnp.array([True]), {}, "labels must be integers .* got dtype bool"),

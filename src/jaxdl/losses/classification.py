@@ -243,6 +243,12 @@ def _check_labels(name: str, scores: Array, labels: Array) -> None:
     if len(shape) < 2:
         raise ValueError(f"{name} must have shape (B, ..., C), got {shape}.")
     check_num_classes(name, shape)
+    if getattr(labels, "shape", None) == shape:
+        raise ValueError(
+            f"labels must be integers of shape {shape[:-1]}, got shape {shape}, one number a "
+            "class: for probabilities use losses.soft_cross_entropy, for one-hot labels their "
+            "argmax(-1)."
+        )
     check_shape("labels", labels, shape[:-1])
     _check_integers(labels)
 
